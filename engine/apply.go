@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"fmt"
+
+	"spoor/segment"
+	"spoor/segment/batch"
+)
+
+// Apply applies the log entry of an index. Entries must come in the order of
+// the log; one that was applied before is skipped. What it decides depends on
+// the entries alone, so that every replica decides alike: it reads no clock, no
+// option and no random number, and whether a row is still in the memtable or
+// already in a file changes nothing. data is not kept.
+//
+// It answers *EventsResult for events, bool for a document that was removed, and an
+// error for an entry that cannot be read or whose duplicates cannot be checked; the
+// store has then called OnFatal, for going on would make replicas differ.
+func (db *DB) Apply(index uint64, data []byte) any {
+	if index <= db.applied.Load() {
+		return nil
+	}
+	result, err := db.apply(index, data)
+	if err != nil {
+		err = fmt.Errorf("apply log entry %d: %w", index, err)
+		db.fatal(err)
+		return err
+	}
+	db.applied.Store(index)
+	return result
+}
+
+func (db *DB) apply(index uint64, data []byte) (any, error) {
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrEntry)
+	}
+	kind, body := data[0], data[1:]
+	switch kind {
+	case entryEvents:
+		b, err := batch.Decode(body)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+		}
+		return db.applyEvents(index, b)
+	case entryIdentify:
+		user, rest, err := readText(body)
+		if err != nil {
+			return nil, err
+		}
+		anon, _, err := readText(rest)
+		if err != nil {
+			return nil, err
+		}
+		if user == "" || anon == "" {
+			return nil, fmt.Errorf("%w: an identify entry without both ids", ErrEntry)
+		}
+		db.identity.mu.Lock()
+		db.identity.observe([]byte(user), []byte(anon))
+		db.identity.mu.Unlock()
+		return true, nil
+	case entryPut, entryDelete:
+		kindText, rest, err := readText(body)
+		if err != nil {
+			return nil, err
+		}
+		name, value, err := readText(rest)
+		if err != nil {
+			return nil, err
+		}
+		db.docsDirty.Store(true)
+		if kind == entryDelete {
+			return db.docs.remove(kindText, name), nil
+		}
+		db.docs.put(Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
+		return true, nil
+	}
+	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
+}
+
+// applyEvents stores the rows of b that are not stored yet.
+func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
+	p := &part{b: b, person: make([]uint32, b.N), user: make([]uint32, b.N), anon: make([]uint32, b.N)}
+	res := &EventsResult{}
+	hashes := make([]uint64, b.N)
+	maybe := make([]bool, b.N)
+	for i := range hashes {
+		hashes[i] = b.IDs[i].Hash(isText(b, i))
+	}
+	db.filters.HasAll(hashes, maybe)
+
+	db.mem.Lock()
+	defer db.mem.Unlock()
+	m := db.mem.active
+	first := m.begin(p)
+	for i, h := range hashes {
+		// An id of this same batch is not in the filters yet when maybe was asked, but it is in m.ids.
+		stored := m.has(h, b.IDs[i], textOf(b, i))
+		if !stored && maybe[i] {
+			var err error
+			if stored, err = db.storedBefore(h, b, i); err != nil {
+				return nil, err
+			}
+		}
+		if stored {
+			if p.skip == nil {
+				p.skip = make([]bool, b.N)
+			}
+			p.skip[i] = true
+			continue
+		}
+		m.ids.Insert(h, first+uint32(i))
+		db.filters.Add(h)
+		p.rows++
+	}
+	res.Accepted, res.Duplicates, res.Duplicate = p.rows, b.N-p.rows, p.skip
+	db.resolve(p)
+	if p.rows > 0 {
+		m.add(p, index)
+		latest := db.maxTime.Load()
+		for i, t := range b.Times {
+			if (p.skip == nil || !p.skip[i]) && t > latest {
+				latest = t
+			}
+		}
+		db.maxTime.Store(latest)
+		db.lastReceived.Store(max(db.lastReceived.Load(), b.ReceivedAt))
+		db.events.Add(int64(p.rows))
+	}
+	m.last = index
+	if m.rows >= db.opts.FlushRows || m.bytes >= db.opts.MemoryBytes/8 {
+		db.rotate()
+	}
+	return res, nil
+}
+
+func textOf(b *batch.Batch, row int) []byte {
+	if isText(b, row) {
+		return idText(b, row)
+	}
+	return nil
+}
+
+// storedBefore compares an id that passed the filters with everything that is
+// stored outside the active memtable. The caller holds db.mem.
+func (db *DB) storedBefore(hash uint64, b *batch.Batch, row int) (bool, error) {
+	id, text := b.IDs[row], textOf(b, row)
+	for i := len(db.mem.flushing) - 1; i >= 0; i-- {
+		if db.mem.flushing[i].has(hash, id, text) {
+			return true, nil
+		}
+	}
+	v := db.files.acquire()
+	defer v.release()
+	// A resend carries the time of the first try: its own day comes first.
+	day := segment.Day(b.Times[row])
+	for pass := range 2 {
+		for i := len(v.files) - 1; i >= 0; i-- {
+			f := v.files[i]
+			own := f.meta.MinDay <= day && day <= f.meta.MaxDay
+			if own != (pass == 0) {
+				continue
+			}
+			found, err := f.r.HasID(id, text)
+			if err != nil || found {
+				return found, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// resolve finds the persons of the rows that are kept.
+func (db *DB) resolve(p *part) {
+	b := p.b
+	x := db.identity
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	// Rows of one batch often come from one person: the same two codes give the same answer.
+	lastUser, lastAnon := ^uint32(0), ^uint32(0)
+	var person, user, anon uint32
+	for i := range b.N {
+		if p.skip != nil && p.skip[i] {
+			continue
+		}
+		u, a := b.Users.Row[i], b.Anons.Row[i]
+		if u != lastUser || a != lastAnon {
+			userText, _ := b.Users.At(i)
+			anonText, _ := b.Anons.At(i)
+			person, user, anon = x.observe(userText, anonText)
+			lastUser, lastAnon = u, a
+		}
+		p.person[i] = person
+		if u != 0 {
+			p.user[i] = user + 1
+		}
+		if a != 0 {
+			p.anon[i] = anon + 1
+		}
+	}
+}
+
+// rotate closes the active memtable and lets the background flush it. The caller holds db.mem.
+func (db *DB) rotate() {
+	if db.mem.active.rows == 0 {
+		return
+	}
+	db.mem.flushing = append(db.mem.flushing, db.mem.active)
+	db.mem.active = newMemtable()
+	db.wake()
+}
+
+func (db *DB) wake() {
+	select {
+	case db.kick <- struct{}{}:
+	default:
+	}
+}

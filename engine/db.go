@@ -1,0 +1,237 @@
+// Package engine is the database: it applies the entries of the log to a
+// memtable, flushes the memtable into segments, merges segments, decides who is
+// who and what is a duplicate, and gives queries a consistent view of all of it.
+//
+// The way of an event through this package: Apply decodes the batch, asks the
+// filters and, where they say maybe, the memtables and segments whether an id
+// was stored before, resolves persons, and appends the rest to the memtable.
+// A flush writes the memtable as one level-0 segment that may span many days;
+// compaction merges those into segments by day.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"spoor/index"
+	"spoor/internal/vfs"
+	"spoor/segment"
+)
+
+// Options tune a store. The zero value is ready.
+type Options struct {
+	FS     vfs.FS       // default: the operating system's
+	Logger *slog.Logger // default: discard
+
+	// MemoryBytes bounds memtables and caches together; default 256 MiB.
+	MemoryBytes int64
+	// FlushRows closes the memtable at so many rows even when it is small; default 256 Ki.
+	FlushRows int
+	// FlushAge closes a memtable that has been open that long; default 10 minutes.
+	FlushAge time.Duration
+	// OnFatal is told the first error after which the store must not go on: a failed
+	// write or fsync. The process is expected to end. Default: panic.
+	OnFatal func(error)
+	// CompactAfterIdle is how long nothing must arrive before days are merged into one file each; default 20 s.
+	CompactAfterIdle time.Duration
+	// ManualCompaction leaves merging to calls of Compact.
+	ManualCompaction bool
+}
+
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 256 << 20
+	}
+	if o.FlushRows == 0 {
+		o.FlushRows = 256 << 10
+	}
+	if o.FlushAge == 0 {
+		o.FlushAge = 10 * time.Minute
+	}
+	if o.CompactAfterIdle == 0 {
+		o.CompactAfterIdle = 20 * time.Second
+	}
+	if o.OnFatal == nil {
+		o.OnFatal = func(err error) { panic(err) }
+	}
+}
+
+// DB is a store in one directory. Apply is called by one goroutine; everything
+// else is safe for concurrent use.
+type DB struct {
+	opts  Options
+	fs    vfs.FS
+	dir   string
+	log   *slog.Logger
+	lock  io.Closer
+	cache *segment.Cache
+
+	files    fileSet
+	nextFile atomic.Uint64
+	identity *identity
+	docs     *documents
+
+	// mem guards the memtables: active takes appends, flushing ones are being written.
+	mem struct {
+		sync.RWMutex
+		active   *memtable
+		flushing []*memtable // oldest first
+	}
+	filters      *index.Filters
+	applied      atomic.Uint64 // log index of the last entry that was applied
+	durable      atomic.Uint64 // log index up to which everything is in files
+	lastReceived atomic.Int64
+	maxTime      atomic.Int64
+	events       atomic.Int64 // accepted since the store was opened
+
+	manifestMu    sync.Mutex // held while the manifest is changed
+	identityBytes int64
+	identityFile  string
+	docsFile      string
+	docsDirty     atomic.Bool
+
+	flushMu   sync.Mutex // one flush at a time
+	compactMu sync.Mutex // one compaction at a time
+	kick      chan struct{}
+	ctx       context.Context
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
+	failed    atomic.Pointer[error]
+	tailSeen  tailCache
+}
+
+// ErrClosed is answered after Close.
+var ErrClosed = errors.New("store is closed")
+
+// Open opens the store in dir, which is made if it does not exist. Entries above
+// DurableIndex must be applied again, in order, before queries see them.
+func Open(dir string, opts Options) (*DB, error) {
+	opts.setDefaults()
+	db := &DB{
+		opts: opts, fs: opts.FS, dir: dir, log: opts.Logger,
+		identity: newIdentity(), docs: newDocuments(),
+		kick: make(chan struct{}, 1),
+	}
+	db.cache = segment.NewCache(opts.MemoryBytes / 2)
+	db.ctx, db.stop = context.WithCancel(context.Background())
+	if err := db.open(); err != nil {
+		db.stop()
+		if db.lock != nil {
+			_ = db.lock.Close()
+		}
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if !opts.ManualCompaction {
+		db.wg.Add(1)
+		go db.background()
+	}
+	return db, nil
+}
+
+func (db *DB) open() error {
+	if err := db.fs.MkdirAll(db.dir); err != nil {
+		return err
+	}
+	var err error
+	if db.lock, err = db.fs.Lock(path.Join(db.dir, "LOCK")); err != nil {
+		return err
+	}
+	m, err := readManifest(db.fs, db.dir)
+	if err != nil {
+		return err
+	}
+	db.nextFile.Store(m.NextFile)
+	db.identityFile, db.identityBytes, db.docsFile = m.IdentityFile, m.IdentityBytes, m.Documents
+	db.files.current = &version{}
+	for _, fm := range m.Files {
+		f, err := db.openFile(fm)
+		if err != nil {
+			return err
+		}
+		db.files.current.files = append(db.files.current.files, f)
+	}
+	if err := db.loadIdentity(); err != nil {
+		return err
+	}
+	if db.docsFile != "" {
+		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
+		if err != nil {
+			return err
+		}
+		if err := db.docs.unmarshal(b); err != nil {
+			return err
+		}
+	}
+	if err := db.loadFilters(); err != nil {
+		return err
+	}
+	db.applied.Store(m.Applied)
+	db.durable.Store(m.Applied)
+	db.lastReceived.Store(m.LastReceived)
+	db.maxTime.Store(m.MaxTime)
+	db.mem.active = newMemtable()
+	return db.removeOrphans(m)
+}
+
+// removeOrphans removes what a crash left: files that no manifest names.
+func (db *DB) removeOrphans(m *manifest) error {
+	entries, err := db.fs.ReadDir(db.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		live := name == m.IdentityFile || name == m.Documents || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name })
+		orphan := strings.HasSuffix(name, ".tmp") || !live && (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs"))
+		if orphan {
+			db.log.Info("removing a file that a crash left behind", "file", name)
+			if err := db.fs.Remove(path.Join(db.dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// AppliedIndex is the log index of the last applied entry.
+func (db *DB) AppliedIndex() uint64 { return db.applied.Load() }
+
+// DurableIndex is the log index up to which all entries are durable in the store's own files.
+func (db *DB) DurableIndex() uint64 { return db.durable.Load() }
+
+// fatal reports the first error after which nothing may be promised any more.
+func (db *DB) fatal(err error) {
+	if db.failed.CompareAndSwap(nil, &err) {
+		db.opts.OnFatal(err)
+	}
+}
+
+// Close stops background work and closes the files. It does not flush: what is
+// not durable is in the log. Call Checkpoint first for a fast next start.
+func (db *DB) Close() error {
+	db.stop()
+	db.wg.Wait()
+	db.flushMu.Lock()
+	defer db.flushMu.Unlock()
+	db.files.mu.Lock()
+	current := db.files.current
+	db.files.current = &version{}
+	db.files.mu.Unlock()
+	current.release()
+	return db.lock.Close()
+}

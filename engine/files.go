@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"bufio"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"spoor/internal/vfs"
+	"spoor/segment"
+)
+
+// file is an open segment of the store. It is closed when the last reader lets
+// go, and removed then if compaction replaced it.
+type file struct {
+	meta     fileMeta
+	fsys     vfs.FS
+	path     string
+	f        vfs.File
+	r        *segment.Reader
+	refs     atomic.Int32
+	obsolete atomic.Bool
+	onGone   func()
+}
+
+func (f *file) acquire() { f.refs.Add(1) }
+
+func (f *file) release() {
+	if f.refs.Add(-1) > 0 {
+		return
+	}
+	_ = f.f.Close()
+	if f.obsolete.Load() {
+		// A file that cannot be removed is an orphan that the next start removes.
+		_ = f.fsys.Remove(f.path)
+	}
+}
+
+// openFile opens a segment with one reference, the store's.
+func (db *DB) openFile(meta fileMeta) (*file, error) {
+	name := path.Join(db.dir, meta.Name)
+	h, err := db.fs.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open segment %s: %w", name, err)
+	}
+	r, err := segment.Open(h, h.Size(), meta.Name, db.cache)
+	if err != nil {
+		_ = h.Close()
+		return nil, err
+	}
+	if r.Rows() != meta.Rows || r.Size() != meta.Bytes {
+		_ = h.Close()
+		return nil, fmt.Errorf("open segment %s: %w: %d rows in %d bytes, the manifest says %d in %d", meta.Name, segment.ErrCorrupt, r.Rows(), r.Size(), meta.Rows, meta.Bytes)
+	}
+	f := &file{meta: meta, fsys: db.fs, path: name, f: h, r: r}
+	f.refs.Store(1)
+	return f, nil
+}
+
+// writeFile assembles inputs into a new durable segment file and opens it.
+func (db *DB) writeFile(inputs []input, level int, meta segment.Meta) (*file, error) {
+	name := fmt.Sprintf("%08d.seg", db.nextFile.Add(1)-1)
+	tmp := path.Join(db.dir, name+".tmp")
+	h, err := db.fs.Create(tmp)
+	if err != nil {
+		return nil, fmt.Errorf("write segment %s: %w", name, err)
+	}
+	buf := bufio.NewWriterSize(h, 1<<20)
+	size, err := assemble(buf, inputs, db.identity, meta)
+	if err == nil {
+		err = buf.Flush()
+	}
+	if err == nil {
+		err = h.Sync()
+	}
+	if cerr := h.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = db.fs.Rename(tmp, path.Join(db.dir, name))
+	}
+	if err == nil {
+		err = db.fs.SyncDir(db.dir)
+	}
+	if err != nil {
+		_ = db.fs.Remove(tmp)
+		return nil, fmt.Errorf("write segment %s: %w", name, err)
+	}
+	fm := fileMeta{Name: name, Level: level, Bytes: size, First: meta.FirstIndex, Last: meta.LastIndex}
+	return db.openWritten(fm)
+}
+
+// openWritten opens a file that was just written and reads what the manifest keeps of it.
+func (db *DB) openWritten(fm fileMeta) (*file, error) {
+	h, err := db.fs.Open(path.Join(db.dir, fm.Name))
+	if err != nil {
+		return nil, fmt.Errorf("open segment %s: %w", fm.Name, err)
+	}
+	r, err := segment.Open(h, h.Size(), fm.Name, db.cache)
+	if err != nil {
+		_ = h.Close()
+		return nil, err
+	}
+	fm.Rows = r.Rows()
+	sections := r.Sections()
+	fm.MinDay, fm.MaxDay = sections[0].Day(), sections[len(sections)-1].Day()
+	f := &file{meta: fm, fsys: db.fs, path: path.Join(db.dir, fm.Name), f: h, r: r}
+	f.refs.Store(1)
+	return f, nil
+}
+
+// version is an immutable list of the live files, oldest arrival first.
+type version struct {
+	files []*file
+}
+
+// files is the current version; readers take it with references.
+type fileSet struct {
+	mu      sync.Mutex
+	current *version
+}
+
+func (s *fileSet) acquire() *version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &version{files: slices.Clone(s.current.files)}
+	for _, f := range v.files {
+		f.acquire()
+	}
+	return v
+}
+
+func (v *version) release() {
+	for _, f := range v.files {
+		f.release()
+	}
+}
+
+// replace swaps gone for added, which take the place of the oldest of gone, or
+// the end when nothing goes.
+func (s *fileSet) replace(gone, added []*file) {
+	s.mu.Lock()
+	next := &version{}
+	placed := false
+	for _, f := range s.current.files {
+		if !slices.Contains(gone, f) {
+			next.files = append(next.files, f)
+			continue
+		}
+		if !placed {
+			next.files = append(next.files, added...)
+			placed = true
+		}
+	}
+	if !placed {
+		next.files = append(next.files, added...)
+	}
+	s.current = next
+	s.mu.Unlock()
+	for _, f := range gone {
+		f.obsolete.Store(true)
+		f.release()
+	}
+}

@@ -1,0 +1,94 @@
+package index
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"spoor/internal/vfs"
+)
+
+// A generation of Filters is the file dedupe-<number>.bloom:
+//
+//	| "SPDF" | version u8 | sealed u8 | 0 | 0 | number u32 | first number of its set u32 |
+//	| capacity u64 | keys u64 | covered log index u64 | CRC32C of all before u32 | a filter, see bloom.go |
+//
+// all numbers little endian. A set starts when there was no filter or a damaged
+// one; files with numbers before it are of no use.
+const (
+	filterMagic   = "SPDF"
+	filterVersion = 1
+	filterHead    = 44
+)
+
+type fileHead struct {
+	number, first           uint32
+	sealed                  bool
+	capacity, keys, covered uint64
+}
+
+func (h *fileHead) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, filterMagic...)
+	dst = append(dst, filterVersion, 0, 0, 0)
+	if h.sealed {
+		dst[start+5] = 1
+	}
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, h.number)
+	dst = le.AppendUint32(dst, h.first)
+	dst = le.AppendUint64(dst, h.capacity)
+	dst = le.AppendUint64(dst, h.keys)
+	dst = le.AppendUint64(dst, h.covered)
+	return appendSum(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func appendSum(dst []byte, sum uint32) []byte { return binary.LittleEndian.AppendUint32(dst, sum) }
+
+// parseGeneration reads the bytes of a filter file.
+func parseGeneration(b []byte) (*generation, error) {
+	if len(b) < filterHead || string(b[:4]) != filterMagic {
+		return nil, corrupt("%d bytes are no dedupe filter", len(b))
+	}
+	if b[4] != filterVersion {
+		return nil, corrupt("dedupe filter of version %d, this program reads version %d", b[4], filterVersion)
+	}
+	le := binary.LittleEndian
+	if le.Uint32(b[filterHead-4:]) != crc32.Checksum(b[:filterHead-4], castagnoli) {
+		return nil, corrupt("checksum of a dedupe filter's head differs")
+	}
+	h := fileHead{
+		number: le.Uint32(b[8:]), first: le.Uint32(b[12:]), sealed: b[5] == 1,
+		capacity: le.Uint64(b[16:]), keys: le.Uint64(b[24:]), covered: le.Uint64(b[32:]),
+	}
+	if h.first == 0 || h.first > h.number || h.capacity == 0 || h.capacity > maxFilterKeys || h.keys > h.capacity || b[5] > 1 || b[6]|b[7] != 0 {
+		return nil, corrupt("dedupe filter %d of set %d with %d of %d keys", h.number, h.first, h.keys, h.capacity)
+	}
+	bloom, err := ParseBloom(b[filterHead:])
+	if err != nil {
+		return nil, err
+	}
+	if len(bloom.blocks) != bloomBlocks(int(h.capacity), filterKeyBits) {
+		return nil, corrupt("dedupe filter of %d blocks for %d keys", len(bloom.blocks), h.capacity)
+	}
+	return &generation{
+		number: h.number, first: h.first, capacity: int(h.capacity), bloom: bloom,
+		keys: int(h.keys), saved: int(h.keys), covered: h.covered, onDisk: true, sealed: h.sealed,
+	}, nil
+}
+
+func (f *Filters) read(number uint32) (*generation, error) {
+	name := f.path(number)
+	b, err := vfs.ReadFile(f.fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	g, err := parseGeneration(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if g.number != number {
+		return nil, corrupt("%s holds filter %d", name, g.number)
+	}
+	return g, nil
+}

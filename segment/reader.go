@@ -1,0 +1,432 @@
+package segment
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"spoor/index"
+	"spoor/segment/batch"
+	"spoor/segment/encoding"
+)
+
+// Reader reads a segment. It is safe for concurrent use. What it returns is
+// shared and must not be changed.
+type Reader struct {
+	src   io.ReaderAt
+	size  int64
+	name  string // for errors
+	cache *Cache
+	file  uint64 // in the cache
+	comp  *encoding.Compressor
+
+	meta     Meta
+	textIDs  bool
+	paths    []string
+	pathIdx  map[string]uint32
+	sections []Section
+	days     []dayDir
+	dicts    map[dictKey]ref
+	ids      []idDir
+	filter   ref
+	rows     int
+
+	bloom atomic.Pointer[index.Bloom]
+	mu    sync.Mutex
+
+	bytesRead atomic.Int64
+}
+
+type dictKey struct {
+	path uint32
+	kind batch.Kind
+}
+
+var readCompressor = sync.OnceValue(encoding.NewCompressor)
+
+// Open reads the directory of a segment of size bytes. name stands in errors.
+func Open(src io.ReaderAt, size int64, name string, cache *Cache) (*Reader, error) {
+	r := &Reader{src: src, size: size, name: name, cache: cache, file: fileNumber(), comp: readCompressor()}
+	if err := r.open(); err != nil {
+		return nil, fmt.Errorf("open segment %s: %w", name, err)
+	}
+	return r, nil
+}
+
+func (r *Reader) open() error {
+	if r.size < headerSize+trailerSize {
+		return corrupt("%d bytes are too few", r.size)
+	}
+	var head [headerSize]byte
+	if _, err := r.src.ReadAt(head[:], 0); err != nil {
+		return err
+	}
+	if err := parseHeader(head[:]); err != nil {
+		return err
+	}
+	var tail [trailerSize]byte
+	if _, err := r.src.ReadAt(tail[:], r.size-trailerSize); err != nil {
+		return err
+	}
+	footer, err := parseTrailer(tail[:], r.size)
+	if err != nil {
+		return err
+	}
+	b, err := r.region(footer)
+	if err != nil {
+		return err
+	}
+	return r.parseFooter(b)
+}
+
+// region reads and checks a region. Pad readable bytes follow what is returned.
+func (r *Reader) region(ref ref) ([]byte, error) {
+	if ref.off+uint64(ref.len) > uint64(r.size) {
+		return nil, corrupt("%d bytes at %d of %d", ref.len, ref.off, r.size)
+	}
+	b := make([]byte, int(ref.len)+encoding.Pad)
+	if _, err := r.src.ReadAt(b[:ref.len], int64(ref.off)); err != nil {
+		return nil, err
+	}
+	r.bytesRead.Add(int64(ref.len))
+	if checksum(b[:ref.len]) != ref.crc {
+		return nil, corrupt("checksum of %d bytes at %d", ref.len, ref.off)
+	}
+	return b[:ref.len], nil
+}
+
+func (r *Reader) readStrings(l *encoding.Lane) []string {
+	n := l.Count(1 << 24)
+	if l.Err() != nil || n > len(l.Rest())*256 {
+		return nil
+	}
+	off, b, err := r.comp.ReadTexts(l, n)
+	if err != nil {
+		return nil
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = string(b[off[i]:off[i+1]])
+	}
+	return out
+}
+
+func readRef(l *encoding.Lane) ref {
+	var x ref
+	x.off = l.Uvarint()
+	x.len = uint32(l.Count(math.MaxInt32))
+	if b := l.Bytes(4); b != nil {
+		x.crc = binary.LittleEndian.Uint32(b)
+	}
+	return x
+}
+
+func (r *Reader) parseFooter(b []byte) error {
+	l := encoding.NewLane(b)
+	r.meta = Meta{FirstIndex: l.Uvarint(), LastIndex: l.Uvarint(), IdentityIndex: l.Uvarint()}
+	r.textIDs = l.Byte() == 1
+	names := r.readStrings(l)
+	r.paths = r.readStrings(l)
+	r.pathIdx = make(map[string]uint32, len(r.paths))
+	for i, p := range r.paths {
+		r.pathIdx[p] = uint32(i)
+	}
+	r.sections = make([]Section, l.Count(len(b)))
+	day := int32(0)
+	for i := range r.sections {
+		s := &r.sections[i]
+		s.r = r
+		day += int32(l.Varint())
+		s.day = day
+		if name := l.Uvarint(); name < uint64(len(names)) {
+			s.name = names[name]
+		} else {
+			return corrupt("footer: event name %d of %d", name, len(names))
+		}
+		s.rows = l.Count(math.MaxInt32)
+		s.distinct = l.Count(s.rows)
+		s.minTime = l.Varint()
+		s.maxTime = s.minTime + int64(l.Uvarint())
+		s.unit = l.Uvarint()
+		s.personsRef = readRef(l)
+		s.dirRef = readRef(l)
+		s.first = r.rows
+		r.rows += s.rows
+		if l.Err() != nil || s.rows == 0 || s.unit == 0 || s.unit > MicrosPerDay {
+			return corrupt("footer: section %d", i)
+		}
+	}
+	r.days = make([]dayDir, l.Count(len(r.sections)))
+	day = 0
+	for i := range r.days {
+		d := &r.days[i]
+		day += int32(l.Varint())
+		d.day = day
+		d.from = l.Count(len(r.sections))
+		d.to = d.from + l.Count(len(r.sections)-d.from)
+		rows := 0
+		for s := d.from; s < d.to; s++ {
+			rows += r.sections[s].rows
+		}
+		readColumn(l, &d.timeline, rows)
+		if l.Err() != nil || d.timeline.present != rows || d.from == d.to {
+			return corrupt("footer: day %d", i)
+		}
+	}
+	r.dicts = make(map[dictKey]ref)
+	for range l.Count(len(b)) {
+		k := dictKey{path: uint32(l.Count(len(r.paths))), kind: batch.Kind(l.Byte())}
+		r.dicts[k] = readRef(l)
+	}
+	r.ids = make([]idDir, l.Count(len(b)))
+	rows := 0
+	for i := range r.ids {
+		r.ids[i].rows = l.Count(idBlockRows)
+		r.ids[i].ref = readRef(l)
+		rows += r.ids[i].rows
+	}
+	r.filter = readRef(l)
+	if l.Err() != nil || rows != r.rows {
+		return corrupt("footer: %d ids of %d rows", rows, r.rows)
+	}
+	return nil
+}
+
+// Name is what the segment was opened as; Size its bytes; Rows its events.
+func (r *Reader) Name() string { return r.name }
+
+// Size is the file's size in bytes.
+func (r *Reader) Size() int64 { return r.size }
+
+// Rows is the number of events.
+func (r *Reader) Rows() int { return r.rows }
+
+// Meta is what the engine wrote into the footer.
+func (r *Reader) Meta() Meta { return r.meta }
+
+// Paths are the column paths of the file.
+func (r *Reader) Paths() []string { return r.paths }
+
+// BytesRead counts the bytes that were read from the file.
+func (r *Reader) BytesRead() int64 { return r.bytesRead.Load() }
+
+// Sections are sorted by day and event name.
+func (r *Reader) Sections() []Section { return r.sections }
+
+// Days calls f for each day of the file with its sections.
+func (r *Reader) Days(f func(day int32, sections []Section)) {
+	for i := range r.days {
+		f(r.days[i].day, r.sections[r.days[i].from:r.days[i].to])
+	}
+}
+
+// Find returns the section of a day and event name, nil if there is none.
+func (r *Reader) Find(day int32, name string) *Section {
+	i := sort.Search(len(r.sections), func(i int) bool {
+		s := &r.sections[i]
+		return s.day > day || s.day == day && s.name >= name
+	})
+	if i < len(r.sections) && r.sections[i].day == day && r.sections[i].name == name {
+		return &r.sections[i]
+	}
+	return nil
+}
+
+// page returns a verified page: its blocks start at the returned offsets.
+func (r *Reader) page(off uint64, size uint32) ([]byte, error) {
+	k := cacheKey{r.file, off}
+	if v, ok := r.cache.get(k); ok {
+		return v.page, nil
+	}
+	if size < 4 || off+uint64(size) > uint64(r.size) {
+		return nil, corrupt("page of %d bytes at %d of %d", size, off, r.size)
+	}
+	b := make([]byte, int(size)+encoding.Pad)
+	if _, err := r.src.ReadAt(b[:size], int64(off)); err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
+	}
+	r.bytesRead.Add(int64(size))
+	if binary.LittleEndian.Uint32(b[size-4:]) != checksum(b[:size-4]) {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, corrupt("checksum of the page at %d", off))
+	}
+	r.cache.set(k, cached{page: b, bytes: uint32(len(b))})
+	return b, nil
+}
+
+// eachBlock calls f with the blocks of c that overlap the rows [from, to) of a
+// column of rows rows: block holds the bytes from the block's start to the
+// page's end, first is its first row and n its rows.
+func (r *Reader) eachBlock(c *column, rows, from, to int, f func(block []byte, first, n int) error) error {
+	off := c.off
+	var sizes [pageBlocks]uint32
+	for p, size := range c.pages {
+		first := p * pageBlocks * blockRows
+		if first >= to {
+			return nil
+		}
+		last := min(first+pageBlocks*blockRows, rows)
+		if last <= from {
+			off += uint64(size)
+			continue
+		}
+		page, err := r.page(off, size)
+		if err != nil {
+			return err
+		}
+		off += uint64(size)
+		l := encoding.NewLane(page)
+		n := l.Count(pageBlocks)
+		if n != blocksOf(last-first) || encoding.ReadInts(l, sizes[:n]) != nil {
+			return fmt.Errorf("read segment %s: %w", r.name, corrupt("page of %d blocks", n))
+		}
+		body := l.Rest()
+		for _, size := range sizes[:n] {
+			end := min(first+blockRows, last)
+			if int(size) > len(body) {
+				return fmt.Errorf("read segment %s: %w", r.name, corrupt("block of %d bytes", size))
+			}
+			if end > from && first < to {
+				if err := f(body, first, end-first); err != nil {
+					return fmt.Errorf("read segment %s: %w", r.name, err)
+				}
+			}
+			body = body[size:]
+			first = end
+		}
+	}
+	return nil
+}
+
+// dict returns the file's dictionary of a path and kind.
+func (r *Reader) dict(path uint32, kind batch.Kind) (*batch.Texts, error) {
+	ref, ok := r.dicts[dictKey{path, kind}]
+	if !ok {
+		return nil, corrupt("no dictionary for %s", r.paths[path])
+	}
+	k := cacheKey{r.file, ref.off}
+	if v, ok := r.cache.get(k); ok {
+		return v.decoded.(*batch.Texts), nil
+	}
+	b, err := r.region(ref)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
+	}
+	l := encoding.NewLane(b)
+	n := l.Count(r.rows)
+	off, bytes, err := r.comp.ReadTexts(l, n)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, corrupt("dictionary of %s", r.paths[path]))
+	}
+	t := &batch.Texts{Off: off, Bytes: bytes}
+	r.cache.set(k, cached{decoded: t, bytes: uint32(4*len(off) + len(bytes))})
+	return t, nil
+}
+
+// idBlock returns a decoded block of ids, from the cache where it is.
+func (r *Reader) idBlock(i, first int) (*idBlock, error) {
+	k := cacheKey{r.file, r.ids[i].ref.off}
+	if v, ok := r.cache.get(k); ok {
+		return v.decoded.(*idBlock), nil
+	}
+	blk, err := r.loadIDs(i, first)
+	if err == nil {
+		r.cache.set(k, cached{decoded: blk, bytes: uint32(18*len(blk.uuids) + 14*len(blk.hash) + len(blk.texts.Bytes))})
+	}
+	return blk, err
+}
+
+// loadIDs reads and decodes a block of ids.
+func (r *Reader) loadIDs(i, first int) (*idBlock, error) {
+	b, err := r.region(r.ids[i].ref)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
+	}
+	blk, err := r.decodeIDs(b, first, r.ids[i].rows)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
+	}
+	return blk, nil
+}
+
+// HasID tells whether the file holds an event with this id; text is its text
+// when it is no UUID, else nil. A filter answers most questions; what passes
+// it is compared in full.
+func (r *Reader) HasID(id batch.ID, text []byte) (bool, error) {
+	if text != nil && !r.textIDs {
+		return false, nil
+	}
+	bloom := r.bloom.Load()
+	if bloom == nil {
+		b, err := r.region(r.filter)
+		if err != nil {
+			return false, fmt.Errorf("read segment %s: %w", r.name, err)
+		}
+		if bloom, err = index.ParseBloom(b); err != nil {
+			return false, fmt.Errorf("read segment %s: filter: %w", r.name, err)
+		}
+		r.bloom.Store(bloom)
+	}
+	if !bloom.Has(id.Hash(text != nil)) {
+		return false, nil
+	}
+	first := 0
+	for i := range r.ids {
+		blk, err := r.idBlock(i, first)
+		if err != nil {
+			return false, err
+		}
+		if blk.find(id, text) >= 0 {
+			return true, nil
+		}
+		first += blk.rows
+	}
+	return false, nil
+}
+
+// IDs are the ids of a range of rows.
+type IDs struct {
+	IDs   []batch.ID
+	Texts [][]byte // nil where the id is a UUID; nil when all are
+}
+
+// AppendText appends the text of id i.
+func (x *IDs) AppendText(dst []byte, i int) []byte {
+	if x.Texts != nil && x.Texts[i] != nil {
+		return append(dst, x.Texts[i]...)
+	}
+	return batch.AppendUUID(dst, x.IDs[i])
+}
+
+// IDs reads the ids of the rows [from, to) of the file, by Section.FirstRow.
+func (r *Reader) IDs(from, to int) (IDs, error) {
+	out := IDs{IDs: make([]batch.ID, to-from)}
+	first := 0
+	for i := range r.ids {
+		n := r.ids[i].rows
+		if first < to && first+n > from {
+			blk, err := r.idBlock(i, first)
+			if err != nil {
+				return IDs{}, err
+			}
+			for j, row := range blk.row {
+				if at := first + int(row) - from; at >= 0 && at < to-from {
+					out.IDs[at] = blk.uuids[j]
+				}
+			}
+			for j, row := range blk.trow {
+				if at := first + int(row) - from; at >= 0 && at < to-from {
+					if out.Texts == nil {
+						out.Texts = make([][]byte, to-from)
+					}
+					out.Texts[at] = blk.texts.At(j)
+				}
+			}
+		}
+		first += n
+	}
+	return out, nil
+}
