@@ -1,0 +1,241 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"spoor/engine"
+	"spoor/engine/query/lang"
+	"spoor/engine/query/scan"
+	"spoor/segment"
+)
+
+// exec is one query at work.
+type exec struct {
+	e        *Engine
+	ctx      context.Context
+	q        *lang.Query
+	view     *engine.View
+	loc      *time.Location
+	from, to int64 // the queried range, microseconds
+
+	days     []dayData
+	names    map[string]bool // event names in the view
+	warnings []string
+	counters counters
+	read0    int64 // bytes that segments had read before
+}
+
+// dayData is the files that hold a day, oldest arrival first.
+type dayData struct {
+	day   int32
+	files []dayFile
+}
+
+type dayFile struct {
+	r        *segment.Reader
+	sections []segment.Section
+}
+
+func (e *Engine) newExec(ctx context.Context, q *lang.Query, view *engine.View) (*exec, error) {
+	loc, err := time.LoadLocation(q.TZ)
+	if err != nil {
+		return nil, failf("bad_time_zone", "time zone %q is not known", q.TZ)
+	}
+	x := &exec{e: e, ctx: ctx, q: q, view: view, loc: loc, names: map[string]bool{}}
+	x.from, x.to = q.Range.Resolve(e.now(), loc)
+	byDay := map[int32]int{}
+	for _, r := range view.Segments {
+		x.read0 += r.BytesRead()
+		r.Days(func(day int32, sections []segment.Section) {
+			i, ok := byDay[day]
+			if !ok {
+				i = len(x.days)
+				byDay[day] = i
+				x.days = append(x.days, dayData{day: day})
+			}
+			x.days[i].files = append(x.days[i].files, dayFile{r, sections})
+			for s := range sections {
+				x.names[sections[s].Event()] = true
+			}
+		})
+	}
+	slices.SortFunc(x.days, func(a, b dayData) int { return int(a.day) - int(b.day) })
+	return x, nil
+}
+
+// daysOf are the days that can hold times in [from, to).
+func (x *exec) daysOf(times scan.Times) []dayData {
+	if times.From >= times.To {
+		return nil
+	}
+	lo, hi := segment.Day(times.From), segment.Day(times.To-1)
+	i, _ := slices.BinarySearchFunc(x.days, lo, func(d dayData, day int32) int { return int(d.day) - int(day) })
+	j, _ := slices.BinarySearchFunc(x.days, hi+1, func(d dayData, day int32) int { return int(d.day) - int(day) })
+	return x.days[i:j]
+}
+
+// selection is an EventSel made ready: which sections, and which of their rows.
+type selection struct {
+	alts []alternative
+}
+
+type alternative struct {
+	any   bool
+	name  string
+	where *scan.Filter
+}
+
+// selects makes a selection; the query's where and user clauses are part of it.
+func (x *exec) selects(sel *lang.EventSel) (*selection, error) {
+	common, err := x.commonFilter()
+	if err != nil {
+		return nil, err
+	}
+	s := &selection{}
+	for i := range sel.Alternatives {
+		m := &sel.Alternatives[i]
+		own, err := x.filter(sel.Predicate(i))
+		if err != nil {
+			return nil, err
+		}
+		if !m.Any && !x.names[m.Name] {
+			x.warn("no event is named %q%s", m.Name, x.nearest(m.Name))
+		}
+		s.alts = append(s.alts, alternative{any: m.Any, name: m.Name, where: scan.And(own, common)})
+	}
+	return s, nil
+}
+
+// parts are the sections of a day that the selection wants, oldest arrival first.
+func (x *exec) parts(d *dayData, sel *selection, times scan.Times) ([]scan.Part, error) {
+	var out []scan.Part
+	for f := range d.files {
+		secs := d.files[f].sections
+		if len(sel.alts) == 1 && !sel.alts[0].any {
+			name := sel.alts[0].name
+			i := sort.Search(len(secs), func(i int) bool { return secs[i].Event() >= name })
+			if i == len(secs) || secs[i].Event() != name {
+				continue
+			}
+			secs = secs[i : i+1]
+		}
+		for i := range secs {
+			s := &secs[i]
+			where, ok := sel.match(s.Event())
+			if !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
+				continue
+			}
+			remap, err := x.view.Identity.Touched(s)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, scan.Part{S: s, Where: where, Remap: remap})
+		}
+	}
+	return out, nil
+}
+
+// match is the filter for events of a name; ok is false when none match.
+func (s *selection) match(name string) (where *scan.Filter, ok bool) {
+	var filters []*scan.Filter
+	for i := range s.alts {
+		if a := &s.alts[i]; a.any || a.name == name {
+			if a.where == nil {
+				return nil, true
+			}
+			filters = append(filters, a.where)
+		}
+	}
+	if len(filters) == 0 {
+		return nil, false
+	}
+	return scan.Or(filters...), true
+}
+
+func (x *exec) warn(format string, args ...any) {
+	w := fmt.Sprintf(format, args...)
+	if !slices.Contains(x.warnings, w) {
+		x.warnings = append(x.warnings, w)
+	}
+}
+
+// ranges splits the persons among workers so that each has about as many rows.
+func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error) {
+	persons := uint32(x.view.Identity.Persons())
+	workers := x.e.limits.Workers
+	if persons < 64 || workers < 2 {
+		return []scan.Persons{{Lo: 0, Hi: persons}}, nil
+	}
+	var sample []uint32
+	for d := range days {
+		for f := range days[d].files {
+			secs := days[d].files[f].sections
+			for i := range secs {
+				wanted := false
+				for _, sel := range sels {
+					_, ok := sel.match(secs[i].Event())
+					wanted = wanted || ok
+				}
+				if !wanted {
+					continue
+				}
+				b, err := secs[i].BlockPersons()
+				if err != nil {
+					return nil, err
+				}
+				sample = append(sample, b...)
+			}
+		}
+	}
+	slices.Sort(sample)
+	out := make([]scan.Persons, 0, workers)
+	lo := uint32(0)
+	for w := 1; w < workers; w++ {
+		hi := uint32(uint64(persons) * uint64(w) / uint64(workers))
+		if len(sample) >= 8*workers {
+			hi = sample[len(sample)*w/workers]
+		}
+		if hi > lo {
+			out = append(out, scan.Persons{Lo: lo, Hi: hi})
+			lo = hi
+		}
+	}
+	return append(out, scan.Persons{Lo: lo, Hi: persons}), nil
+}
+
+// parallel runs f for each range on a goroutine of its own and waits for all.
+func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) error) error {
+	errs := make([]error, len(ranges))
+	run := func(i int) {
+		errs[i] = f(i, scan.NewWorker(ranges[i], x.view.Identity))
+	}
+	var wg sync.WaitGroup
+	for i := 1; i < len(ranges); i++ {
+		wg.Go(func() { run(i) })
+	}
+	run(0)
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statistics sums up what the query did.
+func (x *exec) statistics(start time.Time) Stats {
+	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksSkipped: x.counters.skipped.Load(), Segments: len(x.view.Segments)}
+	for _, r := range x.view.Segments {
+		s.BytesRead += r.BytesRead()
+	}
+	s.BytesRead -= x.read0
+	s.Partitions = len(x.daysOf(scan.Times{From: x.from, To: x.to}))
+	s.ElapsedMS = float64(time.Since(start).Microseconds()) / 1000
+	return s
+}

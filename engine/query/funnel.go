@@ -1,0 +1,431 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+
+	"spoor/engine/query/kernel"
+	"spoor/engine/query/lang"
+	"spoor/engine/query/scan"
+)
+
+// FunnelAnswer is the answer to a funnel.
+type FunnelAnswer struct {
+	Common
+	Steps         []FunnelStep   `json:"steps"`
+	Open          int            `json:"open"`
+	TimeToConvert *TimeToConvert `json:"time_to_convert,omitempty"`
+	By            []string       `json:"by,omitempty"`
+	Groups        []FunnelGroup  `json:"groups,omitempty"`
+}
+
+// FunnelStep is one step: how many got there, as a share of the first and of the step before.
+type FunnelStep struct {
+	Event          string   `json:"event"`
+	Users          int      `json:"users"`
+	Conversion     *float64 `json:"conversion"`
+	StepConversion *float64 `json:"step_conversion"`
+	// MedianSeconds is from the first step to this one, over those who reached it.
+	MedianSeconds *float64 `json:"median_seconds"`
+}
+
+// FunnelGroup is the funnel of one value of a breakdown.
+type FunnelGroup struct {
+	Key   []any        `json:"key"`
+	Other bool         `json:"other,omitempty"`
+	Steps []FunnelStep `json:"steps"`
+}
+
+// TimeToConvert is the time from the first step to the last, over those who converted.
+type TimeToConvert struct {
+	MedianSeconds float64        `json:"median_seconds"`
+	P90Seconds    float64        `json:"p90_seconds"`
+	Histogram     []HistogramBin `json:"histogram"`
+}
+
+// HistogramBin counts values in [From, To) seconds; the last bin holds its end.
+type HistogramBin struct {
+	From  float64 `json:"from"`
+	To    float64 `json:"to"`
+	Count int     `json:"count"`
+}
+
+func (x *exec) funnel() (Answer, error) {
+	f := x.q.Funnel
+	sels := make([]*selection, len(f.Steps))
+	for i := range f.Steps {
+		var err error
+		if sels[i], err = x.selects(&f.Steps[i].EventSel); err != nil {
+			return nil, err
+		}
+	}
+	if f.Order != lang.OrderOrdered || f.Per.Kind != lang.PerUser || len(f.Excluding)+len(f.Never)+len(f.Holding) > 0 || !x.q.Every.IsZero() {
+		return nil, failf("unsupported", "this form of funnel cannot be answered yet")
+	}
+	for i := range f.Steps {
+		if f.Steps[i].Optional {
+			return nil, failf("unsupported", "optional steps cannot be answered yet")
+		}
+	}
+	for _, by := range x.q.By {
+		if by.Step != 1 {
+			return nil, failf("unsupported", "a breakdown by another step than the first cannot be answered yet")
+		}
+	}
+	// Steps may lie behind the range as long as they are within the window.
+	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
+	days := x.daysOf(all)
+	ranges, err := x.ranges(days, sels...)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]*funnelPart, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		p := &funnelPart{groups: scan.NewTuples(len(x.q.By))}
+		results[i] = p
+		if distinctSteps(f) {
+			return x.sweepFunnel(w, days, sels, all, p)
+		}
+		return x.walkFunnel(w, days, sels, all, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x.funnelAnswer(results), nil
+}
+
+// distinctSteps tells whether no event can match two steps: then a sweep by steps is exact.
+func distinctSteps(f *lang.Funnel) bool {
+	seen := map[string]bool{}
+	for i := range f.Steps {
+		mine := map[string]bool{}
+		for _, a := range f.Steps[i].Alternatives {
+			if a.Any || seen[a.Name] {
+				return len(f.Steps) == 1
+			}
+			mine[a.Name] = true
+		}
+		for n := range mine {
+			seen[n] = true
+		}
+	}
+	return true
+}
+
+// funnelPart is the result for one range of persons.
+type funnelPart struct {
+	users   []int
+	open    int
+	lags    [][]int64 // per step: from the first step, of those who reached it
+	groups  *scan.Tuples
+	byGroup [][]int // [group][step]: persons whose deepest chain began in the group and reached the step
+}
+
+func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+	withTags := len(x.q.By) > 0
+	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
+	keys := make([]scan.Keys, len(sels))
+	lists := make([][]uint64, len(sels))
+	var tags []uint32
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		for s, sel := range sels {
+			times := all
+			if s == 0 {
+				times.To = x.to
+			}
+			parts, err := x.parts(&days[d], sel, times)
+			if err != nil {
+				return err
+			}
+			tagged := withTags && s == 0
+			if err := w.Keys(days[d].day, parts, times, tagged, &keys[s]); err != nil {
+				return err
+			}
+			x.counters.rows.Add(int64(len(keys[s].K)))
+			lists[s] = keys[s].K
+			if tagged {
+				if tags, err = x.groupRows(w, parts, &keys[s], p.groups, tags); err != nil {
+					return err
+				}
+			}
+		}
+		k.Day(days[d].day, lists, tags)
+	}
+	p.users = k.Users()
+	p.open = k.Open(x.view.DataThrough)
+	p.lags = make([][]int64, len(sels))
+	for s := 1; s < len(sels); s++ {
+		p.lags[s] = k.Lags(s, nil)
+	}
+	if withTags {
+		p.byGroup = make([][]int, p.groups.Len())
+		for g := range p.byGroup {
+			p.byGroup[g] = make([]int, len(sels))
+		}
+		k.Deepest(func(_ uint32, step int, tag uint32) {
+			for s := 0; s <= step; s++ {
+				p.byGroup[tag][s]++
+			}
+		})
+	}
+	return nil
+}
+
+// groupRows numbers the values of the breakdown for each key.
+func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, groups *scan.Tuples, dst []uint32) ([]uint32, error) {
+	dst = slices.Grow(dst[:0], len(keys.K))[:len(keys.K)]
+	fields := make([]scan.Field, len(x.q.By))
+	for i := range x.q.By {
+		fields[i] = field(&x.q.By[i].Field)
+	}
+	if err := groups.Rows(w, parts, keys, fields, dst); err != nil {
+		return nil, err
+	}
+	if groups.Len() > x.e.limits.Groups {
+		return nil, failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
+	}
+	return dst, nil
+}
+
+// walkFunnel answers where an event may match several steps: person by person.
+func (x *exec) walkFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+	p.users = make([]int, len(sels))
+	p.lags = make([][]int64, len(sels))
+	chain := kernel.NewChain(len(sels), x.q.Funnel.Within)
+	return x.eachPerson(w, days, sels, all, p.groups, func(events []kernel.Event) error {
+		for i := range events {
+			if events[i].Time >= x.to {
+				events[i].Steps &^= 1 // a chain begins in the range
+			}
+		}
+		r := chain.Run(events)
+		for s := 0; s < r.Depth; s++ {
+			p.users[s]++
+			if s > 0 {
+				p.lags[s] = append(p.lags[s], r.Lag[s])
+			}
+		}
+		if r.Depth > 0 && len(x.q.By) > 0 {
+			for int(r.Tag) >= len(p.byGroup) {
+				p.byGroup = append(p.byGroup, make([]int, len(sels)))
+			}
+			for s := 0; s < r.Depth; s++ {
+				p.byGroup[r.Tag][s]++
+			}
+		}
+		if r.Depth > 0 && r.Depth < len(sels) && r.LastStart+x.q.Funnel.Within > x.view.DataThrough {
+			p.open++
+		}
+		return nil
+	})
+}
+
+// eachPerson gathers the events of each person that match a step, over all
+// days, in the order of time and arrival, and calls f with them.
+func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, f func([]kernel.Event) error) error {
+	var g scan.Gather
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		files, err := x.dayFiles(&days[d], sels, all)
+		if err != nil {
+			return err
+		}
+		var fields []scan.Field
+		for i := range x.q.By {
+			fields = append(fields, field(&x.q.By[i].Field))
+		}
+		n, err := g.Add(w, files, all, fields, groups)
+		if err != nil {
+			return err
+		}
+		x.counters.rows.Add(int64(n))
+		if g.Bytes() > x.e.limits.Bytes {
+			return failf(ErrTooMuch, "the query holds more than %d bytes of rows; shorten the range or filter", x.e.limits.Bytes)
+		}
+	}
+	return g.Each(w.Persons, f)
+}
+
+// dayFiles prepares the sections of a day for steps: which rows count, and for what.
+func (x *exec) dayFiles(d *dayData, sels []*selection, times scan.Times) ([]scan.StepFile, error) {
+	var out []scan.StepFile
+	for fi := range d.files {
+		f := scan.StepFile{DayFile: scan.DayFile{R: d.files[fi].r, Day: d.day, Sections: d.files[fi].sections}}
+		f.Take = make([]scan.Take, len(f.Sections))
+		f.Steps = make([][]scan.StepFilter, len(f.Sections))
+		wanted := false
+		for i := range f.Sections {
+			s := &f.Sections[i]
+			if s.MaxTime() < times.From || s.MinTime() >= times.To {
+				continue
+			}
+			for k, sel := range sels {
+				if where, ok := sel.match(s.Event()); ok {
+					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Where: where})
+					f.Take[i].Rows, wanted = true, true
+				}
+			}
+			if f.Take[i].Rows {
+				touched, err := x.view.Identity.Touched(s)
+				if err != nil {
+					return nil, err
+				}
+				f.Remap = f.Remap || touched
+			}
+		}
+		if wanted {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// funnelAnswer adds the ranges up.
+func (x *exec) funnelAnswer(parts []*funnelPart) *FunnelAnswer {
+	n := len(x.q.Funnel.Steps)
+	users := make([]int, n)
+	lags := make([][]int64, n)
+	a := &FunnelAnswer{}
+	for _, p := range parts {
+		a.Open += p.open
+		for s := range n {
+			users[s] += p.users[s]
+			lags[s] = append(lags[s], p.lags[s]...)
+		}
+	}
+	a.Steps = x.funnelSteps(users, lags)
+	if n > 1 && len(lags[n-1]) > 0 {
+		a.TimeToConvert = timeToConvert(lags[n-1])
+	}
+	if len(x.q.By) > 0 {
+		x.funnelGroups(a, parts)
+	}
+	return a
+}
+
+func (x *exec) funnelSteps(users []int, lags [][]int64) []FunnelStep {
+	out := make([]FunnelStep, len(users))
+	for s := range users {
+		out[s] = FunnelStep{Event: x.q.Funnel.Steps[s].Label(), Users: users[s], Conversion: ratio(users[s], users[0])}
+		out[s].StepConversion = out[s].Conversion
+		if s > 0 {
+			out[s].StepConversion = ratio(users[s], users[s-1])
+			if lags != nil && len(lags[s]) > 0 {
+				slices.Sort(lags[s])
+				m := quantile(lags[s], 0.5) / 1e6
+				out[s].MedianSeconds = &m
+			}
+		}
+	}
+	return out
+}
+
+// funnelGroups takes the largest groups and sums the rest up in one.
+func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart) {
+	n := len(x.q.Funnel.Steps)
+	total := map[string]int{}
+	var groups []FunnelGroup
+	for _, by := range x.q.By {
+		a.By = append(a.By, by.String())
+	}
+	var counts [][]int
+	for _, p := range parts {
+		for g, c := range p.byGroup {
+			if c[0] == 0 {
+				continue
+			}
+			key := p.groups.Values(uint32(g))
+			text := keyText(key)
+			i, ok := total[text]
+			if !ok {
+				i = len(groups)
+				total[text] = i
+				groups = append(groups, FunnelGroup{Key: key})
+				counts = append(counts, make([]int, n))
+			}
+			for s := range c {
+				counts[i][s] += c[s]
+			}
+		}
+	}
+	order := make([]int, len(groups))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if counts[i][0] != counts[j][0] {
+			return counts[j][0] - counts[i][0]
+		}
+		return compareKeys(groups[i].Key, groups[j].Key)
+	})
+	rest := make([]int, n)
+	for at, i := range order {
+		if at < x.q.Limit {
+			groups[i].Steps = x.funnelSteps(counts[i], nil)
+			a.Groups = append(a.Groups, groups[i])
+			continue
+		}
+		for s := range rest {
+			rest[s] += counts[i][s]
+		}
+	}
+	if len(order) > x.q.Limit {
+		a.Groups = append(a.Groups, FunnelGroup{Key: otherKey(len(x.q.By)), Other: true, Steps: x.funnelSteps(rest, nil)})
+	}
+}
+
+// histogramBins is how many bins a histogram of times has at most.
+const histogramBins = 20
+
+// timeToConvert sums up times in microseconds; it sorts them.
+func timeToConvert(lags []int64) *TimeToConvert {
+	slices.Sort(lags)
+	t := &TimeToConvert{MedianSeconds: quantile(lags, 0.5) / 1e6, P90Seconds: quantile(lags, 0.9) / 1e6}
+	lo, hi := lags[0], lags[len(lags)-1]
+	if lo == hi {
+		t.Histogram = []HistogramBin{{float64(lo) / 1e6, float64(hi) / 1e6, len(lags)}}
+		return t
+	}
+	width := (hi - lo + histogramBins - 1) / histogramBins
+	for from := lo; from <= hi; from += width {
+		t.Histogram = append(t.Histogram, HistogramBin{From: float64(from) / 1e6, To: float64(from+width) / 1e6})
+	}
+	for _, v := range lags {
+		t.Histogram[(v-lo)/width].Count++
+	}
+	return t
+}
+
+func ratio(a, b int) *float64 {
+	if b == 0 {
+		return nil
+	}
+	r := float64(a) / float64(b)
+	return &r
+}
+
+// quantile interpolates between the two nearest of sorted values.
+func quantile(sorted []int64, p float64) float64 {
+	at := p * float64(len(sorted)-1)
+	i := int(at)
+	if i+1 >= len(sorted) {
+		return float64(sorted[len(sorted)-1])
+	}
+	return float64(sorted[i]) + (at-float64(i))*float64(sorted[i+1]-sorted[i])
+}
+
+// keyText tells keys of groups apart; values keep their type.
+func keyText(key []any) string { return fmt.Sprintf("%#v", key) }
+
+func otherKey(n int) []any {
+	key := make([]any, n)
+	for i := range key {
+		key[i] = nil
+	}
+	return key
+}

@@ -1,0 +1,233 @@
+// Package kernel computes the answers of product analytics from sorted keys:
+// funnels, sessions, paths, attribution. A kernel works on the rows of one range
+// of persons, day after day in the order of time, with flat state per person; it
+// does not know where the rows come from.
+package kernel
+
+import (
+	"math"
+
+	"spoor/segment"
+)
+
+// none marks a person without a chain: before every possible start.
+const none = math.MinInt64 / 4
+
+// Funnel finds, for each person, the longest prefix of the steps that events
+// match in order within a window from the first, every event serving one step.
+// It requires that no event can match two steps; OverlapFunnel has no such need.
+//
+// For each person and step it keeps the latest start of a chain that reached the
+// step. A later start is never worse: it leaves more of the window. So each
+// day is one pass per step: the rows of step k meet, in order of (person, time),
+// the rows that reached step k-1, and take over the latest start before them.
+type Funnel struct {
+	steps   int
+	window  int64 // microseconds, inclusive
+	lo      uint32
+	persons int
+	start   [][]int64 // [step][person-lo], none when the step was not reached
+	tag     [][]uint32
+	first   []Reached // of the last step, per converted person
+	prev    list
+	next    list
+	scratch list
+	tags    bool
+	deepTag [][]uint32 // [step][person-lo]: the tag of the first chain that reached it
+	lag     [][]int64  // [step][person-lo]: time from the start, of the first chain that reached it
+}
+
+// Reached is a first completion.
+type Reached struct {
+	Person uint32
+	// Start and End are the times of the first and last event of the chain.
+	Start, End int64
+}
+
+type list struct {
+	key   []uint64
+	start []int64
+	tag   []uint32
+}
+
+func (l *list) reset(n int) {
+	if cap(l.key) < n {
+		l.key, l.start, l.tag = make([]uint64, 0, n+n/4), make([]int64, 0, n+n/4), make([]uint32, 0, n+n/4)
+	}
+	l.key, l.start, l.tag = l.key[:0], l.start[:0], l.tag[:0]
+}
+
+// NewFunnel makes the state for the persons [lo, hi). withTags carries a number from the
+// first event of a chain to its end: the group of a breakdown.
+func NewFunnel(steps int, window int64, lo, hi uint32, withTags bool) *Funnel {
+	f := &Funnel{steps: steps, window: window, lo: lo, persons: int(hi - lo), tags: withTags}
+	for range steps {
+		s := make([]int64, f.persons)
+		for i := range s {
+			s[i] = none
+		}
+		f.start = append(f.start, s)
+		f.lag = append(f.lag, nil)
+		if withTags {
+			f.tag = append(f.tag, make([]uint32, f.persons))
+			f.deepTag = append(f.deepTag, make([]uint32, f.persons))
+		}
+	}
+	for k := 1; k < steps; k++ {
+		f.lag[k] = make([]int64, f.persons)
+	}
+	return f
+}
+
+// Day takes the rows of each step of one day, sorted by key. tags go with the
+// rows of step 0. Days must come in order. The slices are not kept.
+func (f *Funnel) Day(day int32, steps [][]uint64, tags []uint32) {
+	base := int64(day) * segment.MicrosPerDay
+	p := &f.prev
+	p.reset(len(steps[0]))
+	for i, k := range steps[0] {
+		p.key = append(p.key, k)
+		p.start = append(p.start, int64(k&timeMask)+base)
+		if f.tags {
+			p.tag = append(p.tag, tags[i])
+		}
+	}
+	for k := 1; k < f.steps; k++ {
+		f.next.reset(len(steps[k]))
+		if len(steps[k]) > 0 {
+			f.pass(k, base, steps[k])
+		}
+		f.settle(k-1, p)
+		f.prev, f.next = f.next, f.prev
+	}
+	f.settle(f.steps-1, &f.prev)
+}
+
+const timeMask = 1<<segment.KeyTimeBits - 1
+
+// pass finds the rows of step k that continue a chain.
+func (f *Funnel) pass(k int, base int64, rows []uint64) {
+	prevKey, prevStart := f.prev.key, f.prev.start
+	carried := f.start[k-1]
+	reached := f.start[k]
+	out := &f.next
+	at := 0
+	person := ^uint64(0)
+	best, bestTag := int64(none), uint32(0)
+	for _, row := range rows {
+		if p := row >> segment.KeyTimeBits; p != person {
+			person = p
+			for floor := p << segment.KeyTimeBits; at < len(prevKey) && prevKey[at] < floor; at++ {
+			}
+			best = carried[uint32(p)-f.lo]
+			if f.tags {
+				bestTag = f.tag[k-1][uint32(p)-f.lo]
+			}
+		}
+		for at < len(prevKey) && prevKey[at] <= row {
+			if prevStart[at] > best {
+				best = prevStart[at]
+				if f.tags {
+					bestTag = f.prev.tag[at]
+				}
+			}
+			at++
+		}
+		t := int64(row&timeMask) + base
+		if t-best > f.window {
+			continue
+		}
+		i := uint32(person) - f.lo
+		if reached[i] == none && (len(out.key) == 0 || out.key[len(out.key)-1]>>segment.KeyTimeBits != person) {
+			f.lag[k][i] = t - best
+			if f.tags {
+				f.deepTag[k][i] = bestTag
+			}
+			if k == f.steps-1 {
+				f.first = append(f.first, Reached{uint32(person), best, t})
+			}
+		}
+		out.key = append(out.key, row)
+		out.start = append(out.start, best)
+		if f.tags {
+			out.tag = append(out.tag, bestTag)
+		}
+	}
+}
+
+// settle keeps, per person, the last start of the day's rows that reached step k.
+// Within a person the starts of a list never fall, nor below what was kept.
+func (f *Funnel) settle(k int, l *list) {
+	state := f.start[k]
+	for i, key := range l.key {
+		p := uint32(key>>segment.KeyTimeBits) - f.lo
+		if f.tags {
+			if k == 0 && state[p] == none {
+				f.deepTag[0][p] = l.tag[i]
+			}
+			f.tag[k][p] = l.tag[i]
+		}
+		state[p] = l.start[i]
+	}
+}
+
+// Users are the persons that reached each step.
+func (f *Funnel) Users() []int {
+	n := make([]int, f.steps)
+	for k, state := range f.start {
+		for _, s := range state {
+			if s != none {
+				n[k]++
+			}
+		}
+	}
+	return n
+}
+
+// Conversions are the first completions, in no order.
+func (f *Funnel) Conversions() []Reached { return f.first }
+
+// Lags are the times from the first event to the one that first reached step k, k > 0.
+func (f *Funnel) Lags(k int, dst []int64) []int64 {
+	for p, s := range f.start[k] {
+		if s != none {
+			dst = append(dst, f.lag[k][p])
+		}
+	}
+	return dst
+}
+
+// Open counts persons who did not reach the last step and whose window was still
+// running at time through.
+func (f *Funnel) Open(through int64) int {
+	n := 0
+	last := f.start[f.steps-1]
+	for p, s := range f.start[0] {
+		if s != none && last[p] == none && s+f.window > through {
+			n++
+		}
+	}
+	return n
+}
+
+// Deepest calls yield with each person who began: the deepest step reached, from
+// 0, and the tag of the first chain that reached it.
+func (f *Funnel) Deepest(yield func(person uint32, step int, tag uint32)) {
+	for p := range f.persons {
+		step := -1
+		for k := f.steps - 1; k >= 0; k-- {
+			if f.start[k][p] != none {
+				step = k
+				break
+			}
+		}
+		if step < 0 {
+			continue
+		}
+		tag := uint32(0)
+		if f.tags {
+			tag = f.deepTag[step][p]
+		}
+		yield(f.lo+uint32(p), step, tag)
+	}
+}

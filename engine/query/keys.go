@@ -1,0 +1,63 @@
+package query
+
+import (
+	"cmp"
+	"strings"
+
+	"spoor/engine/query/scan"
+)
+
+// compareKeys orders keys of groups: missing first, then booleans, numbers, texts, other JSON.
+func compareKeys(a, b []any) int {
+	for i := range a {
+		if c := compareValues(a[i], b[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func compareValues(a, b any) int {
+	if c := cmp.Compare(typeRank(a), typeRank(b)); c != 0 {
+		return c
+	}
+	switch a := a.(type) {
+	case bool:
+		if a == b.(bool) {
+			return 0
+		}
+		if a {
+			return 1
+		}
+		return -1
+	case float64:
+		if n, ok := b.(float64); ok {
+			return cmp.Compare(a, n)
+		}
+		return cmp.Compare(a, float64(b.(int64)))
+	case int64:
+		if n, ok := b.(int64); ok {
+			return cmp.Compare(a, n)
+		}
+		return cmp.Compare(float64(a), b.(float64))
+	case string:
+		return strings.Compare(a, b.(string))
+	case scan.RawJSON:
+		return strings.Compare(string(a), string(b.(scan.RawJSON)))
+	}
+	return 0
+}
+
+func typeRank(v any) int {
+	switch v.(type) {
+	case nil:
+		return 0
+	case bool:
+		return 1
+	case float64, int64:
+		return 2
+	case string:
+		return 3
+	}
+	return 4
+}

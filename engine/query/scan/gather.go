@@ -1,0 +1,135 @@
+package scan
+
+import (
+	"slices"
+
+	"spoor/engine/query/kernel"
+	"spoor/segment"
+)
+
+// StepFile is one day of one segment with, per section, the steps that its rows may match.
+type StepFile struct {
+	DayFile
+	Steps [][]StepFilter
+}
+
+// StepFilter says which rows of a section match a step.
+type StepFilter struct {
+	Step  int
+	Where *Filter // nil: all
+}
+
+// Gather collects events day after day and gives them back person by person.
+type Gather struct {
+	person []uint32
+	events []kernel.Event
+	line   Timeline
+}
+
+// Bytes is about the memory of the collected events.
+func (g *Gather) Bytes() int64 { return int64(cap(g.events))*32 + int64(cap(g.person))*4 }
+
+// Add collects the events of one day that match a step, tagged with their
+// combination of the fields. It returns how many there were.
+func (g *Gather) Add(w *Worker, files []StepFile, times Times, fields []Field, groups *Tuples) (int, error) {
+	plain := make([]DayFile, len(files))
+	for i := range files {
+		plain[i] = files[i].DayFile
+	}
+	if err := w.Timeline(plain, times, true, &g.line); err != nil {
+		return 0, err
+	}
+	masks := make([][][]uint64, len(files))
+	tags := make([][][]uint32, len(files))
+	for f := range files {
+		masks[f] = make([][]uint64, len(files[f].Sections))
+		tags[f] = make([][]uint32, len(files[f].Sections))
+	}
+	n := 0
+	day := int32(0)
+	if len(files) > 0 {
+		day = files[0].Day
+	}
+	for i, k := range g.line.K {
+		f, s, row := g.line.File[i], g.line.Section[i], g.line.Row[i]
+		if masks[f][s] == nil {
+			var err error
+			if masks[f][s], err = w.masks(&files[f], int(s)); err != nil {
+				return 0, err
+			}
+			if len(fields) > 0 {
+				sec := &files[f].Sections[s]
+				tags[f][s] = make([]uint32, sec.Rows())
+				if err := groups.Section(w, sec, fields, tags[f][s], 0, sec.Rows()); err != nil {
+					return 0, err
+				}
+			}
+		}
+		mask := masks[f][s][row]
+		if mask == 0 {
+			continue
+		}
+		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask}
+		if len(fields) > 0 {
+			e.Tag = tags[f][s][row]
+		}
+		g.person = append(g.person, segment.KeyPerson(k))
+		g.events = append(g.events, e)
+		n++
+	}
+	return n, nil
+}
+
+// masks are the steps that each row of a section matches.
+func (w *Worker) masks(f *StepFile, s int) ([]uint64, error) {
+	sec := &f.Sections[s]
+	n := sec.Rows()
+	out := make([]uint64, n)
+	for _, st := range f.Steps[s] {
+		bit := uint64(1) << st.Step
+		if st.Where == nil {
+			for i := range out {
+				out[i] |= bit
+			}
+			continue
+		}
+		w.sel = w.sel.resize(n)
+		if err := w.eval.run(st.Where, sec, 0, n, w.sel, &w.x); err != nil {
+			return nil, err
+		}
+		for i := range out {
+			if w.sel.Has(i) {
+				out[i] |= bit
+			}
+		}
+	}
+	return out, nil
+}
+
+// Each calls f with the events of each person, in the order of time and arrival.
+func (g *Gather) Each(persons Persons, f func([]kernel.Event) error) error {
+	if len(g.events) == 0 {
+		return nil
+	}
+	count := make([]uint32, persons.Hi-persons.Lo+1)
+	for _, p := range g.person {
+		count[p-persons.Lo+1]++
+	}
+	for i := 1; i < len(count); i++ {
+		count[i] += count[i-1]
+	}
+	next := slices.Clone(count)
+	sorted := make([]kernel.Event, len(g.events))
+	for i, p := range g.person {
+		sorted[next[p-persons.Lo]] = g.events[i]
+		next[p-persons.Lo]++
+	}
+	for i := 0; i+1 < len(count); i++ {
+		if count[i] < count[i+1] {
+			if err := f(sorted[count[i]:count[i+1]]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

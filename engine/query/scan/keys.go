@@ -1,0 +1,243 @@
+// Package scan reads the rows that a query asks for out of segments: keys of
+// selected rows for a range of persons, predicates over columns, values for
+// breakdowns. It knows days, sections and persons; what the rows mean is the
+// kernels' business.
+package scan
+
+import (
+	"slices"
+
+	"spoor/segment"
+)
+
+// Persons is a range of person ordinals [Lo, Hi): what one worker owns.
+type Persons struct{ Lo, Hi uint32 }
+
+// Has tells whether the range holds p.
+func (r Persons) Has(p uint32) bool { return r.Lo <= p && p < r.Hi }
+
+// Part is the rows of one section that a selection wants.
+type Part struct {
+	S *segment.Section
+	// Where must hold for a row; nil takes all.
+	Where *Filter
+	// Remap tells that persons of the section were merged since it was written.
+	Remap bool
+}
+
+// Times is a range of event time [From, To) in microseconds.
+type Times struct{ From, To int64 }
+
+// Keys are selected rows of one day, sorted by (person, time); rows of one
+// person and time are in the order of their arrival as far as parts tell.
+type Keys struct {
+	K []uint64
+	// Part and Row say where a key came from; filled only when they were asked for.
+	Part []uint16
+	Row  []uint32
+}
+
+func (k *Keys) reset() { k.K, k.Part, k.Row = k.K[:0], k.Part[:0], k.Row[:0] }
+
+// Worker reads for one range of persons; it owns its buffers and is used by one goroutine.
+type Worker struct {
+	Persons Persons
+	// Person maps a person as written to the one it is now.
+	Person func(uint32) uint32
+
+	x     segment.Scratch
+	keys  []uint64
+	sel   Bits
+	lists []Keys
+	spare Keys
+	eval  evaluator
+}
+
+// Keys collects the rows of parts, all of one day, into out.
+func (w *Worker) Keys(day int32, parts []Part, times Times, withRows bool, out *Keys) error {
+	out.reset()
+	if len(parts) == 1 {
+		return w.part(day, 0, parts[0], times, withRows, out)
+	}
+	for len(w.lists) < len(parts) {
+		w.lists = append(w.lists, Keys{})
+	}
+	lists := w.lists[:len(parts)]
+	for i := range parts {
+		lists[i].reset()
+		if err := w.part(day, i, parts[i], times, withRows, &lists[i]); err != nil {
+			return err
+		}
+	}
+	w.merge(lists, withRows, out)
+	return nil
+}
+
+// part appends the selected rows of one part.
+func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, out *Keys) error {
+	s := p.S
+	from, to := 0, s.Rows()
+	if !p.Remap {
+		var err error
+		if from, to, err = s.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+			return err
+		}
+	}
+	n := to - from
+	if n == 0 {
+		return nil
+	}
+	clip := s.MinTime() < times.From || s.MaxTime() >= times.To
+	if p.Where == nil && !clip && !p.Remap && !withRows {
+		out.K = slices.Grow(out.K[:0], n)[:n]
+		return s.Keys(out.K, from, to, &w.x)
+	}
+	w.keys = slices.Grow(w.keys[:0], n)[:n]
+	if err := s.Keys(w.keys, from, to, &w.x); err != nil {
+		return err
+	}
+	sel, err := w.selection(day, p, from, to, times, clip)
+	if err != nil {
+		return err
+	}
+	out.K = slices.Grow(out.K[:0], n)[:n]
+	if withRows {
+		out.Row = slices.Grow(out.Row[:0], n)[:n]
+	}
+	at := 0
+	for i, k := range w.keys {
+		if sel != nil && !sel.Has(i) {
+			continue
+		}
+		if p.Remap {
+			person := w.Person(segment.KeyPerson(k))
+			if !w.Persons.Has(person) {
+				continue
+			}
+			k = uint64(person)<<segment.KeyTimeBits | k&(1<<segment.KeyTimeBits-1)
+		}
+		out.K[at] = k
+		if withRows {
+			out.Row[at] = uint32(from + i)
+		}
+		at++
+	}
+	out.K = out.K[:at]
+	if withRows {
+		out.Row = out.Row[:at]
+		out.Part = slices.Grow(out.Part[:0], at)[:at]
+		for i := range out.Part {
+			out.Part[i] = uint16(index)
+		}
+	}
+	if p.Remap && !slices.IsSorted(out.K) {
+		sortKeys(out, withRows)
+	}
+	return nil
+}
+
+// selection is the rows [from, to) of the part that pass, nil for all.
+func (w *Worker) selection(day int32, p Part, from, to int, times Times, clip bool) (Bits, error) {
+	if p.Where == nil && !clip {
+		return nil, nil
+	}
+	w.sel = w.sel.resize(to - from)
+	if p.Where != nil {
+		if err := w.eval.run(p.Where, p.S, from, to, w.sel, &w.x); err != nil {
+			return nil, err
+		}
+	} else {
+		w.sel.fill(to - from)
+	}
+	if clip {
+		for i, k := range w.keys {
+			if t := segment.KeyTime(k, day); t < times.From || t >= times.To {
+				w.sel.Clear(i)
+			}
+		}
+	}
+	return w.sel, nil
+}
+
+// sortKeys sorts by key, stably.
+func sortKeys(k *Keys, withRows bool) {
+	if !withRows {
+		slices.Sort(k.K)
+		return
+	}
+	order := make([]uint32, len(k.K))
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortStableFunc(order, func(a, b uint32) int {
+		switch {
+		case k.K[a] < k.K[b]:
+			return -1
+		case k.K[a] > k.K[b]:
+			return 1
+		}
+		return 0
+	})
+	c := Keys{K: slices.Clone(k.K), Part: slices.Clone(k.Part), Row: slices.Clone(k.Row)}
+	for i, o := range order {
+		k.K[i], k.Part[i], k.Row[i] = c.K[o], c.Part[o], c.Row[o]
+	}
+}
+
+// merge merges sorted lists, two at a time; of equal keys the earlier list's comes first.
+func (w *Worker) merge(lists []Keys, withRows bool, out *Keys) {
+	for len(lists) > 1 {
+		half := (len(lists) + 1) / 2
+		for i := range half {
+			if 2*i+1 == len(lists) {
+				lists[i], lists[2*i] = lists[2*i], lists[i]
+				continue
+			}
+			a, b := &lists[2*i], &lists[2*i+1]
+			merge2(a, b, withRows, &w.spare)
+			lists[2*i], w.spare = w.spare, lists[2*i]
+			lists[i], lists[2*i] = lists[2*i], lists[i]
+		}
+		lists = lists[:half]
+	}
+	if len(lists) == 1 {
+		*out, lists[0] = lists[0], *out
+	}
+}
+
+func merge2(a, b *Keys, withRows bool, out *Keys) {
+	n := len(a.K) + len(b.K)
+	out.K = slices.Grow(out.K[:0], n)[:n]
+	if withRows {
+		out.Row = slices.Grow(out.Row[:0], n)[:n]
+		out.Part = slices.Grow(out.Part[:0], n)[:n]
+	}
+	i, j := 0, 0
+	for at := range n {
+		fromA := j == len(b.K) || i < len(a.K) && a.K[i] <= b.K[j]
+		src, from := b, j
+		if fromA {
+			src, from = a, i
+			i++
+		} else {
+			j++
+		}
+		out.K[at] = src.K[from]
+		if withRows {
+			out.Row[at], out.Part[at] = src.Row[from], src.Part[from]
+		}
+	}
+}
+
+// Identity resolves persons and their ids.
+type Identity interface {
+	Names
+	Person(uint32) uint32
+}
+
+// NewWorker makes a worker for a range of persons.
+func NewWorker(persons Persons, id Identity) *Worker {
+	w := &Worker{Persons: persons, Person: id.Person}
+	w.eval.names = id
+	return w
+}

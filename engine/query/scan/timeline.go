@@ -1,0 +1,185 @@
+package scan
+
+import (
+	"slices"
+
+	"spoor/segment"
+)
+
+// DayFile is one day of one segment: the sections that a query over all events reads.
+type DayFile struct {
+	R   *segment.Reader
+	Day int32
+	// Sections are all of the day in the file, as Reader.Days gives them.
+	Sections []segment.Section
+	// Take says for each section whether its rows count and by which filter.
+	Take []Take
+	// Remap tells that persons of the file were merged since it was written.
+	Remap bool
+}
+
+// Take is what to read of a section in a timeline.
+type Take struct {
+	Rows  bool
+	Where *Filter
+	// Mark is a number that rows of the section carry, for example the event name.
+	Mark uint32
+}
+
+// Timeline is the selected events of one day by (person, time, arrival).
+type Timeline struct {
+	K    []uint64
+	Mark []uint32
+	// File, Section and Row say where an event is stored; filled only when asked for.
+	File    []uint16
+	Section []uint32
+	Row     []uint32
+}
+
+func (t *Timeline) reset() {
+	t.K, t.Mark, t.File, t.Section, t.Row = t.K[:0], t.Mark[:0], t.File[:0], t.Section[:0], t.Row[:0]
+}
+
+// Timeline collects the events of a day from all files that hold it.
+func (w *Worker) Timeline(files []DayFile, times Times, withRows bool, out *Timeline) error {
+	out.reset()
+	remapped := false
+	for i := range files {
+		if err := w.replay(uint16(i), &files[i], times, withRows, out); err != nil {
+			return err
+		}
+		remapped = remapped || files[i].Remap
+	}
+	if len(files) > 1 || remapped {
+		out.sort(withRows)
+	}
+	return nil
+}
+
+// cursor walks one section in a replay.
+type cursor struct {
+	keys []uint64
+	sel  Bits
+	at   int
+	from int
+	mark uint32
+	take bool
+}
+
+// replay appends the events of one file in the order of its timeline: the
+// timeline names the section of each event, the sections hold the events in the
+// same order, so no keys are compared.
+func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out *Timeline) error {
+	cursors := make([]cursor, len(f.Sections))
+	first, n := 0, 0
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		c := &cursors[i]
+		from, to := 0, s.Rows()
+		if !f.Remap {
+			var err error
+			if from, to, err = s.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+				return err
+			}
+		}
+		first += from
+		n += to - from
+		c.from, c.take, c.mark = from, f.Take[i].Rows, f.Take[i].Mark
+		if !c.take || from == to {
+			continue
+		}
+		c.keys = make([]uint64, to-from)
+		if err := s.Keys(c.keys, from, to, &w.x); err != nil {
+			return err
+		}
+		w.keys = c.keys
+		clip := s.MinTime() < times.From || s.MaxTime() >= times.To
+		sel, err := w.selection(f.Day, Part{S: s, Where: f.Take[i].Where}, from, to, times, clip)
+		if err != nil {
+			return err
+		}
+		if sel != nil {
+			c.sel = slices.Clone(sel)
+		}
+	}
+	w.keys = nil
+	if n == 0 {
+		return nil
+	}
+	line := make([]uint32, n)
+	if err := f.R.Timeline(f.Day, line, first, first+n, &w.x); err != nil {
+		return err
+	}
+	out.grow(n, withRows)
+	for _, s := range line {
+		c := &cursors[s]
+		i := c.at
+		c.at++
+		if !c.take {
+			continue
+		}
+		if i >= len(c.keys) {
+			return segment.ErrCorrupt
+		}
+		if c.sel != nil && !c.sel.Has(i) {
+			continue
+		}
+		key := c.keys[i]
+		if f.Remap {
+			person := w.Person(segment.KeyPerson(key))
+			if !w.Persons.Has(person) {
+				continue
+			}
+			key = uint64(person)<<segment.KeyTimeBits | key&(1<<segment.KeyTimeBits-1)
+		}
+		out.K = append(out.K, key)
+		out.Mark = append(out.Mark, c.mark)
+		if withRows {
+			out.File = append(out.File, file)
+			out.Section = append(out.Section, s)
+			out.Row = append(out.Row, uint32(c.from+i))
+		}
+	}
+	return nil
+}
+
+func (t *Timeline) grow(n int, withRows bool) {
+	t.K, t.Mark = slices.Grow(t.K, n), slices.Grow(t.Mark, n)
+	if withRows {
+		t.File, t.Section, t.Row = slices.Grow(t.File, n), slices.Grow(t.Section, n), slices.Grow(t.Row, n)
+	}
+}
+
+// sort orders by key; equal keys stay as they are: older files first.
+func (t *Timeline) sort(withRows bool) {
+	if slices.IsSorted(t.K) {
+		return
+	}
+	order := make([]uint32, len(t.K))
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortStableFunc(order, func(a, b uint32) int {
+		switch {
+		case t.K[a] < t.K[b]:
+			return -1
+		case t.K[a] > t.K[b]:
+			return 1
+		}
+		return 0
+	})
+	permute(t.K, order)
+	permute(t.Mark, order)
+	if withRows {
+		permute(t.File, order)
+		permute(t.Section, order)
+		permute(t.Row, order)
+	}
+}
+
+func permute[T any](s []T, order []uint32) {
+	c := slices.Clone(s)
+	for i, o := range order {
+		s[i] = c[o]
+	}
+}

@@ -1,0 +1,213 @@
+package query
+
+import (
+	"slices"
+
+	"spoor/engine/query/kernel"
+	"spoor/engine/query/scan"
+)
+
+// SessionsAnswer is the answer to a question about sessions.
+type SessionsAnswer struct {
+	Common
+	SessionsTotals
+	By     []string        `json:"by,omitempty"`
+	Points []SessionsPoint `json:"points,omitempty"`
+	Groups []SessionsGroup `json:"groups,omitempty"`
+}
+
+// SessionsTotals sums sessions up. Means and rates are null without sessions.
+type SessionsTotals struct {
+	Sessions       int      `json:"sessions"`
+	Users          int      `json:"users"`
+	MeanDuration   *float64 `json:"mean_duration_seconds"`
+	MedianDuration *float64 `json:"median_duration_seconds"`
+	MeanEvents     *float64 `json:"mean_events"`
+	BounceRate     *float64 `json:"bounce_rate"`
+}
+
+// SessionsPoint is the sessions that began in the period at T.
+type SessionsPoint struct {
+	T string `json:"t"`
+	SessionsTotals
+}
+
+// SessionsGroup is the sessions whose first event has the key's values.
+type SessionsGroup struct {
+	Key   []any `json:"key"`
+	Other bool  `json:"other,omitempty"`
+	SessionsTotals
+	Points []SessionsPoint `json:"points,omitempty"`
+}
+
+func (x *exec) sessions() (Answer, error) {
+	b, err := x.divide(x.q.Every, x.from, x.to)
+	if err != nil {
+		return nil, err
+	}
+	common, err := x.commonFilter()
+	if err != nil {
+		return nil, err
+	}
+	sel := &selection{alts: []alternative{{any: true, where: common}}}
+	times := scan.Times{From: x.from, To: x.to}
+	days := x.daysOf(times)
+	ranges, err := x.ranges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	type part struct {
+		cells  [][]kernel.SessionTotals
+		groups *scan.Tuples
+	}
+	parts := make([]part, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		p := &parts[i]
+		p.groups = scan.NewTuples(len(x.q.By))
+		s := kernel.NewSessions(x.q.Sessions.Gap, x.q.Sessions.Max, w.Persons.Lo, w.Persons.Hi, func(person uint32, start, end int64, events int, tag uint32) {
+			for int(tag) >= len(p.cells) {
+				p.cells = append(p.cells, make([]kernel.SessionTotals, b.len()))
+			}
+			p.cells[tag][b.of(start)].Add(person, end-start, events)
+		})
+		return x.sweepSessions(w, days, sel, times, p.groups, s)
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &SessionsAnswer{}
+	index := map[string]int{}
+	var keys [][]any
+	var cells [][]kernel.SessionTotals
+	for _, p := range parts {
+		for tag, c := range p.cells {
+			key := []any{}
+			if len(x.q.By) > 0 {
+				key = p.groups.Values(uint32(tag))
+			}
+			text := keyText(key)
+			g, ok := index[text]
+			if !ok {
+				g = len(keys)
+				index[text] = g
+				keys = append(keys, key)
+				cells = append(cells, make([]kernel.SessionTotals, b.len()))
+			}
+			for i := range c {
+				cells[g][i].Merge(&c[i])
+			}
+		}
+	}
+	x.sessionsAnswer(a, b, keys, cells)
+	return a, nil
+}
+
+func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, times scan.Times, groups *scan.Tuples, s *kernel.Sessions) error {
+	var line scan.Timeline
+	var tags []uint32
+	fields := make([]scan.Field, len(x.q.By))
+	for i := range x.q.By {
+		fields[i] = field(&x.q.By[i].Field)
+	}
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		stepFiles, err := x.dayFiles(&days[d], []*selection{sel}, times)
+		if err != nil {
+			return err
+		}
+		files := make([]scan.DayFile, len(stepFiles))
+		for f := range stepFiles {
+			files[f] = stepFiles[f].DayFile
+			for i := range files[f].Take {
+				if files[f].Take[i].Rows {
+					files[f].Take[i].Where, _ = sel.match(files[f].Sections[i].Event())
+				}
+			}
+		}
+		if err := w.Timeline(files, times, len(fields) > 0, &line); err != nil {
+			return err
+		}
+		x.counters.rows.Add(int64(len(line.K)))
+		tags = tags[:0]
+		if len(fields) > 0 {
+			if tags, err = groups.Timeline(w, files, &line, fields, tags); err != nil {
+				return err
+			}
+		}
+		s.Day(days[d].day, line.K, tags)
+	}
+	s.End()
+	return nil
+}
+
+func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells [][]kernel.SessionTotals) {
+	all := make([]kernel.SessionTotals, b.len())
+	sizes := make([]int, len(keys))
+	for g := range cells {
+		for i := range cells[g] {
+			sizes[g] += cells[g][i].Sessions
+			all[i].Merge(&cells[g][i])
+		}
+	}
+	a.SessionsTotals = total(all)
+	a.Points = x.sessionPoints(b, all)
+	if len(x.q.By) == 0 {
+		return
+	}
+	for _, by := range x.q.By {
+		a.By = append(a.By, by.String())
+	}
+	order := make([]int, len(keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if sizes[i] != sizes[j] {
+			return sizes[j] - sizes[i]
+		}
+		return compareKeys(keys[i], keys[j])
+	})
+	rest := make([]kernel.SessionTotals, b.len())
+	for at, g := range order {
+		if at < x.q.Limit {
+			a.Groups = append(a.Groups, SessionsGroup{Key: keys[g], SessionsTotals: total(cells[g]), Points: x.sessionPoints(b, cells[g])})
+			continue
+		}
+		for i := range rest {
+			rest[i].Merge(&cells[g][i])
+		}
+	}
+	if len(order) > x.q.Limit {
+		a.Groups = append(a.Groups, SessionsGroup{Key: otherKey(len(x.q.By)), Other: true, SessionsTotals: total(rest), Points: x.sessionPoints(b, rest)})
+	}
+}
+
+func (x *exec) sessionPoints(b *buckets, cells []kernel.SessionTotals) []SessionsPoint {
+	if x.q.Every.IsZero() {
+		return nil
+	}
+	out := make([]SessionsPoint, len(cells))
+	for i := range cells {
+		out[i] = SessionsPoint{T: x.formatLocal(b.starts[i]), SessionsTotals: total(cells[i : i+1])}
+	}
+	return out
+}
+
+// total sums cells up.
+func total(cells []kernel.SessionTotals) SessionsTotals {
+	var t kernel.SessionTotals
+	for i := range cells {
+		t.Merge(&cells[i])
+	}
+	out := SessionsTotals{Sessions: t.Sessions, Users: t.Users()}
+	if t.Sessions == 0 {
+		return out
+	}
+	n := float64(t.Sessions)
+	mean, events, bounce := float64(t.Duration)/n/1e6, float64(t.Events)/n, float64(t.Bounces)/n
+	median := t.MedianDuration() / 1e6
+	out.MeanDuration, out.MedianDuration, out.MeanEvents, out.BounceRate = &mean, &median, &events, &bounce
+	return out
+}

@@ -1,0 +1,400 @@
+package query
+
+import (
+	"math"
+	"slices"
+
+	"spoor/engine/query/lang"
+	"spoor/engine/query/scan"
+	"spoor/segment"
+)
+
+// TrendAnswer is the answer to a trend.
+type TrendAnswer struct {
+	Common
+	By     []string      `json:"by,omitempty"`
+	Series []TrendSeries `json:"series"`
+}
+
+// TrendSeries is one measure of one group over time.
+type TrendSeries struct {
+	Measure string       `json:"measure"`
+	Event   string       `json:"event"`
+	Key     []any        `json:"key"`
+	Other   bool         `json:"other,omitempty"`
+	Points  []TrendPoint `json:"points"`
+}
+
+// TrendPoint is the value of a period that begins at T; null where there is none.
+type TrendPoint struct {
+	T     string   `json:"t"`
+	Value *float64 `json:"value"`
+}
+
+// cell collects what one measure needs of one group and period.
+type cell struct {
+	count    int64
+	sum      float64
+	min, max float64
+	values   []float64    // for percentiles
+	persons  []uint32     // ascending, distinct; for users
+	distinct map[any]bool // for distinct values
+}
+
+// measureData is one measure over a range of persons: cells by [group][bucket].
+type measureData struct {
+	m      *lang.Measure
+	groups *scan.Tuples
+	cells  [][]cell
+}
+
+func (x *exec) trend() (Answer, error) {
+	b, err := x.divide(x.q.Every, x.from, x.to)
+	if err != nil {
+		return nil, err
+	}
+	a := &TrendAnswer{Series: []TrendSeries{}}
+	for _, by := range x.q.By {
+		a.By = append(a.By, by.String())
+	}
+	for i := range x.q.Trend.Series {
+		s := &x.q.Trend.Series[i]
+		value, err := x.measure(&s.Value, b)
+		if err != nil {
+			return nil, err
+		}
+		var per *merged
+		if s.Per != nil {
+			if per, err = x.measure(s.Per, b); err != nil {
+				return nil, err
+			}
+		}
+		x.trendSeries(a, s, value, per, b)
+	}
+	return a, nil
+}
+
+// merged is one measure over all persons.
+type merged struct {
+	m     *lang.Measure
+	keys  map[string]int
+	group []mergedGroup
+}
+
+type mergedGroup struct {
+	key   []any
+	cells []cell
+	size  int64 // events, which decides what is among the largest
+}
+
+func (x *exec) measure(m *lang.Measure, b *buckets) (*merged, error) {
+	sel, err := x.selects(&m.Of)
+	if err != nil {
+		return nil, err
+	}
+	times := scan.Times{From: x.from, To: x.to}
+	days := x.daysOf(times)
+	if fast, ok, err := x.countFromFooters(m, sel, days, times, b); ok || err != nil {
+		return fast, err
+	}
+	ranges, err := x.ranges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]*measureData, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		results[i] = &measureData{m: m, groups: scan.NewTuples(len(x.q.By))}
+		return x.collect(w, days, sel, times, b, results[i])
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &merged{m: m, keys: map[string]int{}}
+	for _, r := range results {
+		for g, cells := range r.cells {
+			if cells == nil {
+				continue
+			}
+			out.add(r.groups.Values(uint32(g)), cells)
+		}
+	}
+	return out, nil
+}
+
+// countFromFooters answers counts of whole sections without reading a row.
+func (x *exec) countFromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *buckets) (*merged, bool, error) {
+	if m.Agg != lang.AggCount || len(x.q.By) > 0 || !b.wholeDays() && b.len() > 1 {
+		return nil, false, nil
+	}
+	cells := make([]cell, b.len())
+	for d := range days {
+		parts, err := x.parts(&days[d], sel, times)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, p := range parts {
+			if p.Where != nil || p.S.MinTime() < times.From || p.S.MaxTime() >= times.To {
+				return nil, false, nil
+			}
+			cells[b.of(p.S.MinTime())].count += int64(p.S.Rows())
+		}
+	}
+	out := &merged{m: m, keys: map[string]int{}}
+	out.add([]any{}, cells)
+	return out, true, nil
+}
+
+// collect reads the rows of one range of persons into cells.
+func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times scan.Times, b *buckets, out *measureData) error {
+	withField := out.m.Agg.HasField()
+	needRows := withField || len(x.q.By) > 0
+	var keys scan.Keys
+	var tags []uint32
+	var vals scan.Values
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		day := &days[d]
+		parts, err := x.parts(day, sel, times)
+		if err != nil {
+			return err
+		}
+		if err := w.Keys(day.day, parts, times, needRows, &keys); err != nil {
+			return err
+		}
+		x.counters.rows.Add(int64(len(keys.K)))
+		if len(x.q.By) > 0 {
+			if tags, err = x.groupRows(w, parts, &keys, out.groups, tags); err != nil {
+				return err
+			}
+		}
+		if withField {
+			if err := vals.Read(w, parts, &keys, field(&out.m.Field)); err != nil {
+				return err
+			}
+		}
+		for i, k := range keys.K {
+			tag := uint32(0)
+			if len(x.q.By) > 0 {
+				tag = tags[i]
+			}
+			c := out.cell(tag, b.of(segment.KeyTime(k, day.day)), b.len())
+			c.add(out.m.Agg, segment.KeyPerson(k), &vals, i)
+		}
+	}
+	if len(x.q.By) == 0 && len(out.cells) > 0 {
+		out.groups.Empty()
+	}
+	return nil
+}
+
+func (m *measureData) cell(group uint32, bucket, buckets int) *cell {
+	for int(group) >= len(m.cells) {
+		m.cells = append(m.cells, nil)
+	}
+	if m.cells[group] == nil {
+		m.cells[group] = make([]cell, buckets)
+	}
+	return &m.cells[group][bucket]
+}
+
+// add counts one event; its value, if the measure has a field, is value i.
+func (c *cell) add(agg lang.Agg, person uint32, vals *scan.Values, i int) {
+	if !agg.HasField() {
+		c.count++
+		if agg != lang.AggCount {
+			// Rows come by person within a day, days one after the other: most repeats are neighbours.
+			if n := len(c.persons); n == 0 || c.persons[n-1] != person {
+				c.persons = append(c.persons, person)
+			}
+		}
+		return
+	}
+	if agg == lang.AggDistinct {
+		v, ok := vals.Any(i)
+		if !ok {
+			return
+		}
+		c.count++
+		if c.distinct == nil {
+			c.distinct = map[any]bool{}
+		}
+		c.distinct[v] = true
+		return
+	}
+	v := vals.Num[i]
+	if v != v {
+		return
+	}
+	if c.count == 0 {
+		c.min, c.max = v, v
+	}
+	c.count++
+	c.sum += v
+	c.min, c.max = min(c.min, v), max(c.max, v)
+	if agg == lang.AggMedian || agg == lang.AggPercentile {
+		c.values = append(c.values, v)
+	}
+}
+
+// merge adds another cell of the same group and period.
+func (c *cell) merge(o *cell) {
+	if o.count == 0 {
+		return
+	}
+	if c.count == 0 {
+		c.min, c.max = o.min, o.max
+	}
+	c.count += o.count
+	c.sum += o.sum
+	c.min, c.max = min(c.min, o.min), max(c.max, o.max)
+	c.values = append(c.values, o.values...)
+	c.persons = append(c.persons, o.persons...)
+	if o.distinct != nil {
+		if c.distinct == nil {
+			c.distinct = map[any]bool{}
+		}
+		for v := range o.distinct {
+			c.distinct[v] = true
+		}
+	}
+}
+
+// users are the distinct persons.
+func (c *cell) users() int {
+	slices.Sort(c.persons)
+	c.persons = slices.Compact(c.persons)
+	return len(c.persons)
+}
+
+// value is the measure's number; ok is false where there is none.
+func (c *cell) value(m *lang.Measure) (v float64, ok bool) {
+	switch m.Agg {
+	case lang.AggCount:
+		return float64(c.count), true
+	case lang.AggUsers:
+		return float64(c.users()), true
+	case lang.AggDistinct:
+		return float64(len(c.distinct)), true
+	case lang.AggSum:
+		return c.sum, true
+	}
+	if c.count == 0 {
+		return 0, false
+	}
+	switch m.Agg {
+	case lang.AggPerUser:
+		return float64(c.count) / float64(c.users()), true
+	case lang.AggAvg:
+		return c.sum / float64(c.count), true
+	case lang.AggMin:
+		return c.min, true
+	case lang.AggMax:
+		return c.max, true
+	case lang.AggMedian:
+		return percentile(c.values, 50), true
+	case lang.AggPercentile:
+		return percentile(c.values, m.Percentile), true
+	}
+	return 0, false
+}
+
+// percentile interpolates linearly between the two nearest values; it sorts them.
+func percentile(values []float64, p float64) float64 {
+	slices.Sort(values)
+	at := p / 100 * float64(len(values)-1)
+	lo := math.Floor(at)
+	i := int(lo)
+	if i+1 >= len(values) {
+		return values[len(values)-1]
+	}
+	return values[i] + (at-lo)*(values[i+1]-values[i])
+}
+
+func (m *merged) add(key []any, cells []cell) {
+	text := keyText(key)
+	i, ok := m.keys[text]
+	if !ok {
+		i = len(m.group)
+		m.keys[text] = i
+		m.group = append(m.group, mergedGroup{key: key, cells: make([]cell, len(cells))})
+	}
+	g := &m.group[i]
+	for b := range cells {
+		g.size += cells[b].count
+		g.cells[b].merge(&cells[b])
+	}
+}
+
+// trendSeries appends the series of one measure: one, or one per group.
+func (x *exec) trendSeries(a *TrendAnswer, s *lang.Series, value, per *merged, b *buckets) {
+	grouped := len(x.q.By) > 0
+	if !grouped && len(value.group) == 0 {
+		value.add([]any{}, make([]cell, b.len()))
+	}
+	slices.SortFunc(value.group, func(p, q mergedGroup) int {
+		if p.size != q.size {
+			return int(q.size - p.size)
+		}
+		return compareKeys(p.key, q.key)
+	})
+	groups := value.group
+	var other *mergedGroup
+	var otherPer []cell
+	if len(groups) > x.q.Limit && grouped {
+		rest := groups[x.q.Limit:]
+		groups = groups[:x.q.Limit]
+		other = &mergedGroup{key: otherKey(len(x.q.By)), cells: make([]cell, b.len())}
+		otherPer = make([]cell, b.len())
+		for i := range rest {
+			for c := range rest[i].cells {
+				other.cells[c].merge(&rest[i].cells[c])
+			}
+			if cells := per.cellsOf(rest[i].key); cells != nil {
+				for c := range cells {
+					otherPer[c].merge(&cells[c])
+				}
+			}
+		}
+	}
+	for i := range groups {
+		a.Series = append(a.Series, x.oneSeries(s, &groups[i], per.cellsOf(groups[i].key), b))
+	}
+	if other != nil {
+		series := x.oneSeries(s, other, otherPer, b)
+		series.Other = true
+		a.Series = append(a.Series, series)
+	}
+}
+
+func (m *merged) cellsOf(key []any) []cell {
+	if m == nil {
+		return nil
+	}
+	if i, ok := m.keys[keyText(key)]; ok {
+		return m.group[i].cells
+	}
+	return nil
+}
+
+func (x *exec) oneSeries(s *lang.Series, g *mergedGroup, per []cell, b *buckets) TrendSeries {
+	out := TrendSeries{Measure: s.Label(), Event: s.Value.Of.Label(), Key: g.key, Points: make([]TrendPoint, b.len())}
+	for i := range out.Points {
+		out.Points[i].T = x.formatLocal(b.starts[i])
+		v, ok := g.cells[i].value(&s.Value)
+		if s.Per != nil {
+			var d float64
+			dok := false
+			if per != nil {
+				d, dok = per[i].value(s.Per)
+			}
+			ok = ok && dok && d != 0
+			v /= d
+		}
+		if ok {
+			out.Points[i].Value = &v
+		}
+	}
+	return out
+}
