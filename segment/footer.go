@@ -59,12 +59,6 @@ type dictDir struct {
 	ref  ref
 }
 
-// idDir locates the ids of up to idBlockRows rows.
-type idDir struct {
-	rows int
-	ref  ref
-}
-
 // appendColumns appends a section's block index and columns:
 //
 //	| lane of first keys, one per block | uvarint columns | columns |
@@ -122,7 +116,7 @@ func pagesOf(rows int) int  { return (rows + blockRows*pageBlocks - 1) / (blockR
 //	|   max-min time, unit, ref persons, ref columns |
 //	| uvarint days, each: varint day gap, uvarint first section, sections, column timeline |
 //	| uvarint dictionaries, each: uvarint path, kind u8, ref |
-//	| uvarint id blocks, each: uvarint rows, ref | ref filter |
+//	| uvarint id blocks, each: uvarint rows, uvarint UUIDs, ref rows, pages: first Lo u64, ref | ref filter |
 func (w *Writer) appendFooter(dst []byte, meta Meta) []byte {
 	for i := range w.sections {
 		w.sections[i].dir = w.region(appendColumns(nil, &w.sections[i]))
@@ -176,7 +170,12 @@ func (w *Writer) appendFooter(dst []byte, meta Meta) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(w.ids)))
 	for _, d := range w.ids {
-		dst = d.ref.append(binary.AppendUvarint(dst, uint64(d.rows)))
+		dst = binary.AppendUvarint(dst, uint64(d.rows))
+		dst = binary.AppendUvarint(dst, uint64(d.uuids))
+		dst = d.row.append(dst)
+		for _, p := range d.pages {
+			dst = p.ref.append(binary.LittleEndian.AppendUint64(dst, p.firstLo))
+		}
 	}
 	return w.filter.append(dst)
 }

@@ -10,20 +10,63 @@ import (
 	"spoor/segment/encoding"
 )
 
-// Ids are stored in blocks of idBlockRows rows, each sorted by the id's Lo word
-// (for a version 4 or 7 UUID its random end, for another text its hash), so that
-// an id is found by its bytes alone and a block costs 16 bytes an id and no
-// index. The first 16 bits of Lo are a unary bit map: for each id in order a one
-// bit, after as many zero bits as its Lo>>48 is above the previous one.
+// Ids are stored in blocks of idBlockRows rows. In a block they are sorted by the
+// id's Lo word (of a version 4 or 7 UUID its random end, of any other text its
+// hash), UUIDs and texts apart, and cut into pages of idPageIDs. So an id is
+// found by its bytes alone, with one small page read, and a random id takes 16.4
+// bytes: what the order of the ids saves pays for the row numbers.
 //
-//	| uvarint UUIDs | uvarint texts |
-//	| UUIDs:  uvarint words, unary bit map | Lo, the low 48 bits, 6 bytes each | lane of Hi>>12 | Hi low 12 bits, lane |
-//	|         row in the block u16 each |
-//	| texts:  Lo, 8 bytes each | row in the block u16 each | text lane |
-const idBlockRows = 1 << 16
+// The rows of a block, one region:
+//
+//	| row in the block u16 of each UUID, in the order of the pages | of each text |
+//
+// A page of UUIDs, one region:
+//
+//	| Lo of the first u64 | patched lane of Lo gaps, n-1 | lane of Hi>>16 | lane of Hi&0xffff |
+//
+// A page of texts, one region:
+//
+//	| Lo of the first u64 | patched lane of Lo gaps, n-1 | text lane |
+const (
+	idBlockRows = 1 << 16
+	idPageIDs   = 1 << 10
+)
 
 // filterBitsPerID sizes the filter of a file: about 2 % of strange ids pass it.
 const filterBitsPerID = 8
+
+// idDir locates the ids of up to idBlockRows rows.
+type idDir struct {
+	rows  int // of the block
+	uuids int // how many of its ids are UUIDs
+	row   ref
+	pages []idPage // those of UUIDs first
+}
+
+// idPage locates up to idPageIDs ids.
+type idPage struct {
+	firstLo uint64
+	ref     ref
+}
+
+func (d *idDir) uuidPages() int { return (d.uuids + idPageIDs - 1) / idPageIDs }
+func (d *idDir) textPages() int { return (d.rows - d.uuids + idPageIDs - 1) / idPageIDs }
+
+// ids is the number of ids in page p.
+func (d *idDir) ids(p int) int {
+	if p < d.uuidPages() {
+		return min(idPageIDs, d.uuids-p*idPageIDs)
+	}
+	return min(idPageIDs, d.rows-d.uuids-(p-d.uuidPages())*idPageIDs)
+}
+
+// at is the place of page p's first id in the row region.
+func (d *idDir) at(p int) int {
+	if p < d.uuidPages() {
+		return p * idPageIDs
+	}
+	return d.uuids + (p-d.uuidPages())*idPageIDs
+}
 
 type idRow struct {
 	id  batch.ID
@@ -34,7 +77,7 @@ type idRow struct {
 // as in batch.Batch; isText may be nil.
 func (w *Writer) IDs(ids []batch.ID, isText []bool, texts []byte) {
 	filter := index.NewBloom(len(ids), filterBitsPerID)
-	var uuids, plain []idRow
+	var uuids, plain, spare []idRow
 	for from := 0; from < len(ids); from += idBlockRows {
 		to := min(from+idBlockRows, len(ids))
 		uuids, plain = uuids[:0], plain[:0]
@@ -47,71 +90,119 @@ func (w *Writer) IDs(ids []batch.ID, isText []bool, texts []byte) {
 				uuids = append(uuids, idRow{ids[i], uint16(i - from)})
 			}
 		}
-		w.textIDs = w.textIDs || len(plain) > 0
-		b := binary.AppendUvarint(nil, uint64(len(uuids)))
-		b = binary.AppendUvarint(b, uint64(len(plain)))
-		if len(uuids) > 0 {
-			b = appendUUIDs(b, uuids)
+		uuids, spare = sortIDs(uuids, spare)
+		plain, spare = sortIDs(plain, spare)
+		dir := idDir{rows: to - from, uuids: len(uuids)}
+		rows := make([]byte, 0, 2*(to-from))
+		for _, list := range [2][]idRow{uuids, plain} {
+			for i := range list {
+				rows = binary.LittleEndian.AppendUint16(rows, list[i].row)
+			}
 		}
-		if len(plain) > 0 {
-			b = w.appendTextIDs(b, plain, texts)
+		dir.row = w.region(rows)
+		for at := 0; at < len(uuids); at += idPageIDs {
+			page := uuids[at:min(at+idPageIDs, len(uuids))]
+			dir.pages = append(dir.pages, idPage{page[0].id.Lo, w.region(w.appendUUIDs(w.block[:0], page))})
 		}
-		w.ids = append(w.ids, idDir{rows: to - from, ref: w.region(b)})
+		for at := 0; at < len(plain); at += idPageIDs {
+			page := plain[at:min(at+idPageIDs, len(plain))]
+			dir.pages = append(dir.pages, idPage{page[0].id.Lo, w.region(w.appendTextIDs(w.block[:0], page, texts))})
+		}
+		w.ids = append(w.ids, dir)
 	}
+	w.textIDs = isText != nil && slices.Contains(isText, true)
 	w.filter = w.region(filter.AppendTo(nil))
 }
 
-func sortIDs(rows []idRow) {
-	slices.SortFunc(rows, func(a, b idRow) int {
-		return cmp.Or(cmp.Compare(a.id.Lo, b.id.Lo), cmp.Compare(a.id.Hi, b.id.Hi), cmp.Compare(a.row, b.row))
-	})
+// sortIDs sorts by Lo, then Hi and row: a counting sort by the top bits, which
+// leaves next to nothing to do when Lo is random, and an insertion sort. It
+// returns the sorted rows and the memory that became free.
+func sortIDs(rows, spare []idRow) (sorted, free []idRow) {
+	if len(rows) < 2 {
+		return rows, spare
+	}
+	less := func(a, b *idRow) bool {
+		if a.id.Lo != b.id.Lo {
+			return a.id.Lo < b.id.Lo
+		}
+		return a.id.Hi < b.id.Hi || a.id.Hi == b.id.Hi && a.row < b.row
+	}
+	// The two bits that every UUID has alike at the top of Lo are passed over.
+	const bits = 14
+	bucket := func(lo uint64) uint64 { return lo << 2 >> (64 - bits) }
+	if !isVariantOne(rows) {
+		bucket = func(lo uint64) uint64 { return lo >> (64 - bits) }
+	}
+	var next [1<<bits + 1]uint32
+	for i := range rows {
+		next[bucket(rows[i].id.Lo)+1]++
+	}
+	most := uint32(0)
+	for i := 1; i < len(next); i++ {
+		most = max(most, next[i])
+		next[i] += next[i-1]
+	}
+	if most > 64 { // not random at all
+		slices.SortFunc(rows, func(a, b idRow) int {
+			return cmp.Or(cmp.Compare(a.id.Lo, b.id.Lo), cmp.Compare(a.id.Hi, b.id.Hi), cmp.Compare(a.row, b.row))
+		})
+		return rows, spare
+	}
+	spare = grow(spare, len(rows))
+	for i := range rows {
+		b := bucket(rows[i].id.Lo)
+		spare[next[b]] = rows[i]
+		next[b]++
+	}
+	for i := 1; i < len(spare); i++ {
+		for j := i; j > 0 && less(&spare[j], &spare[j-1]); j-- {
+			spare[j], spare[j-1] = spare[j-1], spare[j]
+		}
+	}
+	return spare, rows
 }
 
-func appendUUIDs(b []byte, rows []idRow) []byte {
-	sortIDs(rows)
-	bits := make([]uint64, (len(rows)+1<<16)/64+1)
-	at, high := 0, uint64(0)
+// isVariantOne tells whether all ids have the variant bits of RFC 9562.
+func isVariantOne(rows []idRow) bool {
 	for i := range rows {
-		h := rows[i].id.Lo >> 48
-		at += int(h - high)
-		high = h
-		bits[at/64] |= 1 << (at % 64)
-		at++
+		if rows[i].id.Lo>>62 != 2 {
+			return false
+		}
 	}
-	words := bits[:(at+63)/64]
-	b = binary.AppendUvarint(b, uint64(len(words)))
-	for _, word := range words {
-		b = binary.LittleEndian.AppendUint64(b, word)
+	return true
+}
+
+// appendGaps appends the first Lo and the gaps of the rest.
+func (w *Writer) appendGaps(b []byte, rows []idRow) []byte {
+	gaps := w.scratchGaps[:0]
+	for i := 1; i < len(rows); i++ {
+		gaps = append(gaps, rows[i].id.Lo-rows[i-1].id.Lo)
 	}
+	w.scratchGaps = gaps
+	b = binary.LittleEndian.AppendUint64(b, rows[0].id.Lo)
+	return encoding.AppendLane(b, gaps, true)
+}
+
+func (w *Writer) appendUUIDs(b []byte, rows []idRow) []byte {
+	b = w.appendGaps(b, rows)
+	words := w.scratchGaps[:0]
 	for i := range rows {
-		lo := rows[i].id.Lo
-		b = append(b, byte(lo), byte(lo>>8), byte(lo>>16), byte(lo>>24), byte(lo>>32), byte(lo>>40))
+		words = append(words, rows[i].id.Hi>>16)
 	}
-	top, low := make([]uint64, len(rows)), make([]uint32, len(rows))
+	b = encoding.AppendLane(b, words, false)
+	words = words[:0]
 	for i := range rows {
-		// Bits 12 to 15 are the version, alike in all: the lanes split around them.
-		hi := rows[i].id.Hi
-		top[i] = hi >> 16
-		low[i] = uint32(hi & 0xffff)
+		// The version stands in the top four of these bits, alike in most ids.
+		words = append(words, rows[i].id.Hi&0xffff)
 	}
-	b = encoding.AppendLane(b, top, false)
-	b = encoding.AppendLane(b, low, false)
-	for i := range rows {
-		b = binary.LittleEndian.AppendUint16(b, rows[i].row)
-	}
-	return b
+	w.scratchGaps = words
+	return encoding.AppendLane(b, words, false)
 }
 
 func (w *Writer) appendTextIDs(b []byte, rows []idRow, texts []byte) []byte {
-	sortIDs(rows)
+	b = w.appendGaps(b, rows)
 	var lengths []uint32
 	var bytes []byte
-	for i := range rows {
-		b = binary.LittleEndian.AppendUint64(b, rows[i].id.Lo)
-	}
-	for i := range rows {
-		b = binary.LittleEndian.AppendUint16(b, rows[i].row)
-	}
 	for i := range rows {
 		t := idText(rows[i].id, texts)
 		lengths = append(lengths, uint32(len(t)))
@@ -125,120 +216,173 @@ func idText(id batch.ID, texts []byte) []byte {
 	return texts[off : off+id.Hi&0xffff]
 }
 
-// idBlock is a decoded block of ids.
-type idBlock struct {
-	first int // the block's first row in the file
-	rows  int
-	uuids []batch.ID // sorted by Lo
-	row   []uint16   // of uuids
+// ids is a decoded page: Lo of each, and Hi of UUIDs or the texts.
+type idsOfPage struct {
+	lo    []uint64
+	hi    []uint64
 	texts batch.Texts
-	hash  []uint64 // of texts, sorted
-	trow  []uint16 // of texts
 }
 
-func (r *Reader) decodeIDs(b []byte, first, rows int) (*idBlock, error) {
+func (r *Reader) decodeIDs(b []byte, n int, uuids bool) (*idsOfPage, error) {
 	l := encoding.NewLane(b)
-	blk := &idBlock{first: first, rows: rows}
-	uuids := l.Count(rows)
-	texts := l.Count(rows - uuids)
-	if l.Err() != nil || uuids+texts != rows {
-		return nil, corrupt("ids: %d and %d of %d rows", uuids, texts, rows)
+	first := l.Bytes(8)
+	if first == nil {
+		return nil, corrupt("ids: page of %d bytes", len(b))
 	}
-	if uuids > 0 && !blk.readUUIDs(l, uuids) {
-		return nil, corrupt("ids: bad block")
+	p := &idsOfPage{lo: make([]uint64, n)}
+	p.lo[0] = binary.LittleEndian.Uint64(first)
+	if encoding.ReadInts(l, p.lo[1:]) != nil {
+		return nil, corrupt("ids: gaps")
 	}
-	if texts > 0 {
-		hashes, at := l.Bytes(8*texts), l.Bytes(2*texts)
-		off, bytes, err := r.comp.ReadTexts(l, texts)
-		if err != nil || hashes == nil || at == nil {
-			return nil, corrupt("ids: bad texts")
+	for i := 1; i < n; i++ {
+		p.lo[i] += p.lo[i-1]
+	}
+	if uuids {
+		p.hi = make([]uint64, n)
+		low := make([]uint64, n)
+		if encoding.ReadInts(l, p.hi) != nil || encoding.ReadInts(l, low) != nil {
+			return nil, corrupt("ids: words")
 		}
-		blk.texts = batch.Texts{Off: off, Bytes: bytes}
-		blk.hash, blk.trow = make([]uint64, texts), make([]uint16, texts)
-		for i := range blk.hash {
-			blk.hash[i] = binary.LittleEndian.Uint64(hashes[8*i:])
-			blk.trow[i] = binary.LittleEndian.Uint16(at[2*i:])
-			if int(blk.trow[i]) >= rows {
-				return nil, corrupt("ids: row %d of %d", blk.trow[i], rows)
-			}
+		for i := range p.hi {
+			p.hi[i] = p.hi[i]<<16 | low[i]
 		}
+		return p, nil
 	}
-	return blk, nil
+	off, bytes, err := r.comp.ReadTexts(l, n)
+	if err != nil {
+		return nil, corrupt("ids: texts")
+	}
+	p.texts = batch.Texts{Off: off, Bytes: bytes}
+	return p, nil
 }
 
-func (blk *idBlock) readUUIDs(l *encoding.Lane, n int) bool {
-	words := l.Bytes(8 * l.Count((n+1<<16)/64+1))
-	low := l.Bytes(6 * n)
-	if l.Err() != nil {
-		return false
-	}
-	top, rest := make([]uint64, n), make([]uint32, n)
-	if encoding.ReadInts(l, top) != nil || encoding.ReadInts(l, rest) != nil {
-		return false
-	}
-	at := l.Bytes(2 * n)
-	if l.Err() != nil {
-		return false
-	}
-	blk.uuids, blk.row = make([]batch.ID, n), make([]uint16, n)
-	pos := 0 // in the bit map
-	high := uint64(0)
-	for i := range blk.uuids {
-		for pos>>3 < len(words) && words[pos>>3]>>(pos&7)&1 == 0 {
-			pos++
-			high++
-		}
-		if pos>>3 >= len(words) || high > 0xffff {
-			return false
-		}
-		pos++
-		p := low[6*i:]
-		lo := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 | uint64(p[4])<<32 | uint64(p[5])<<40
-		blk.uuids[i] = batch.ID{Hi: top[i]<<16 | uint64(rest[i]), Lo: high<<48 | lo}
-		blk.row[i] = binary.LittleEndian.Uint16(at[2*i:])
-		if int(blk.row[i]) >= blk.rows {
-			return false
-		}
-	}
-	return true
-}
-
-// find returns the row of an id, -1 if the block does not hold it. text is the
-// id's text when it is no UUID.
-func (blk *idBlock) find(id batch.ID, text []byte) int {
-	if text == nil {
-		i, _ := slices.BinarySearchFunc(blk.uuids, id.Lo, func(a batch.ID, lo uint64) int { return cmp.Compare(a.Lo, lo) })
-		for ; i < len(blk.uuids) && blk.uuids[i].Lo == id.Lo; i++ {
-			if blk.uuids[i].Hi == id.Hi {
-				return blk.first + int(blk.row[i])
-			}
-		}
-		return -1
-	}
-	i, _ := slices.BinarySearch(blk.hash, id.Lo)
-	for ; i < len(blk.hash) && blk.hash[i] == id.Lo; i++ {
-		if string(blk.texts.At(i)) == string(text) {
-			return blk.first + int(blk.trow[i])
+// find returns the place of an id in the page, -1 if it is not there.
+func (p *idsOfPage) find(id batch.ID, text []byte) int {
+	i, _ := slices.BinarySearch(p.lo, id.Lo)
+	for ; i < len(p.lo) && p.lo[i] == id.Lo; i++ {
+		if text == nil && p.hi[i] == id.Hi || text != nil && string(p.texts.At(i)) == string(text) {
+			return i
 		}
 	}
 	return -1
 }
 
+// idsAt reads page p of block dir.
+func (r *Reader) idsAt(dir *idDir, p int) (*idsOfPage, error) {
+	b, err := r.cachedRegion(dir.pages[p].ref)
+	if err != nil {
+		return nil, err
+	}
+	return r.decodeIDs(b, dir.ids(p), p < dir.uuidPages())
+}
+
+// findID tells whether a block holds an id.
+func (r *Reader) findID(dir *idDir, id batch.ID, text []byte) (bool, error) {
+	lo, hi := 0, dir.uuidPages()
+	if text != nil {
+		lo, hi = hi, len(dir.pages)
+	}
+	pages := dir.pages[lo:hi]
+	// The last page that begins below the id, and those that begin with it.
+	i, _ := slices.BinarySearchFunc(pages, id.Lo, func(p idPage, lo uint64) int { return cmp.Compare(p.firstLo, lo) })
+	for i = max(i-1, 0); i < len(pages) && pages[i].firstLo <= id.Lo; i++ {
+		page, err := r.idsAt(dir, lo+i)
+		if err != nil {
+			return false, err
+		}
+		if page.find(id, text) >= 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // EachIDHash calls f with the hash of every id.
 func (r *Reader) EachIDHash(f func(hash uint64)) error {
+	for i := range r.ids {
+		dir := &r.ids[i]
+		for p := range dir.pages {
+			page, err := r.idsAt(dir, p)
+			if err != nil {
+				return err
+			}
+			for j, lo := range page.lo {
+				id := batch.ID{Lo: lo}
+				if page.hi != nil {
+					id.Hi = page.hi[j]
+				}
+				f(id.Hash(page.hi == nil))
+			}
+		}
+	}
+	return nil
+}
+
+// IDs are the ids of a range of rows.
+type IDs struct {
+	IDs   []batch.ID
+	Texts [][]byte // nil where the id is a UUID; nil when all are
+}
+
+// AppendText appends the text of id i.
+func (x *IDs) AppendText(dst []byte, i int) []byte {
+	if x.Texts != nil && x.Texts[i] != nil {
+		return append(dst, x.Texts[i]...)
+	}
+	return batch.AppendUUID(dst, x.IDs[i])
+}
+
+func (x *IDs) set(i int, page *idsOfPage, at int) {
+	if page.hi != nil {
+		x.IDs[i] = batch.ID{Hi: page.hi[at], Lo: page.lo[at]}
+		return
+	}
+	if x.Texts == nil {
+		x.Texts = make([][]byte, len(x.IDs))
+	}
+	x.Texts[i] = page.texts.At(at)
+}
+
+// IDs reads the ids of the rows [from, to) of the file, by Section.FirstRow.
+func (r *Reader) IDs(from, to int) (IDs, error) {
+	out := IDs{IDs: make([]batch.ID, to-from)}
 	first := 0
 	for i := range r.ids {
-		blk, err := r.loadIDs(i, first)
-		if err != nil {
-			return err
+		dir := &r.ids[i]
+		if first < to && first+dir.rows > from {
+			if err := r.blockIDs(dir, max(from-first, 0), min(to-first, dir.rows), first-from, &out); err != nil {
+				return IDs{}, err
+			}
 		}
-		for _, id := range blk.uuids {
-			f(id.Hash(false))
+		first += dir.rows
+	}
+	return out, nil
+}
+
+// blockIDs reads the ids of the rows [from, to) of a block into out, row r at r+shift.
+func (r *Reader) blockIDs(dir *idDir, from, to, shift int, out *IDs) error {
+	rows, err := r.cachedRegion(dir.row)
+	if err != nil {
+		return err
+	}
+	if len(rows) != 2*dir.rows {
+		return corrupt("ids: %d bytes of rows for %d", len(rows), dir.rows)
+	}
+	for p := range dir.pages {
+		base := dir.at(p)
+		var page *idsOfPage
+		for i := range dir.ids(p) {
+			row := int(binary.LittleEndian.Uint16(rows[2*(base+i):]))
+			if row < from || row >= to {
+				continue
+			}
+			if page == nil {
+				if page, err = r.idsAt(dir, p); err != nil {
+					return err
+				}
+			}
+			out.set(row+shift, page, i)
 		}
-		for _, h := range blk.hash {
-			f(batch.ID{Lo: h}.Hash(true))
-		}
-		first += blk.rows
 	}
 	return nil
 }

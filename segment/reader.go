@@ -185,9 +185,21 @@ func (r *Reader) parseFooter(b []byte) error {
 	r.ids = make([]idDir, l.Count(len(b)))
 	rows := 0
 	for i := range r.ids {
-		r.ids[i].rows = l.Count(idBlockRows)
-		r.ids[i].ref = readRef(l)
-		rows += r.ids[i].rows
+		d := &r.ids[i]
+		d.rows = l.Count(idBlockRows)
+		d.uuids = l.Count(d.rows)
+		d.row = readRef(l)
+		d.pages = make([]idPage, d.uuidPages()+d.textPages())
+		for p := range d.pages {
+			if lo := l.Bytes(8); lo != nil {
+				d.pages[p].firstLo = binary.LittleEndian.Uint64(lo)
+			}
+			d.pages[p].ref = readRef(l)
+		}
+		if l.Err() != nil || d.rows == 0 {
+			return corrupt("footer: id block %d", i)
+		}
+		rows += d.rows
 	}
 	r.filter = readRef(l)
 	if l.Err() != nil || rows != r.rows {
@@ -326,30 +338,18 @@ func (r *Reader) dict(path uint32, kind batch.Kind) (*batch.Texts, error) {
 	return t, nil
 }
 
-// idBlock returns a decoded block of ids, from the cache where it is.
-func (r *Reader) idBlock(i, first int) (*idBlock, error) {
-	k := cacheKey{r.file, r.ids[i].ref.off}
+// cachedRegion reads a region through the cache.
+func (r *Reader) cachedRegion(ref ref) ([]byte, error) {
+	k := cacheKey{r.file, ref.off}
 	if v, ok := r.cache.get(k); ok {
-		return v.decoded.(*idBlock), nil
+		return v.page, nil
 	}
-	blk, err := r.loadIDs(i, first)
-	if err == nil {
-		r.cache.set(k, cached{decoded: blk, bytes: uint32(18*len(blk.uuids) + 14*len(blk.hash) + len(blk.texts.Bytes))})
-	}
-	return blk, err
-}
-
-// loadIDs reads and decodes a block of ids.
-func (r *Reader) loadIDs(i, first int) (*idBlock, error) {
-	b, err := r.region(r.ids[i].ref)
+	b, err := r.region(ref)
 	if err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
 	}
-	blk, err := r.decodeIDs(b, first, r.ids[i].rows)
-	if err != nil {
-		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
-	}
-	return blk, nil
+	r.cache.set(k, cached{page: b, bytes: uint32(cap(b))})
+	return b, nil
 }
 
 // HasID tells whether the file holds an event with this id; text is its text
@@ -373,60 +373,10 @@ func (r *Reader) HasID(id batch.ID, text []byte) (bool, error) {
 	if !bloom.Has(id.Hash(text != nil)) {
 		return false, nil
 	}
-	first := 0
 	for i := range r.ids {
-		blk, err := r.idBlock(i, first)
-		if err != nil {
-			return false, err
+		if found, err := r.findID(&r.ids[i], id, text); found || err != nil {
+			return found, err
 		}
-		if blk.find(id, text) >= 0 {
-			return true, nil
-		}
-		first += blk.rows
 	}
 	return false, nil
-}
-
-// IDs are the ids of a range of rows.
-type IDs struct {
-	IDs   []batch.ID
-	Texts [][]byte // nil where the id is a UUID; nil when all are
-}
-
-// AppendText appends the text of id i.
-func (x *IDs) AppendText(dst []byte, i int) []byte {
-	if x.Texts != nil && x.Texts[i] != nil {
-		return append(dst, x.Texts[i]...)
-	}
-	return batch.AppendUUID(dst, x.IDs[i])
-}
-
-// IDs reads the ids of the rows [from, to) of the file, by Section.FirstRow.
-func (r *Reader) IDs(from, to int) (IDs, error) {
-	out := IDs{IDs: make([]batch.ID, to-from)}
-	first := 0
-	for i := range r.ids {
-		n := r.ids[i].rows
-		if first < to && first+n > from {
-			blk, err := r.idBlock(i, first)
-			if err != nil {
-				return IDs{}, err
-			}
-			for j, row := range blk.row {
-				if at := first + int(row) - from; at >= 0 && at < to-from {
-					out.IDs[at] = blk.uuids[j]
-				}
-			}
-			for j, row := range blk.trow {
-				if at := first + int(row) - from; at >= 0 && at < to-from {
-					if out.Texts == nil {
-						out.Texts = make([][]byte, to-from)
-					}
-					out.Texts[at] = blk.texts.At(j)
-				}
-			}
-		}
-		first += n
-	}
-	return out, nil
 }

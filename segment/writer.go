@@ -37,6 +37,7 @@ type Writer struct {
 	textIDs  bool
 
 	scratchInts   []int64
+	scratchGaps   []uint64
 	scratchFloats []float64
 	scratchCodes  []uint32
 }

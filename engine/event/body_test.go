@@ -2,11 +2,15 @@ package event
 
 import (
 	"errors"
+	"fmt"
+	"math/rand"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"spoor/segment/batch"
 )
 
 const (
@@ -152,7 +156,7 @@ func TestInventedNamesAreBounded(t *testing.T) {
 		next++
 		return strings.Repeat("n", 1+next%7) + string(rune('a'+next%26)) + time.Duration(next).String()
 	}
-	for range 200 {
+	for range 60 {
 		var b strings.Builder
 		for range 900 {
 			b.WriteString(`"` + name() + `":1,`)
@@ -170,6 +174,9 @@ func TestInventedNamesAreBounded(t *testing.T) {
 
 // Time is linear in the bytes, whatever they are.
 func TestHostileShapesAreAnsweredAtOnce(t *testing.T) {
+	if raceEnabled {
+		t.Skip("race detection takes ten times as long")
+	}
 	var keys, distinct, escaped strings.Builder
 	for i := range 60000 {
 		keys.WriteString(`"a":[],`)
@@ -213,5 +220,50 @@ func TestHostileShapesAreAnsweredAtOnce(t *testing.T) {
 			t.Logf("%-16s %7d bytes %v", what, len(body), best)
 			require.Less(t, best, limit, what)
 		}
+	}
+}
+
+// The worst that events can do to a batch's size still gives one that can be
+// encoded and decoded.
+func TestAFullBatchAlwaysFitsItsEncodedLimit(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	wide := func(value func(i int) string) func(int) string {
+		return func(int) string {
+			var b strings.Builder
+			for i := range 990 {
+				fmt.Fprintf(&b, `"k%d":%s,`, i, value(i))
+			}
+			return b.String()
+		}
+	}
+	for what, members := range map[string]func(n int) string{
+		"floats":       wide(func(int) string { return fmt.Sprint(r.NormFloat64()) }),
+		"integers":     wide(func(int) string { return fmt.Sprint(1<<60 + r.Int63n(1<<60)) }),
+		"short texts":  wide(func(int) string { return fmt.Sprintf(`"%x"`, r.Intn(1<<12)) }),
+		"mixed kinds":  wide(func(int) string { return []string{"1.23456789", `"x"`, "null", "true", "[1]", "1e-400"}[r.Intn(6)] }),
+		"sparse nulls": func(int) string { return fmt.Sprintf(`"k%d":null,"l%d":null,`, r.Intn(7000), r.Intn(7000)) },
+		"long paths": func(n int) string {
+			var b strings.Builder
+			fmt.Fprintf(&b, `"%0240d":{"%0240d":{`, n, n)
+			for i := range 900 {
+				fmt.Fprintf(&b, `"%0240d":1,`, i)
+			}
+			return b.String() + `"z":1}},`
+		},
+		"a large text": func(n int) string { return `"k":"` + strings.Repeat("x", n%2*60000) + fmt.Sprint(n) + `",` },
+	} {
+		d := NewDecoder(DefaultLimits())
+		for n := 0; !d.Full(); n++ {
+			if _, rej := d.Add([]byte(with(`"properties":{`+members(n)+`"end":1}`)), "", noID); rej != nil {
+				t.Fatal(what, rej)
+			}
+		}
+		size := d.Size()
+		data := d.Seal(0).AppendEncoded(nil)
+		t.Logf("%s: %d bytes, estimated %d", what, len(data), size)
+		b, err := batch.Decode(data)
+		require.NoError(t, err, what)
+		require.Greater(t, b.N, 0)
+		require.Less(t, len(data), batch.MaxBytes*3/4, what)
 	}
 }

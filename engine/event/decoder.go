@@ -37,7 +37,6 @@ type Decoder struct {
 
 	lastShape shape
 	shapeBuf  []byte
-	idBuf     [36]byte
 }
 
 // leaf is a value on its way into a column. bits is a float64's or an int64's
@@ -56,8 +55,8 @@ type fields struct {
 }
 
 const (
-	// A batch at this size is full: what the largest event could add on top
-	// still fits batch.MaxBytes.
+	// A batch at this size by Builder.Size, which may be a third of the encoded
+	// one, is full: what the largest event could add still fits batch.MaxBytes.
 	fullBytes = 2 << 20
 	// Scratch memory and tables of a large event beyond this are not kept.
 	maxKeptScratch = 1 << 20

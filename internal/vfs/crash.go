@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -45,7 +46,7 @@ type crash struct {
 	copies map[*node]*node
 }
 
-// fates are ways in which a disk may have gone about what was pending.
+// fate is a way in which a disk may have gone about what was pending.
 type fate int
 
 const (
@@ -84,8 +85,7 @@ func (c *crash) keepNames(changes []change) {
 				}
 				continue
 			}
-			survivor := nameChange{dir: &node{durable: c.namesOf(e.dir)}, name: e.name, to: e.to}
-			survivor.makeDurable()
+			e.put(c.namesOf(e.dir))
 		}
 	}
 }
@@ -93,10 +93,7 @@ func (c *crash) keepNames(changes []change) {
 func (c *crash) namesOf(dir *node) map[string]*node {
 	names, ok := c.names[dir]
 	if !ok {
-		names = make(map[string]*node, len(dir.durable))
-		for name, n := range dir.durable {
-			names[name] = n
-		}
+		names = maps.Clone(dir.durable)
 		c.names[dir] = names
 	}
 	return names

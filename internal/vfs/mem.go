@@ -140,11 +140,9 @@ func (m *Mem) apply(c change) {
 	for i := range c {
 		e := &c[i]
 		e.was = e.dir.entries[e.name]
+		e.put(e.dir.entries)
 		if e.to != nil {
-			e.dir.entries[e.name] = e.to
 			e.to.names++
-		} else {
-			delete(e.dir.entries, e.name)
 		}
 		if e.was != nil {
 			e.was.names--
@@ -360,18 +358,19 @@ func (m *Mem) syncDir(dir *node) {
 			continue
 		}
 		for _, e := range c {
-			e.makeDurable()
+			e.put(e.dir.durable)
 		}
 	}
 	clear(m.changes[len(rest):])
 	m.changes = rest
 }
 
-func (e *nameChange) makeDurable() {
+// put makes the change in a directory's names.
+func (e *nameChange) put(names map[string]*node) {
 	if e.to != nil {
-		e.dir.durable[e.name] = e.to
+		names[e.name] = e.to
 	} else {
-		delete(e.dir.durable, e.name)
+		delete(names, e.name)
 	}
 }
 

@@ -43,7 +43,7 @@ const (
 	maxKeptBytes   = 64 << 20
 
 	rowBytes   = 28 // estimate per row of the encoded form without its values
-	valueBytes = 2  // estimate per value without its text
+	valueBytes = 2  // estimate per value without its text or number
 )
 
 // NewBuilder returns an empty builder.
@@ -135,7 +135,8 @@ func (b *Builder) Rows() int { return b.n }
 // Columns is how many columns the builder holds, used in this batch or not.
 func (b *Builder) Columns() int { return len(b.order) }
 
-// Size is about how many bytes the encoded batch will have.
+// Size is about how many bytes the encoded batch will have. It may be three
+// times as many, where every value is an odd one, and is less where numbers are tame.
 func (b *Builder) Size() int { return b.bytes }
 
 // IDText appends the eventId of row to dst.
@@ -184,7 +185,7 @@ func (b *Builder) estimate() int {
 	}
 	for _, c := range b.order {
 		if c.n > 0 {
-			size += len(c.path) + columnBytes + valueBytes*c.n + len(c.dict.texts.Bytes) + len(c.texts.Bytes)
+			size += len(c.path) + columnBytes + valueBytes*c.n + wideBytes*(len(c.nums)+len(c.ints)) + len(c.dict.texts.Bytes) + len(c.texts.Bytes)
 		}
 	}
 	return size

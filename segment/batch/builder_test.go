@@ -11,7 +11,7 @@ import (
 func TestABatchHasTheRowsThatWereAdded(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	b := NewBuilder()
-	for range 60 {
+	for range 25 {
 		rows := randomRows(r, r.Intn(700))
 		for i := range rows {
 			rows[i].addTo(b)
@@ -30,7 +30,7 @@ func TestABatchHasTheRowsThatWereAdded(t *testing.T) {
 func TestRollbackLeavesTheBatchAsIfTheRowsHadNeverBeen(t *testing.T) {
 	r := rand.New(rand.NewSource(2))
 	b := NewBuilder()
-	for range 60 {
+	for range 25 {
 		kept, gone := randomRows(r, r.Intn(300)), randomRows(r, r.Intn(300))
 		for i := range kept {
 			kept[i].addTo(b)

@@ -27,8 +27,8 @@ func build(rows []modelRow) *Batch {
 
 func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 	r := rand.New(rand.NewSource(4))
-	for range 100 {
-		rows := randomRows(r, r.Intn(600))
+	for range 40 {
+		rows := randomRows(r, r.Intn(400))
 		data := build(rows).AppendEncoded([]byte("before"))[len("before"):]
 		got, err := Decode(data)
 		require.NoError(t, err)
@@ -92,9 +92,9 @@ func stamp(data []byte) {
 func TestADamagedBatchWithARightChecksumIsRefusedOrWhole(t *testing.T) {
 	r := rand.New(rand.NewSource(7))
 	accepted, refused := 0, 0
-	for range 40 {
+	for range 15 {
 		good := build(randomRows(r, 1+r.Intn(40))).AppendEncoded(nil)
-		for range 500 {
+		for range 300 {
 			data := append([]byte(nil), good...)
 			for range 1 + r.Intn(3) {
 				data[4+r.Intn(len(data)-4)] = byte(r.Intn(256)) >> r.Intn(8)

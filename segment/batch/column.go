@@ -38,6 +38,8 @@ const (
 	plainBatches   = 64
 	// What a column costs in the encoded form beside its path and values.
 	columnBytes = 12
+	// What a number may take beyond valueBytes, where it is stored as it is.
+	wideBytes = 7
 )
 
 // place notes that the next value belongs to row.
@@ -105,12 +107,14 @@ func (c *ColumnBuilder) writeOut() {
 func (c *ColumnBuilder) Number(row int, v float64) {
 	c.place(row)
 	c.nums = append(c.nums, v+0)
+	c.owner.bytes += wideBytes
 }
 
 // Int adds row's value of KindInt.
 func (c *ColumnBuilder) Int(row int, v int64) {
 	c.place(row)
 	c.ints = append(c.ints, v)
+	c.owner.bytes += wideBytes
 }
 
 // Bool adds row's value of KindBool.

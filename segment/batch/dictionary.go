@@ -31,23 +31,33 @@ const (
 func newSeed() [2]uint64 { return [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1} }
 
 // hashText mixes 16 bytes at a time by a 128-bit product under a secret seed.
+// Most texts have at most 16 bytes; that case is small enough to be inlined.
 func hashText(text []byte, seed *[2]uint64) uint32 {
 	n := len(text)
-	a, b := seed[0], seed[1]^uint64(n)
+	if n < 8 || n > 16 {
+		return hashOther(text, seed)
+	}
+	hi, lo := bits.Mul64(seed[0]^binary.LittleEndian.Uint64(text), seed[1]^uint64(n)^binary.LittleEndian.Uint64(text[n-8:]))
+	lo ^= hi
+	return uint32(lo ^ lo>>32)
+}
+
+func hashOther(text []byte, seed *[2]uint64) uint32 {
+	a, b := seed[0], seed[1]^uint64(len(text))
 	for len(text) > 16 {
 		hi, lo := bits.Mul64(binary.LittleEndian.Uint64(text)^a, binary.LittleEndian.Uint64(text[8:])^b)
 		a, b = a+hi, b^lo
 		text = text[16:]
 	}
-	switch m := len(text); {
-	case m >= 8:
+	switch n := len(text); {
+	case n >= 8:
 		a ^= binary.LittleEndian.Uint64(text)
-		b ^= binary.LittleEndian.Uint64(text[m-8:])
-	case m >= 4:
+		b ^= binary.LittleEndian.Uint64(text[n-8:])
+	case n >= 4:
 		a ^= uint64(binary.LittleEndian.Uint32(text))
-		b ^= uint64(binary.LittleEndian.Uint32(text[m-4:]))
-	case m > 0:
-		a ^= uint64(text[0]) | uint64(text[m>>1])<<8 | uint64(text[m-1])<<16
+		b ^= uint64(binary.LittleEndian.Uint32(text[n-4:]))
+	case n > 0:
+		a ^= uint64(text[0]) | uint64(text[n>>1])<<8 | uint64(text[n-1])<<16
 	}
 	hi, lo := bits.Mul64(a, b)
 	lo ^= hi

@@ -251,8 +251,12 @@ func randomValues(r *rand.Rand, row int) map[string]modelValue {
 		"empty":   {kind: KindString},
 	}
 	mixed := []modelValue{
-		{kind: KindString, text: "x"}, {kind: KindNumber, num: 2}, {kind: KindNull},
-		{kind: KindJSON, text: "[1]"}, {kind: KindNumText, text: "1e-400"}, {kind: KindBool, bool: true},
+		{kind: KindString, text: "x"},
+		{kind: KindNumber, num: 2},
+		{kind: KindNull},
+		{kind: KindJSON, text: "[1]"},
+		{kind: KindNumText, text: "1e-400"},
+		{kind: KindBool, bool: true},
 	}
 	v["mixed"] = mixed[r.Intn(len(mixed))]
 	for path := range v {
