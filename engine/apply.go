@@ -93,9 +93,10 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	m := db.mem.active
 	first := m.begin(p)
 	for i, h := range hashes {
-		// An id of this same batch is not in the filters yet when maybe was asked, but it is in m.ids.
-		stored := m.has(h, b.IDs[i], textOf(b, i))
-		if !stored && maybe[i] {
+		// An id that changes the filters is new. One that does not was there, in the
+		// filters' opinion: before this batch, or in a row of it above.
+		stored := false
+		if changed := db.filters.Add(h); maybe[i] || !changed {
 			var err error
 			if stored, err = db.storedBefore(h, b, i); err != nil {
 				return nil, err
@@ -109,7 +110,6 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 			continue
 		}
 		m.ids.Insert(h, first+uint32(i))
-		db.filters.Add(h)
 		p.rows++
 	}
 	res.Accepted, res.Duplicates, res.Duplicate = p.rows, b.N-p.rows, p.skip
@@ -141,9 +141,12 @@ func textOf(b *batch.Batch, row int) []byte {
 }
 
 // storedBefore compares an id that passed the filters with everything that is
-// stored outside the active memtable. The caller holds db.mem.
+// stored. The caller holds db.mem.
 func (db *DB) storedBefore(hash uint64, b *batch.Batch, row int) (bool, error) {
 	id, text := b.IDs[row], textOf(b, row)
+	if db.mem.active.has(hash, id, text) {
+		return true, nil
+	}
 	for i := len(db.mem.flushing) - 1; i >= 0; i-- {
 		if db.mem.flushing[i].has(hash, id, text) {
 			return true, nil

@@ -66,6 +66,11 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 	v := db.files.acquire()
 	defer v.release()
 	picked := pick(v.files, all)
+	if len(picked) == 0 && all {
+		if picked, err = db.outdated(v.files); err != nil {
+			return false, err
+		}
+	}
 	if len(picked) == 0 {
 		return true, nil
 	}
@@ -132,6 +137,28 @@ func overlapping(files []*file, limit int) []*file {
 		}
 	}
 	return nil
+}
+
+// outdated returns a file whose rows name persons that were merged since it was
+// written: queries pay for it until it is rewritten.
+func (db *DB) outdated(files []*file) ([]*file, error) {
+	id := &Identity{db.identity, db.identity.snapshot()}
+	for _, f := range files {
+		if f.r.Meta().IdentityIndex == id.v.merges {
+			continue
+		}
+		sections := f.r.Sections()
+		for i := range sections {
+			touched, err := id.Touched(&sections[i])
+			if err != nil {
+				return nil, err
+			}
+			if touched {
+				return []*file{f}, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // merge replaces picked by files of whole days.

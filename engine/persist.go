@@ -103,7 +103,7 @@ func (db *DB) loadFilters() error {
 		if f.meta.Last <= covered {
 			continue
 		}
-		if err := f.r.EachIDHash(filters.Add); err != nil {
+		if err := f.r.EachIDHash(func(h uint64) { filters.Add(h) }); err != nil {
 			return fmt.Errorf("rebuild dedupe filters: %w", err)
 		}
 	}

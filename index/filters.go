@@ -43,7 +43,11 @@ type Filters struct {
 	gens []*generation // oldest first, never empty
 
 	saveMu sync.Mutex // held over the writing of files
-	stale  []string   // files of earlier generations that a save makes superfluous
+	stale  []string   // files of earlier sets that a save makes superfluous
+	// patched is set when an older generation was read from a file that lacks its
+	// last ids. The caller adds them to the newest, whose own file claims them
+	// already: it must be written before the older one may be called final.
+	patched bool
 }
 
 // generation is one filter. Its number, and the first number of the set it
@@ -141,6 +145,7 @@ func (f *Filters) load(numbers []uint32) (covered uint64, err error) {
 		}
 		if !g.sealed {
 			covered = min(covered, g.covered)
+			f.patched = true
 		}
 		f.gens = append(f.gens, g)
 	}
@@ -176,11 +181,12 @@ func (f *Filters) HasAll(hashes []uint64, maybe []bool) {
 	}
 }
 
-// Add adds an id.
-func (f *Filters) Add(hash uint64) {
+// Add adds an id. It tells whether that changed the newest generation; if not, the id
+// may have been added to it before.
+func (f *Filters) Add(hash uint64) bool {
 	f.mu.Lock()
-	f.add(hash)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	return f.add(hash)
 }
 
 // AddAll adds ids.
@@ -192,15 +198,17 @@ func (f *Filters) AddAll(hashes []uint64) {
 	f.mu.Unlock()
 }
 
-func (f *Filters) add(hash uint64) {
+func (f *Filters) add(hash uint64) bool {
 	g := f.gens[len(f.gens)-1]
 	if g.keys >= g.capacity {
 		g = newGeneration(g.number+1, g.first, max(g.capacity, min(2*g.capacity, maxFilterKeys)))
 		f.gens = append(f.gens, g)
 	}
-	if g.bloom.Add(hash) {
+	changed := g.bloom.Add(hash)
+	if changed {
 		g.keys++
 	}
+	return changed
 }
 
 // FilterStats describes the filters.
@@ -235,11 +243,11 @@ func (f *Filters) Save(covered uint64, all bool) error {
 	f.mu.Unlock()
 
 	written := false
-	if grown >= newest.capacity/saveShare || all && (grown > 0 || newest.covered < covered) {
+	if f.patched || grown >= newest.capacity/saveShare || all && (grown > 0 || newest.covered < covered) {
 		if err := f.write(newest, covered, false); err != nil {
 			return err
 		}
-		written = true
+		written, f.patched = true, false
 	}
 	// A generation says that it is sealed only after its successor has a file:
 	// a sealed one without a successor means that the successor was lost.

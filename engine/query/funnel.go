@@ -316,8 +316,7 @@ func (x *exec) funnelSteps(users []int, lags [][]int64) []FunnelStep {
 		if s > 0 {
 			out[s].StepConversion = ratio(users[s], users[s-1])
 			if lags != nil && len(lags[s]) > 0 {
-				slices.Sort(lags[s])
-				m := quantile(lags[s], 0.5) / 1e6
+				m := quantiles(lags[s], 0.5)[0] / 1e6
 				out[s].MedianSeconds = &m
 			}
 		}
@@ -382,11 +381,11 @@ func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart) {
 // histogramBins is how many bins a histogram of times has at most.
 const histogramBins = 20
 
-// timeToConvert sums up times in microseconds; it sorts them.
+// timeToConvert sums up times in microseconds.
 func timeToConvert(lags []int64) *TimeToConvert {
-	slices.Sort(lags)
-	t := &TimeToConvert{MedianSeconds: quantile(lags, 0.5) / 1e6, P90Seconds: quantile(lags, 0.9) / 1e6}
-	lo, hi := lags[0], lags[len(lags)-1]
+	q := quantiles(lags, 0, 0.5, 0.9, 1)
+	t := &TimeToConvert{MedianSeconds: q[1] / 1e6, P90Seconds: q[2] / 1e6}
+	lo, hi := int64(q[0]), int64(q[3])
 	if lo == hi {
 		t.Histogram = []HistogramBin{{float64(lo) / 1e6, float64(hi) / 1e6, len(lags)}}
 		return t
@@ -407,16 +406,6 @@ func ratio(a, b int) *float64 {
 	}
 	r := float64(a) / float64(b)
 	return &r
-}
-
-// quantile interpolates between the two nearest of sorted values.
-func quantile(sorted []int64, p float64) float64 {
-	at := p * float64(len(sorted)-1)
-	i := int(at)
-	if i+1 >= len(sorted) {
-		return float64(sorted[len(sorted)-1])
-	}
-	return float64(sorted[i]) + (at-float64(i))*float64(sorted[i+1]-sorted[i])
 }
 
 // keyText tells keys of groups apart; values keep their type.
