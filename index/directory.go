@@ -107,7 +107,7 @@ func (d *Directory) GetOrAdd(text []byte) (ord uint32, added bool) {
 // store copies a text into a chunk and returns its reference.
 func (d *Directory) store(text []byte) uint64 {
 	chunks := *d.texts.Load()
-	if len(text) > d.free || len(chunks) == 0 {
+	if len(text) > d.free || d.free == 0 { // an empty text, too, needs an offset within a chunk
 		size := 1 << textChunkBits
 		if len(text) > size/4 {
 			size = len(text) // the rest of the common chunk stays in use

@@ -17,9 +17,9 @@ func TestADirectoryNumbersTextsLikeAMapDoes(t *testing.T) {
 		text := rapid.OneOf(
 			rapid.SliceOfN(rapid.ByteRange('a', 'c'), 0, 4),
 			rapid.SliceOfN(rapid.Byte(), 0, 60),
-			rapid.Map(rapid.IntRange(0, 20), func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, n<<16) }),
+			rapid.Map(rapid.IntRange(0, 5), func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, n<<18) }), // up to and over a chunk
 		)
-		for range rapid.IntRange(0, 400).Draw(t, "texts") {
+		for range rapid.IntRange(0, 200).Draw(t, "texts") {
 			b := text.Draw(t, "text")
 			want, known := model[string(b)]
 			got, ok := d.Get(b)
@@ -97,6 +97,19 @@ func TestReadersSeeEveryTextBelowLenWhileTheWriterAdds(t *testing.T) {
 		d.GetOrAdd(userID(id, i))
 	}
 	wg.Wait()
+}
+
+func TestAnEmptyTextAfterAFullChunkIsFound(t *testing.T) {
+	d := NewDirectory()
+	for range 4 {
+		d.GetOrAdd(bytes.Repeat([]byte{byte(d.Len())}, 1<<textChunkBits/4))
+	}
+	require.Zero(t, d.free)
+	d.GetOrAdd(nil)
+	ord, ok := d.Get(nil)
+	require.True(t, ok)
+	require.EqualValues(t, 4, ord)
+	require.Empty(t, d.Text(4))
 }
 
 func TestATextBeyondTheBoundIsRefused(t *testing.T) {

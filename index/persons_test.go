@@ -40,10 +40,10 @@ func drawPersons(t *rapid.T, label string) personModel {
 			}
 		case 1:
 			for range 6000 {
-				m[base+rng.Uint32N(1<<16)] = true
+				m[base+rng.Uint32N(1<<14)] = true
 			}
 		case 2:
-			start, n := rng.Uint32N(1<<16), rng.Uint32N(1<<16)
+			start, n := rng.Uint32N(1<<16), rng.Uint32N(1<<11)
 			for i := start; i < min(start+n, 1<<16); i++ {
 				m[base+i] = true
 			}

@@ -21,10 +21,13 @@ type exec struct {
 	q        *lang.Query
 	view     *engine.View
 	loc      *time.Location
+	now      time.Time
 	from, to int64 // the queried range, microseconds
+	cohorts  int   // how deep cohorts are nested
 
 	days     []dayData
-	names    map[string]bool // event names in the view
+	names    map[string]uint32 // event names in the view, numbered
+	nameList []string
 	warnings []string
 	counters counters
 	read0    int64 // bytes that segments had read before
@@ -42,12 +45,10 @@ type dayFile struct {
 }
 
 func (e *Engine) newExec(ctx context.Context, q *lang.Query, view *engine.View) (*exec, error) {
-	loc, err := time.LoadLocation(q.TZ)
-	if err != nil {
-		return nil, failf("bad_time_zone", "time zone %q is not known", q.TZ)
-	}
-	x := &exec{e: e, ctx: ctx, q: q, view: view, loc: loc, names: map[string]bool{}}
-	x.from, x.to = q.Range.Resolve(e.now(), loc)
+	loc := q.Location()
+	x := &exec{e: e, ctx: ctx, q: q, view: view, loc: loc, names: map[string]uint32{}}
+	x.now = e.now()
+	x.from, x.to = q.Range.Resolve(x.now, loc)
 	byDay := map[int32]int{}
 	for _, r := range view.Segments {
 		x.read0 += r.BytesRead()
@@ -60,7 +61,10 @@ func (e *Engine) newExec(ctx context.Context, q *lang.Query, view *engine.View) 
 			}
 			x.days[i].files = append(x.days[i].files, dayFile{r, sections})
 			for s := range sections {
-				x.names[sections[s].Event()] = true
+				if _, ok := x.names[sections[s].Event()]; !ok {
+					x.names[sections[s].Event()] = uint32(len(x.nameList))
+					x.nameList = append(x.nameList, sections[s].Event())
+				}
 			}
 		})
 	}
@@ -103,7 +107,7 @@ func (x *exec) selects(sel *lang.EventSel) (*selection, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !m.Any && !x.names[m.Name] {
+		if _, known := x.names[m.Name]; !m.Any && !known {
 			x.warn("no event is named %q%s", m.Name, x.nearest(m.Name))
 		}
 		s.alts = append(s.alts, alternative{any: m.Any, name: m.Name, where: scan.And(own, common)})

@@ -177,11 +177,7 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 // groupRows numbers the values of the breakdown for each key.
 func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, groups *scan.Tuples, dst []uint32) ([]uint32, error) {
 	dst = slices.Grow(dst[:0], len(keys.K))[:len(keys.K)]
-	fields := make([]scan.Field, len(x.q.By))
-	for i := range x.q.By {
-		fields[i] = field(&x.q.By[i].Field)
-	}
-	if err := groups.Rows(w, parts, keys, fields, dst); err != nil {
+	if err := groups.Rows(w, parts, keys, x.byFields(), dst); err != nil {
 		return nil, err
 	}
 	if groups.Len() > x.e.limits.Groups {
@@ -195,7 +191,8 @@ func (x *exec) walkFunnel(w *scan.Worker, days []dayData, sels []*selection, all
 	p.users = make([]int, len(sels))
 	p.lags = make([][]int64, len(sels))
 	chain := kernel.NewChain(len(sels), x.q.Funnel.Within)
-	return x.eachPerson(w, days, sels, all, p.groups, func(events []kernel.Event) error {
+	g := &scan.Gather{Fields: x.byFields(), Groups: p.groups}
+	return x.eachPerson(w, days, sels, all, g, func(_ uint32, events []kernel.Event) error {
 		for i := range events {
 			if events[i].Time >= x.to {
 				events[i].Steps &^= 1 // a chain begins in the range
@@ -223,10 +220,18 @@ func (x *exec) walkFunnel(w *scan.Worker, days []dayData, sels []*selection, all
 	})
 }
 
-// eachPerson gathers the events of each person that match a step, over all
-// days, in the order of time and arrival, and calls f with them.
-func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, f func([]kernel.Event) error) error {
-	var g scan.Gather
+// byFields are the fields of the breakdown.
+func (x *exec) byFields() []scan.Field {
+	fields := make([]scan.Field, len(x.q.By))
+	for i := range x.q.By {
+		fields[i] = field(&x.q.By[i].Field)
+	}
+	return fields
+}
+
+// eachPerson gathers the events of each person that g wants, over all days, in
+// the order of time and arrival, and calls f with them.
+func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, g *scan.Gather, f func(person uint32, events []kernel.Event) error) error {
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
@@ -235,17 +240,16 @@ func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all
 		if err != nil {
 			return err
 		}
-		var fields []scan.Field
-		for i := range x.q.By {
-			fields = append(fields, field(&x.q.By[i].Field))
-		}
-		n, err := g.Add(w, files, all, fields, groups)
+		n, err := g.Add(w, files, all)
 		if err != nil {
 			return err
 		}
 		x.counters.rows.Add(int64(n))
 		if g.Bytes() > x.e.limits.Bytes {
 			return failf(ErrTooMuch, "the query holds more than %d bytes of rows; shorten the range or filter", x.e.limits.Bytes)
+		}
+		if g.Groups != nil && g.Groups.Len() > x.e.limits.Groups {
+			return failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
 		}
 	}
 	return g.Each(w.Persons, f)
@@ -264,6 +268,7 @@ func (x *exec) dayFiles(d *dayData, sels []*selection, times scan.Times) ([]scan
 			if s.MaxTime() < times.From || s.MinTime() >= times.To {
 				continue
 			}
+			f.Take[i].Mark = x.names[s.Event()]
 			for k, sel := range sels {
 				if where, ok := sel.match(s.Event()); ok {
 					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Where: where})

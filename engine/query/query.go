@@ -123,7 +123,7 @@ func (e *Engine) Answer(ctx context.Context, q *lang.Query) (Answer, error) {
 	}
 	c := a.common()
 	c.Kind = q.Kind.String()
-	c.Query = x.resolvedText()
+	c.Query = q.Resolved(x.now)
 	c.Warnings = x.warnings
 	c.Stats = x.statistics(start)
 	c.AsOf = AsOf{Index: view.AppliedIndex, ReceivedAt: optionalTime(view.LastReceived), DataThrough: optionalTime(view.DataThrough)}
@@ -146,6 +146,18 @@ func (x *exec) answer() (Answer, error) {
 		return x.top()
 	case lang.KindEvents:
 		return x.events()
+	case lang.KindUsers:
+		return x.users()
+	case lang.KindLifecycle:
+		return x.lifecycle()
+	case lang.KindStickiness:
+		return x.stickiness()
+	case lang.KindPaths:
+		return x.paths()
+	case lang.KindAttribution:
+		return x.attribution()
+	case lang.KindExperiment:
+		return x.experiment()
 	}
 	return nil, errUnsupported
 }

@@ -105,10 +105,7 @@ func (x *exec) sessions() (Answer, error) {
 func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, times scan.Times, groups *scan.Tuples, s *kernel.Sessions) error {
 	var line scan.Timeline
 	var tags []uint32
-	fields := make([]scan.Field, len(x.q.By))
-	for i := range x.q.By {
-		fields[i] = field(&x.q.By[i].Field)
-	}
+	fields := x.byFields()
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err

@@ -69,8 +69,18 @@ func (x *exec) filter(e lang.Expr) (*scan.Filter, error) {
 			return scan.Not(f), nil
 		}
 		return f, nil
+	case *lang.InCohort:
+		set, err := x.cohort(e.Name)
+		if err != nil {
+			return nil, err
+		}
+		f := scan.OfPerson(func(p uint32) bool { return set.Has(x.view.Identity.Person(p)) })
+		if e.Negated {
+			return scan.Not(f), nil
+		}
+		return f, nil
 	}
-	return nil, failf("unsupported", "this condition cannot be answered yet: %T", e)
+	return nil, failf("unsupported", "this condition cannot be answered: %T", e)
 }
 
 func (x *exec) filters(terms []lang.Expr) ([]*scan.Filter, error) {

@@ -1,10 +1,11 @@
 package kernel
 
-// Event is an event of one person as a chain sees it.
+// Event is an event of one person as kernels that go person by person see it.
 type Event struct {
-	Time  int64  // microseconds
-	Steps uint64 // bit k: it matches step k
-	Tag   uint32 // carried from the first event of a chain
+	Time  int64   // microseconds
+	Steps uint64  // bit k: it matches selection k
+	Num   float64 // a value of it, NaN for none
+	Tag   uint32  // group of its values, or its name
 }
 
 // Chain finds the deepest chain of one person when an event may match several

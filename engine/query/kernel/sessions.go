@@ -111,3 +111,14 @@ func (t *SessionTotals) MedianDuration() float64 {
 	}
 	return (float64(d[n/2-1]) + float64(d[n/2])) / 2
 }
+
+// EachSession calls f with the events of each session of one person.
+func EachSession(events []Event, gap int64, f func(session []Event)) {
+	from := 0
+	for i := 1; i <= len(events); i++ {
+		if i == len(events) || events[i].Time-events[i-1].Time > gap {
+			f(events[from:i])
+			from = i
+		}
+	}
+}

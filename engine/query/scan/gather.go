@@ -1,10 +1,13 @@
 package scan
 
 import (
+	"math"
 	"slices"
+	"strconv"
 
 	"spoor/engine/query/kernel"
 	"spoor/segment"
+	"spoor/segment/batch"
 )
 
 // StepFile is one day of one segment with, per section, the steps that its rows may match.
@@ -21,17 +24,24 @@ type StepFilter struct {
 
 // Gather collects events day after day and gives them back person by person.
 type Gather struct {
+	// Fields are numbered together in Groups as an event's tag; none: the tag is Take.Mark.
+	Fields []Field
+	Groups *Tuples
+	// Value is the field whose number an event carries; nil for none.
+	Value *Field
+	// All keeps events that match no selection too.
+	All bool
+
 	person []uint32
 	events []kernel.Event
 	line   Timeline
 }
 
 // Bytes is about the memory of the collected events.
-func (g *Gather) Bytes() int64 { return int64(cap(g.events))*32 + int64(cap(g.person))*4 }
+func (g *Gather) Bytes() int64 { return int64(cap(g.events))*64 + int64(cap(g.person))*4 }
 
-// Add collects the events of one day that match a step, tagged with their
-// combination of the fields. It returns how many there were.
-func (g *Gather) Add(w *Worker, files []StepFile, times Times, fields []Field, groups *Tuples) (int, error) {
+// Add collects the events of one day that match a selection and returns how many there were.
+func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
 	plain := make([]DayFile, len(files))
 	for i := range files {
 		plain[i] = files[i].DayFile
@@ -41,9 +51,11 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times, fields []Field, g
 	}
 	masks := make([][][]uint64, len(files))
 	tags := make([][][]uint32, len(files))
+	nums := make([][][]float64, len(files))
 	for f := range files {
 		masks[f] = make([][]uint64, len(files[f].Sections))
 		tags[f] = make([][]uint32, len(files[f].Sections))
+		nums[f] = make([][]float64, len(files[f].Sections))
 	}
 	n := 0
 	day := int32(0)
@@ -57,21 +69,29 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times, fields []Field, g
 			if masks[f][s], err = w.masks(&files[f], int(s)); err != nil {
 				return 0, err
 			}
-			if len(fields) > 0 {
-				sec := &files[f].Sections[s]
+			sec := &files[f].Sections[s]
+			if len(g.Fields) > 0 {
 				tags[f][s] = make([]uint32, sec.Rows())
-				if err := groups.Section(w, sec, fields, tags[f][s], 0, sec.Rows()); err != nil {
+				if err := g.Groups.Section(w, sec, g.Fields, tags[f][s], 0, sec.Rows()); err != nil {
+					return 0, err
+				}
+			}
+			if g.Value != nil {
+				if nums[f][s], err = w.numbers(sec, *g.Value); err != nil {
 					return 0, err
 				}
 			}
 		}
 		mask := masks[f][s][row]
-		if mask == 0 {
+		if mask == 0 && !g.All {
 			continue
 		}
-		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask}
-		if len(fields) > 0 {
+		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask, Tag: g.line.Mark[i]}
+		if len(g.Fields) > 0 {
 			e.Tag = tags[f][s][row]
+		}
+		if g.Value != nil {
+			e.Num = nums[f][s][row]
 		}
 		g.person = append(g.person, segment.KeyPerson(k))
 		g.events = append(g.events, e)
@@ -107,7 +127,7 @@ func (w *Worker) masks(f *StepFile, s int) ([]uint64, error) {
 }
 
 // Each calls f with the events of each person, in the order of time and arrival.
-func (g *Gather) Each(persons Persons, f func([]kernel.Event) error) error {
+func (g *Gather) Each(persons Persons, f func(person uint32, events []kernel.Event) error) error {
 	if len(g.events) == 0 {
 		return nil
 	}
@@ -126,10 +146,63 @@ func (g *Gather) Each(persons Persons, f func([]kernel.Event) error) error {
 	}
 	for i := 0; i+1 < len(count); i++ {
 		if count[i] < count[i+1] {
-			if err := f(sorted[count[i]:count[i+1]]); err != nil {
+			if err := f(persons.Lo+uint32(i), sorted[count[i]:count[i+1]]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// numbers reads the numbers of a field for all rows of a section; NaN for none.
+func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
+	out := make([]float64, s.Rows())
+	for i := range out {
+		out[i] = math.NaN()
+	}
+	if field.Kind != FieldColumn {
+		return out, nil
+	}
+	cols, err := s.Columns(field.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cols {
+		switch c.Kind() {
+		case batch.KindNumber:
+			vals := make([]float64, len(out))
+			if err := c.Numbers(vals, 0, len(vals), &w.x); err != nil {
+				return nil, err
+			}
+			for i, v := range vals {
+				if v == v {
+					out[i] = v
+				}
+			}
+		case batch.KindInt:
+			vals, has := make([]int64, len(out)), make([]bool, len(out))
+			if err := c.Ints(vals, has, 0, len(vals), &w.x); err != nil {
+				return nil, err
+			}
+			for i, v := range vals {
+				if has[i] {
+					out[i] = float64(v)
+				}
+			}
+		case batch.KindNumText:
+			codes := make([]uint32, len(out))
+			texts, err := c.Codes(codes, 0, len(codes), &w.x)
+			if err != nil {
+				return nil, err
+			}
+			for i, code := range codes {
+				if code != 0 {
+					if v, err := strconv.ParseFloat(string(texts.At(int(code-1))), 64); err == nil {
+						out[i] = v
+					}
+				}
+			}
+		}
+	}
+	return out, nil
 }

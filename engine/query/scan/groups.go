@@ -372,3 +372,13 @@ func (t *Tuples) Timeline(w *Worker, files []DayFile, line *Timeline, fields []F
 	}
 	return dst, nil
 }
+
+// NonEmpty tells whether all values of a combination are there and no empty text.
+func (t *Tuples) NonEmpty(i uint32) bool {
+	for f, g := range t.tuples[i] {
+		if v := t.fields[f].Value(g); v == nil || v == "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,250 @@
+package query
+
+import (
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"spoor/engine/query/kernel"
+	"spoor/engine/query/lang"
+	"spoor/engine/query/scan"
+)
+
+// ExperimentAnswer is the answer to an experiment.
+type ExperimentAnswer struct {
+	Common
+	Variants []Variant `json:"variants"`
+	// SRM is the p-value of the hypothesis that persons were spread evenly over the variants.
+	SRM *float64 `json:"srm_p_value"`
+	// Multiple counts persons who were shown two variants; they are left out above.
+	Multiple int `json:"multiple_variants"`
+}
+
+// Variant is one variant; what compares with the control is null for the control itself.
+type Variant struct {
+	Name        any         `json:"name"`
+	Control     bool        `json:"control"`
+	Users       int         `json:"users"`
+	Converted   int         `json:"converted"`
+	Rate        *float64    `json:"rate"`
+	Lift        *float64    `json:"lift"`
+	LiftCI      *[2]float64 `json:"lift_ci"`
+	PValue      *float64    `json:"p_value"`
+	ChanceToWin *float64    `json:"chance_to_win"`
+}
+
+const (
+	exposureBit = 1 << 0
+	goalBit     = 1 << 1
+)
+
+func (x *exec) experiment() (Answer, error) {
+	ex := x.q.Experiment
+	exposure, err := x.selects(&ex.Exposure)
+	if err != nil {
+		return nil, err
+	}
+	goal, err := x.selects(&ex.Goal)
+	if err != nil {
+		return nil, err
+	}
+	sels := []*selection{exposure, goal}
+	times := scan.Times{From: x.from, To: x.to}
+	if ex.Within > 0 {
+		times.To += ex.Within + 1 // goals may lie behind the range as long as they are within the bound
+	}
+	days := x.daysOf(times)
+	ranges, err := x.ranges(days, sels...)
+	if err != nil {
+		return nil, err
+	}
+	type part struct {
+		groups           *scan.Tuples
+		users, converted []int
+		multiple         int
+	}
+	parts := make([]part, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		p := &parts[i]
+		p.groups = scan.NewTuples(1)
+		g := &scan.Gather{Fields: []scan.Field{field(&ex.Variant)}, Groups: p.groups}
+		return x.eachPerson(w, days, sels, times, g, func(_ uint32, events []kernel.Event) error {
+			tag, exposed, several := x.exposure(events, p.groups)
+			switch {
+			case several:
+				p.multiple++
+			case exposed >= 0:
+				for int(tag) >= len(p.users) {
+					p.users, p.converted = append(p.users, 0), append(p.converted, 0)
+				}
+				p.users[tag]++
+				if x.reachesGoal(events, exposed) {
+					p.converted[tag]++
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &ExperimentAnswer{Variants: []Variant{}}
+	index := map[string]int{}
+	for _, p := range parts {
+		a.Multiple += p.multiple
+		for g, n := range p.users {
+			if n == 0 {
+				continue
+			}
+			key := p.groups.Values(uint32(g))
+			text := keyText(key)
+			i, ok := index[text]
+			if !ok {
+				i = len(a.Variants)
+				index[text] = i
+				a.Variants = append(a.Variants, Variant{Name: key[0]})
+			}
+			a.Variants[i].Users += n
+			a.Variants[i].Converted += p.converted[g]
+		}
+	}
+	x.compareVariants(a)
+	return a, nil
+}
+
+// exposure finds the person's variant: that of the first exposure with one.
+func (x *exec) exposure(events []kernel.Event, groups *scan.Tuples) (tag uint32, at int, several bool) {
+	at = -1
+	for i := range events {
+		e := &events[i]
+		if e.Steps&exposureBit == 0 || e.Time >= x.to || !groups.NonEmpty(e.Tag) {
+			continue
+		}
+		if at < 0 {
+			tag, at = e.Tag, i
+		} else if e.Tag != tag {
+			several = true
+		}
+	}
+	return tag, at, several
+}
+
+// reachesGoal tells whether a goal follows the exposure, at its time at the earliest.
+func (x *exec) reachesGoal(events []kernel.Event, exposed int) bool {
+	start := events[exposed].Time
+	for i := range events {
+		e := &events[i]
+		if i == exposed || e.Steps&goalBit == 0 || e.Time < start {
+			continue
+		}
+		if w := x.q.Experiment.Within; w == 0 && e.Time < x.to || w > 0 && e.Time-start <= w {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exec) compareVariants(a *ExperimentAnswer) {
+	slices.SortFunc(a.Variants, func(p, q Variant) int { return compareValues(p.Name, q.Name) })
+	if len(a.Variants) == 0 {
+		return
+	}
+	control := 0
+	if c := x.q.Experiment.Control; c != nil {
+		control = slices.IndexFunc(a.Variants, func(v Variant) bool { return isLiteral(v.Name, c) })
+		if control < 0 {
+			x.warn("no person was shown the control variant %s", c.Text)
+		}
+	}
+	for i := range a.Variants {
+		v := &a.Variants[i]
+		v.Rate = ratio(v.Converted, v.Users)
+		if i == control {
+			v.Control = true
+		} else if control >= 0 {
+			compareWith(v, &a.Variants[control])
+		}
+	}
+	if len(a.Variants) > 1 {
+		a.SRM = sampleRatio(a.Variants)
+	}
+}
+
+func isLiteral(v any, l *lang.Literal) bool {
+	switch l.Kind {
+	case lang.LitString:
+		return v == l.Text
+	case lang.LitBool:
+		return v == l.Bool
+	case lang.LitNumber:
+		return v == l.Num || v == l.Int
+	}
+	return false
+}
+
+// compareWith fills in how v differs from the control: a two-sided z-test of
+// two proportions with the pooled rate, a 95 % interval of the relative
+// difference with unpooled variances by the delta method, and the probability that v's
+// rate is higher with uniform priors.
+func compareWith(v, control *Variant) {
+	n1, n0 := float64(v.Users), float64(control.Users)
+	p1, p0 := float64(v.Converted)/n1, float64(control.Converted)/n0
+	chance := chanceToBeat(v, control)
+	v.ChanceToWin = &chance
+	pooled := float64(v.Converted+control.Converted) / (n1 + n0)
+	if se := math.Sqrt(pooled * (1 - pooled) * (1/n1 + 1/n0)); se > 0 {
+		p := 2 * distuv.UnitNormal.Survival(math.Abs(p1-p0)/se)
+		v.PValue = &p
+	}
+	if p0 > 0 {
+		lift := p1/p0 - 1
+		se := math.Sqrt(p1*(1-p1)/n1/(p0*p0) + p0*(1-p0)/n0*p1*p1/(p0*p0*p0*p0))
+		z := distuv.UnitNormal.Quantile(0.975)
+		v.Lift, v.LiftCI = &lift, &[2]float64{lift - z*se, lift + z*se}
+	}
+}
+
+// chanceToBeat is P(A > B) for A ~ Beta(1+v.Converted, 1+failures), B likewise for
+// the control: the closed sum over the successes of A (Evan Miller, Formulas for Bayesian A/B testing), taken
+// over whichever side has fewer terms.
+func chanceToBeat(v, control *Variant) float64 {
+	a1, b1 := float64(v.Converted+1), float64(v.Users-v.Converted+1)
+	a0, b0 := float64(control.Converted+1), float64(control.Users-control.Converted+1)
+	if a0 < a1 {
+		return 1 - betaSum(a1, b1, a0, b0)
+	}
+	return betaSum(a0, b0, a1, b1)
+}
+
+// betaSum is P(B > A) for A ~ Beta(aA, bA), B ~ Beta(aB, bB), with aB whole.
+func betaSum(aA, bA, aB, bB float64) float64 {
+	sum := 0.0
+	for i := 0.0; i < aB; i++ {
+		sum += math.Exp(logBeta(aA+i, bB+bA) - math.Log(bB+i) - logBeta(1+i, bB) - logBeta(aA, bA))
+	}
+	return min(max(sum, 0), 1)
+}
+
+func logBeta(a, b float64) float64 {
+	x, _ := math.Lgamma(a)
+	y, _ := math.Lgamma(b)
+	z, _ := math.Lgamma(a + b)
+	return x + y - z
+}
+
+// sampleRatio is the p-value of a chi-square test for an even spread.
+func sampleRatio(variants []Variant) *float64 {
+	total := 0
+	for i := range variants {
+		total += variants[i].Users
+	}
+	want := float64(total) / float64(len(variants))
+	chi := 0.0
+	for i := range variants {
+		d := float64(variants[i].Users) - want
+		chi += d * d / want
+	}
+	p := distuv.ChiSquared{K: float64(len(variants) - 1)}.Survival(chi)
+	return &p
+}

@@ -1,0 +1,291 @@
+package query
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"spoor/engine/query/lang"
+	"spoor/engine/query/scan"
+	"spoor/index"
+	"spoor/segment"
+)
+
+// UsersAnswer is the answer to a question for persons.
+type UsersAnswer struct {
+	Common
+	Count int      `json:"count"`
+	Users []string `json:"users"`
+	Next  *string  `json:"next"`
+}
+
+// tally is what persons did: how often, and since when.
+type tally struct {
+	times []uint32 // per person: selected events
+	first []int64  // per person: time of the first event that counts for the order; of nobody who has none
+	seen  index.Bits
+}
+
+// tally counts the selected events of each person.
+func (x *exec) tally(sel *selection, times scan.Times) (*tally, error) {
+	n := x.view.Identity.Persons()
+	t := &tally{times: make([]uint32, n), first: make([]int64, n), seen: index.NewBits(n)}
+	days := x.daysOf(times)
+	ranges, err := x.alignedRanges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	return t, x.parallel(ranges, func(_ int, w *scan.Worker) error {
+		var keys scan.Keys
+		for d := range days {
+			if err := x.ctx.Err(); err != nil {
+				return err
+			}
+			parts, err := x.parts(&days[d], sel, times)
+			if err != nil {
+				return err
+			}
+			if err := w.Keys(days[d].day, parts, times, false, &keys); err != nil {
+				return err
+			}
+			x.counters.rows.Add(int64(len(keys.K)))
+			for _, k := range keys.K {
+				p := segment.KeyPerson(k)
+				if !t.seen.Has(p) {
+					t.seen.Set(p)
+					t.first[p] = segment.KeyTime(k, days[d].day)
+				}
+				t.times[p]++
+			}
+		}
+		return nil
+	})
+}
+
+// matching are the persons that a users query means, with the time that orders them.
+func (x *exec) matching() (*tally, index.Bits, error) {
+	u := x.q.Users
+	sel, err := x.selects(&u.Of)
+	if err != nil {
+		return nil, nil, err
+	}
+	times := scan.Times{From: x.from, To: x.to}
+	t, err := x.tally(sel, times)
+	if err != nil {
+		return nil, nil, err
+	}
+	among := t
+	if u.Bound != lang.AtLeast && (u.Bound == lang.AtMost || u.Times == 0) {
+		// Persons without such an event count too, if they have any event in the range.
+		any, err := x.selects(&lang.EventSel{Alternatives: []lang.EventMatch{{Any: true}}})
+		if err != nil {
+			return nil, nil, err
+		}
+		if among, err = x.tally(any, times); err != nil {
+			return nil, nil, err
+		}
+	}
+	out := index.NewBits(x.view.Identity.Persons())
+	for p, n := range t.times {
+		if !among.seen.Has(uint32(p)) {
+			continue
+		}
+		n := int64(n)
+		if u.Bound == lang.AtLeast && n >= u.Times || u.Bound == lang.AtMost && n <= u.Times || u.Bound == lang.Exactly && n == u.Times {
+			out.Set(uint32(p))
+		}
+	}
+	return among, out, nil
+}
+
+func (x *exec) users() (Answer, error) {
+	t, set, err := x.matching()
+	if err != nil {
+		return nil, err
+	}
+	after, err := parseCursor(x.q.After)
+	if err != nil {
+		return nil, err
+	}
+	a := &UsersAnswer{Count: set.Count(), Users: []string{}}
+	persons := set.AppendOrdinals(nil)
+	names := make(map[uint32]string)
+	name := func(p uint32) string {
+		n, ok := names[p]
+		if !ok {
+			n = x.view.Identity.Name(p)
+			names[p] = n
+		}
+		return n
+	}
+	order := func(t1 int64, n1 string, t2 int64, n2 string) int {
+		c := cmp.Or(cmp.Compare(t1, t2), cmp.Compare(n1, n2))
+		if x.q.Newest {
+			return -c
+		}
+		return c
+	}
+	slices.SortFunc(persons, func(p, q uint32) int {
+		if t.first[p] != t.first[q] {
+			return order(t.first[p], "", t.first[q], "")
+		}
+		return order(0, name(p), 0, name(q))
+	})
+	for _, p := range persons {
+		if after != nil && order(t.first[p], name(p), after.time, string(after.id)) <= 0 {
+			continue
+		}
+		if len(a.Users) == x.q.Limit {
+			last := a.Users[len(a.Users)-1]
+			i, _ := x.view.Identity.Find(last)
+			next := cursorOf(t.first[i], bytes.Clone([]byte(last)))
+			a.Next = &next
+			break
+		}
+		a.Users = append(a.Users, name(p))
+	}
+	return a, nil
+}
+
+// maxCohortDepth bounds cohorts that are defined by other cohorts.
+const maxCohortDepth = 8
+
+// QueryDocument is the kind of document that holds a saved query.
+const QueryDocument = "query"
+
+// cohort are the persons of a saved users query.
+func (x *exec) cohort(name string) (index.Bits, error) {
+	doc, ok := x.e.store.Document(QueryDocument, name)
+	if !ok {
+		return nil, failf("unknown_cohort", "no saved query is named %q; save a users query under that name", name)
+	}
+	q, err := lang.Parse(string(doc.Value))
+	if err != nil {
+		return nil, failf("bad_cohort", "the saved query %q does not parse: %v", name, err)
+	}
+	if q.Kind != lang.KindUsers {
+		return nil, failf("bad_cohort", "the saved query %q is a %s; a cohort is a users query", name, q.Kind)
+	}
+	if x.cohorts >= maxCohortDepth {
+		return nil, failf("bad_cohort", "cohorts are nested more than %d deep", maxCohortDepth)
+	}
+	inner, err := x.e.newExec(x.ctx, q, x.view)
+	if err != nil {
+		return nil, err
+	}
+	inner.now, inner.cohorts = x.now, x.cohorts+1
+	inner.from, inner.to = q.Range.Resolve(x.now, inner.loc)
+	_, set, err := inner.matching()
+	return set, err
+}
+
+// LifecycleAnswer is the answer to a lifecycle.
+type LifecycleAnswer struct {
+	Common
+	Every  string           `json:"every"`
+	Points []LifecyclePoint `json:"points"`
+}
+
+// LifecyclePoint sorts the persons of a period: those who did it for the first
+// time ever, those who did it in the period before as well, those who came back
+// after a pause, and those who did it in the period before and not in this one.
+type LifecyclePoint struct {
+	T            string `json:"t"`
+	New          int    `json:"new"`
+	Returning    int    `json:"returning"`
+	Resurrecting int    `json:"resurrecting"`
+	Dormant      int    `json:"dormant"`
+}
+
+func (x *exec) lifecycle() (Answer, error) {
+	sel, err := x.selects(&x.q.Lifecycle.Of)
+	if err != nil {
+		return nil, err
+	}
+	b, err := x.divide(x.q.Every, x.from, x.to)
+	if err != nil {
+		return nil, err
+	}
+	a := &LifecycleAnswer{Every: x.q.Every.String(), Points: []LifecyclePoint{}}
+	sets, err := x.personSets(sel, scan.Times{From: x.from, To: x.to}, b)
+	if err != nil {
+		return nil, err
+	}
+	// What came before decides who is new and who returns.
+	before := index.NewBits(x.view.Identity.Persons())
+	previous := index.NewBits(x.view.Identity.Persons())
+	if len(x.days) > 0 {
+		begin := int64(x.days[0].day) * segment.MicrosPerDay
+		last := periodStart(b.starts[0]-1, x.q.Every, x.loc)
+		history := &buckets{starts: []int64{min(begin, last-1), last, b.starts[0], max(x.from, b.starts[0]+1)}}
+		past, err := x.personSets(sel, scan.Times{From: history.starts[0], To: x.from}, history)
+		if err != nil {
+			return nil, err
+		}
+		previous.Or(past[1])
+		for _, s := range past {
+			before.Or(s)
+		}
+	}
+	for i, active := range sets {
+		p := LifecyclePoint{T: x.formatLocal(b.starts[i])}
+		fresh := clone(active)
+		fresh.AndNot(before)
+		p.New = fresh.Count()
+		returning := clone(active)
+		returning.And(previous)
+		p.Returning = returning.Count()
+		p.Resurrecting = active.Count() - p.New - p.Returning
+		p.Dormant = previous.Count() - p.Returning
+		a.Points = append(a.Points, p)
+		before.Or(active)
+		previous = active
+	}
+	return a, nil
+}
+
+func clone(b index.Bits) index.Bits { return slices.Clone(b) }
+
+// StickinessAnswer is the answer to a stickiness.
+type StickinessAnswer struct {
+	Common
+	Every string          `json:"every"`
+	Days  []StickinessDay `json:"days"`
+}
+
+// StickinessDay is how many persons did it in exactly so many periods.
+type StickinessDay struct {
+	Periods int `json:"periods"`
+	Users   int `json:"users"`
+}
+
+func (x *exec) stickiness() (Answer, error) {
+	sel, err := x.selects(&x.q.Stickiness.Of)
+	if err != nil {
+		return nil, err
+	}
+	b, err := x.divide(x.q.Every, x.from, x.to)
+	if err != nil {
+		return nil, err
+	}
+	sets, err := x.personSets(sel, scan.Times{From: x.from, To: x.to}, b)
+	if err != nil {
+		return nil, err
+	}
+	periods := make([]uint32, x.view.Identity.Persons())
+	for _, s := range sets {
+		for _, p := range s.AppendOrdinals(nil) {
+			periods[p]++
+		}
+	}
+	a := &StickinessAnswer{Every: x.q.Every.String(), Days: make([]StickinessDay, len(sets))}
+	for i := range a.Days {
+		a.Days[i].Periods = i + 1
+	}
+	for _, n := range periods {
+		if n > 0 {
+			a.Days[n-1].Users++
+		}
+	}
+	return a, nil
+}
