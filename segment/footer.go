@@ -51,6 +51,7 @@ type dayDir struct {
 	day      int32
 	from, to int // sections
 	timeline column
+	persons  ref // of all sections
 }
 
 type dictDir struct {
@@ -114,9 +115,9 @@ func pagesOf(rows int) int  { return (rows + blockRows*pageBlocks - 1) / (blockR
 //	| text ids u8 | names: uvarint count, text lane | paths likewise |
 //	| uvarint sections, each: varint day gap, uvarint name, rows, persons, varint min time, uvarint
 //	|   max-min time, unit, ref persons, ref columns |
-//	| uvarint days, each: varint day gap, uvarint first section, sections, column timeline |
+//	| uvarint days, each: varint day gap, uvarint first section, sections, column timeline, ref persons |
 //	| uvarint dictionaries, each: uvarint path, kind u8, ref |
-//	| uvarint id blocks, each: uvarint rows, uvarint UUIDs, ref rows, pages: first Lo u64, ref | ref filter |
+//	| uvarint id blocks, each: uvarint rows, uvarint UUIDs, ref places, pages: first Lo u64, ref | ref filter |
 func (w *Writer) appendFooter(dst []byte, meta Meta) []byte {
 	for i := range w.sections {
 		w.sections[i].dir = w.region(appendColumns(nil, &w.sections[i]))
@@ -161,7 +162,7 @@ func (w *Writer) appendFooter(dst []byte, meta Meta) []byte {
 		day = d.day
 		dst = binary.AppendUvarint(dst, uint64(d.from))
 		dst = binary.AppendUvarint(dst, uint64(d.to-d.from))
-		dst = d.timeline.append(dst)
+		dst = d.persons.append(d.timeline.append(dst))
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(w.dicts)))
 	for _, d := range w.dicts {
@@ -172,7 +173,7 @@ func (w *Writer) appendFooter(dst []byte, meta Meta) []byte {
 	for _, d := range w.ids {
 		dst = binary.AppendUvarint(dst, uint64(d.rows))
 		dst = binary.AppendUvarint(dst, uint64(d.uuids))
-		dst = d.row.append(dst)
+		dst = d.place.append(dst)
 		for _, p := range d.pages {
 			dst = p.ref.append(binary.LittleEndian.AppendUint64(dst, p.firstLo))
 		}

@@ -14,11 +14,12 @@ import (
 // id's Lo word (of a version 4 or 7 UUID its random end, of any other text its
 // hash), UUIDs and texts apart, and cut into pages of idPageIDs. So an id is
 // found by its bytes alone, with one small page read, and a random id takes 16.4
-// bytes: what the order of the ids saves pays for the row numbers.
+// bytes: what the order of the ids saves pays for the places of the rows.
 //
-// The rows of a block, one region:
+// The places of a block's rows, one region: for each row where its id stands,
+// counted over the pages of UUIDs and then those of texts:
 //
-//	| row in the block u16 of each UUID, in the order of the pages | of each text |
+//	| place u16 of each row |
 //
 // A page of UUIDs, one region:
 //
@@ -39,7 +40,7 @@ const filterBitsPerID = 8
 type idDir struct {
 	rows  int // of the block
 	uuids int // how many of its ids are UUIDs
-	row   ref
+	place ref
 	pages []idPage // those of UUIDs first
 }
 
@@ -60,12 +61,13 @@ func (d *idDir) ids(p int) int {
 	return min(idPageIDs, d.rows-d.uuids-(p-d.uuidPages())*idPageIDs)
 }
 
-// at is the place of page p's first id in the row region.
-func (d *idDir) at(p int) int {
-	if p < d.uuidPages() {
-		return p * idPageIDs
+// pageOf finds the page of a place, and where in it.
+func (d *idDir) pageOf(place int) (page, at int) {
+	if place < d.uuids {
+		return place / idPageIDs, place % idPageIDs
 	}
-	return d.uuids + (p-d.uuidPages())*idPageIDs
+	place -= d.uuids
+	return d.uuidPages() + place/idPageIDs, place % idPageIDs
 }
 
 type idRow struct {
@@ -93,13 +95,14 @@ func (w *Writer) IDs(ids []batch.ID, isText []bool, texts []byte) {
 		uuids, spare = sortIDs(uuids, spare)
 		plain, spare = sortIDs(plain, spare)
 		dir := idDir{rows: to - from, uuids: len(uuids)}
-		rows := make([]byte, 0, 2*(to-from))
-		for _, list := range [2][]idRow{uuids, plain} {
-			for i := range list {
-				rows = binary.LittleEndian.AppendUint16(rows, list[i].row)
-			}
+		places := make([]byte, 2*(to-from))
+		for i := range uuids {
+			binary.LittleEndian.PutUint16(places[2*int(uuids[i].row):], uint16(i))
 		}
-		dir.row = w.region(rows)
+		for i := range plain {
+			binary.LittleEndian.PutUint16(places[2*int(plain[i].row):], uint16(len(uuids)+i))
+		}
+		dir.place = w.region(places)
 		for at := 0; at < len(uuids); at += idPageIDs {
 			page := uuids[at:min(at+idPageIDs, len(uuids))]
 			dir.pages = append(dir.pages, idPage{page[0].id.Lo, w.region(w.appendUUIDs(w.block[:0], page))})
@@ -361,28 +364,26 @@ func (r *Reader) IDs(from, to int) (IDs, error) {
 
 // blockIDs reads the ids of the rows [from, to) of a block into out, row r at r+shift.
 func (r *Reader) blockIDs(dir *idDir, from, to, shift int, out *IDs) error {
-	rows, err := r.cachedRegion(dir.row)
+	places, err := r.cachedRegion(dir.place)
 	if err != nil {
 		return err
 	}
-	if len(rows) != 2*dir.rows {
-		return corrupt("ids: %d bytes of rows for %d", len(rows), dir.rows)
+	if len(places) != 2*dir.rows {
+		return corrupt("ids: %d bytes of places for %d rows", len(places), dir.rows)
 	}
-	for p := range dir.pages {
-		base := dir.at(p)
-		var page *idsOfPage
-		for i := range dir.ids(p) {
-			row := int(binary.LittleEndian.Uint16(rows[2*(base+i):]))
-			if row < from || row >= to {
-				continue
-			}
-			if page == nil {
-				if page, err = r.idsAt(dir, p); err != nil {
-					return err
-				}
-			}
-			out.set(row+shift, page, i)
+	pages := make([]*idsOfPage, len(dir.pages))
+	for row := from; row < to; row++ {
+		place := int(binary.LittleEndian.Uint16(places[2*row:]))
+		if place >= dir.rows {
+			return corrupt("ids: place %d of %d", place, dir.rows)
 		}
+		p, at := dir.pageOf(place)
+		if pages[p] == nil {
+			if pages[p], err = r.idsAt(dir, p); err != nil {
+				return err
+			}
+		}
+		out.set(row+shift, pages[p], at)
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type Reader struct {
 	pathIdx  map[string]uint32
 	sections []Section
 	days     []dayDir
+	persons  []atomic.Pointer[index.Persons] // of days
 	dicts    map[dictKey]ref
 	ids      []idDir
 	filter   ref
@@ -161,6 +162,7 @@ func (r *Reader) parseFooter(b []byte) error {
 		}
 	}
 	r.days = make([]dayDir, l.Count(len(r.sections)))
+	r.persons = make([]atomic.Pointer[index.Persons], len(r.days))
 	day = 0
 	for i := range r.days {
 		d := &r.days[i]
@@ -173,6 +175,7 @@ func (r *Reader) parseFooter(b []byte) error {
 			rows += r.sections[s].rows
 		}
 		readColumn(l, &d.timeline, rows)
+		d.persons = readRef(l)
 		if l.Err() != nil || d.timeline.present != rows || d.from == d.to {
 			return corrupt("footer: day %d", i)
 		}
@@ -188,7 +191,7 @@ func (r *Reader) parseFooter(b []byte) error {
 		d := &r.ids[i]
 		d.rows = l.Count(idBlockRows)
 		d.uuids = l.Count(d.rows)
-		d.row = readRef(l)
+		d.place = readRef(l)
 		d.pages = make([]idPage, d.uuidPages()+d.textPages())
 		for p := range d.pages {
 			if lo := l.Bytes(8); lo != nil {
@@ -234,6 +237,32 @@ func (r *Reader) Days(f func(day int32, sections []Section)) {
 	for i := range r.days {
 		f(r.days[i].day, r.sections[r.days[i].from:r.days[i].to])
 	}
+}
+
+// Persons is the set of persons of a day, as they were written.
+func (r *Reader) Persons(day int32) (*index.Persons, error) {
+	i := sort.Search(len(r.days), func(i int) bool { return r.days[i].day >= day })
+	if i == len(r.days) || r.days[i].day != day {
+		return nil, fmt.Errorf("read segment %s: no day %d", r.name, day)
+	}
+	return r.personSet(r.days[i].persons, &r.persons[i])
+}
+
+// personSet reads a set of persons once.
+func (r *Reader) personSet(ref ref, kept *atomic.Pointer[index.Persons]) (*index.Persons, error) {
+	if p := kept.Load(); p != nil {
+		return p, nil
+	}
+	b, err := r.region(ref)
+	if err == nil {
+		var p *index.Persons
+		if p, err = index.ParsePersons(b); err == nil {
+			kept.Store(p)
+			return p, nil
+		}
+		err = corrupt("persons at %d: %v", ref.off, err)
+	}
+	return nil, fmt.Errorf("read segment %s: %w", r.name, err)
 }
 
 // Find returns the section of a day and event name, nil if there is none.

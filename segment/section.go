@@ -62,18 +62,7 @@ func (s *Section) Reader() *Reader { return s.r }
 
 // Persons is the set of persons, as they were written.
 func (s *Section) Persons() (*index.Persons, error) {
-	if p := s.persons.Load(); p != nil {
-		return p, nil
-	}
-	b, err := s.r.region(s.personsRef)
-	if err == nil {
-		var p *index.Persons
-		if p, err = index.ParsePersons(b); err == nil {
-			s.persons.Store(p)
-			return p, nil
-		}
-	}
-	return nil, fmt.Errorf("read segment %s: persons of %s: %w", s.r.name, s.name, err)
+	return s.r.personSet(s.personsRef, &s.persons)
 }
 
 // directory loads the columns and block index.

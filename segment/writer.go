@@ -30,6 +30,7 @@ type Writer struct {
 	paths    []string
 	pathIdx  map[string]uint32
 	sections []sectionDir
+	persons  []*index.Persons // of sections
 	days     []dayDir
 	dicts    []dictDir
 	ids      []idDir
@@ -47,6 +48,7 @@ func NewWriter(w io.Writer, layout *Layout) *Writer {
 	wr := &Writer{w: w, layout: layout, comp: encoding.NewCompressor(), pathIdx: map[string]uint32{}}
 	wr.write(appendHeader(nil))
 	wr.sections = make([]sectionDir, len(layout.Sections))
+	wr.persons = make([]*index.Persons, len(layout.Sections))
 	for s := range layout.Sections {
 		wr.writeKeys(s)
 	}
@@ -131,7 +133,8 @@ func (w *Writer) writeKeys(s int) {
 	})
 	c.kind, c.present = kindKeys, len(keys)
 	dir.columns = append(dir.columns, c)
-	dir.persons = w.region(index.NewPersons(persons).AppendTo(nil))
+	w.persons[s] = index.NewPersons(persons)
+	dir.persons = w.region(w.persons[s].AppendTo(nil))
 	dir.distinct = len(persons)
 }
 
@@ -141,6 +144,11 @@ func (w *Writer) writeDay(d *DaySpan) {
 		w.block = encoding.AppendLane(w.block, d.Timeline[from:to], false)
 	})
 	dir.timeline.present = len(d.Timeline)
+	sets := make([]*index.Persons, 0, d.To-d.From)
+	for s := d.From; s < d.To; s++ {
+		sets = append(sets, w.persons[s])
+	}
+	dir.persons = w.region(index.Union(sets...).AppendTo(nil))
 	w.days = append(w.days, dir)
 }
 
