@@ -73,9 +73,20 @@ func (r *rowReader) section(s *segment.Section, refs []eventRef, order []int, ro
 	return nil
 }
 
+// fewRows is how many rows of a span are read one by one rather than as a range.
+const fewRows = 4
+
 // span reads the rows [from, to) and fills those that order lists.
 func (r *rowReader) span(s *segment.Section, columns []segment.Column, from, to int, refs []eventRef, order []int, rows []*event.Row) error {
 	n := to - from
+	if len(order) <= fewRows {
+		for _, i := range order {
+			if err := r.one(s, columns, int(refs[i].row), rows[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	x := &r.scratch
 	r.codes = slices.Grow(r.codes[:0], n)[:n]
 	keys := make([]uint64, n)
@@ -197,4 +208,81 @@ func (r *rowReader) column(c segment.Column, from, to int, each func(func(*event
 		add(row, l)
 	})
 	return nil
+}
+
+// one reads a single row.
+func (r *rowReader) one(s *segment.Section, columns []segment.Column, at int, row *event.Row) error {
+	id := r.x.view.Identity
+	var key [1]uint64
+	if err := s.Keys(key[:], at, at+1, &r.scratch); err != nil {
+		return err
+	}
+	person := segment.KeyPerson(key[0])
+	row.Name, row.Person = []byte(s.Event()), []byte(id.Name(person))
+	user, err := s.UserAt(at)
+	if err != nil {
+		return err
+	}
+	row.UserID = id.UserText(person, user)
+	anon, err := s.AnonAt(at)
+	if err != nil {
+		return err
+	}
+	row.AnonymousID = id.AnonText(person, anon)
+	if row.ReceivedAt, err = s.ReceivedAt(at); err != nil {
+		return err
+	}
+	ids, err := s.Reader().IDs(s.FirstRow()+at, s.FirstRow()+at+1)
+	if err != nil {
+		return err
+	}
+	row.ID = ids.AppendText(nil, 0)
+	if row.Shape, err = r.metaAt(s.Shapes, at); err != nil {
+		return err
+	}
+	if row.Source, err = r.metaAt(s.Sources, at); err != nil {
+		return err
+	}
+	for _, c := range columns {
+		l, ok, err := r.leaf(c, at)
+		if err != nil {
+			return err
+		}
+		if ok {
+			row.Leaves = append(row.Leaves, l)
+		}
+	}
+	slices.SortFunc(row.Leaves, func(a, b event.Leaf) int { return strings.Compare(a.Path, b.Path) })
+	return nil
+}
+
+func (r *rowReader) metaAt(column func() (segment.Column, bool, error), at int) ([]byte, error) {
+	c, ok, err := column()
+	if err != nil || !ok {
+		return nil, err
+	}
+	text, _, err := c.TextAt(at, &r.scratch)
+	return text, err
+}
+
+// leaf reads one value of one row.
+func (r *rowReader) leaf(c segment.Column, at int) (l event.Leaf, ok bool, err error) {
+	l.Path, l.Kind = c.Path(), c.Kind()
+	switch c.Kind() {
+	case batch.KindNumber:
+		l.Num, err = c.NumberAt(at, &r.scratch)
+		return l, l.Num == l.Num, err
+	case batch.KindInt:
+		var v [1]int64
+		var has [1]bool
+		err = c.Ints(v[:], has[:], at, at+1, &r.scratch)
+		l.Int = v[0]
+		return l, has[0], err
+	case batch.KindBool, batch.KindNull:
+		code, err := c.CodeAt(at)
+		l.Bool = code == 2
+		return l, code != 0, err
+	}
+	l.Text, ok, err = c.TextAt(at, &r.scratch)
+	return l, ok, err
 }

@@ -94,10 +94,12 @@ func ReadFloats(l *Lane, dst []float64, scratch *[]int64) error {
 			return l.err
 		}
 		for i := range dst {
-			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
+			dst[i] = floatFrom(b[8*i:])
 		}
 	default:
 		l.fail()
 	}
 	return l.err
 }
+
+func floatFrom(b []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(b)) }

@@ -57,6 +57,11 @@ func TestEveryLaneComesBackAsItWasWritten(t *testing.T) {
 					require.NoError(t, ReadInts(lane, got), "%s n=%d patch=%v pad=%d", name, n, patch, pad)
 					require.Equal(t, vals, got, "%s n=%d patch=%v pad=%d", name, n, patch, pad)
 					require.Len(t, lane.Rest(), pad, "%s: the lane knows where it ends", name)
+					for _, i := range []int{0, n / 3, n / 2, n - 1} {
+						one, err := At[int64](NewLane(append(enc[1:], make([]byte, pad)...)), n, i)
+						require.NoError(t, err)
+						require.Equal(t, vals[i], one, "%s n=%d i=%d", name, n, i)
+					}
 				}
 			}
 		}
@@ -98,6 +103,9 @@ func TestFloatsComeBackBitForBit(t *testing.T) {
 		got := make([]float64, len(vals))
 		require.NoError(t, ReadFloats(NewLane(AppendFloats(nil, vals, &scratch)), got, &scratch))
 		for i := range vals {
+			one, err := FloatAt(NewLane(AppendFloats(nil, vals[:50], &scratch)), 50, i%50)
+			require.NoError(t, err)
+			require.Equal(t, vals[i%50], one)
 			require.Equal(t, math.Float64bits(vals[i]), math.Float64bits(got[i]), "value %v", vals[i])
 		}
 	}
@@ -135,6 +143,10 @@ func FuzzLanesNeverPanic(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, n uint16) {
 		_ = ReadInts(NewLane(data), make([]int64, n))
 		_ = ReadInts(NewLane(data), make([]uint32, n))
+		if n > 0 {
+			_, _ = At[int64](NewLane(data), int(n), int(n)/2)
+			_, _ = FloatAt(NewLane(data), int(n), int(n)-1)
+		}
 		var scratch []int64
 		_ = ReadFloats(NewLane(data), make([]float64, n), &scratch)
 		_, _, _ = c.ReadTexts(NewLane(data), int(n))
