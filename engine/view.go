@@ -168,8 +168,8 @@ func (i *Identity) AnonText(person, ref uint32) []byte {
 
 // Touched tells whether a section holds persons that were merged since it was written.
 func (i *Identity) Touched(s *segment.Section) (bool, error) {
-	if i.v.merged.IsEmpty() {
-		return false, nil
+	if s.Reader().Meta().IdentityIndex >= i.v.merges {
+		return false, nil // nobody was merged since
 	}
 	p, err := s.Persons()
 	if err != nil {

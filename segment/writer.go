@@ -390,7 +390,7 @@ func (w *Writer) Ints(path string, vals []int64, present []bool) {
 type Meta struct {
 	// FirstIndex and LastIndex bound the log entries whose rows the file holds.
 	FirstIndex, LastIndex uint64
-	// IdentityIndex is the log index whose identity merges the file's persons reflect.
+	// IdentityIndex counts the merges of persons that the file's persons reflect.
 	IdentityIndex uint64
 }
 

@@ -1,6 +1,10 @@
 package query
 
 import (
+	"slices"
+	"sync/atomic"
+
+	"spoor/engine"
 	"spoor/engine/query/scan"
 	"spoor/index"
 	"spoor/segment"
@@ -54,25 +58,28 @@ func (x *exec) retention() (Answer, error) {
 		return nil, err
 	}
 	a := &RetentionAnswer{Every: x.q.Every.String(), Cohorts: []RetentionCohort{}}
-	seen := index.NewBits(x.view.Identity.Persons())
-	for p := range b.len() {
-		cohort := started[p]
-		if r.First {
+	if r.First {
+		seen := index.NewBits(x.view.Identity.Persons())
+		for _, cohort := range started {
 			cohort.AndNot(seen)
 			seen.Or(cohort)
 		}
-		c := RetentionCohort{T: x.formatLocal(b.starts[p]), Size: cohort.Count(), Retained: make([]int, r.Periods)}
+	}
+	a.Cohorts = make([]RetentionCohort, b.len())
+	return a, x.spread(b.len(), func(p int) error {
+		c := RetentionCohort{T: x.formatLocal(b.starts[p]), Size: started[p].Count(), Retained: make([]int, r.Periods)}
 		if c.Size > 0 {
 			for k := range c.Retained {
-				c.Retained[k] = cohort.AndCount(returned[p+k])
+				c.Retained[k] = started[p].AndCount(returned[p+k])
 			}
 		}
-		a.Cohorts = append(a.Cohorts, c)
-	}
-	return a, nil
+		a.Cohorts[p] = c
+		return nil
+	})
 }
 
-// personSets are the persons with a selected event in each bucket.
+// personSets are the persons with a selected event in each bucket. Where all rows
+// of a section count for one bucket, the section's stored set is taken; other rows are read.
 func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index.Bits, error) {
 	n := x.view.Identity.Persons()
 	sets := make([]index.Bits, b.len())
@@ -80,6 +87,31 @@ func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index
 		sets[i] = index.NewBits(n)
 	}
 	days := x.daysOf(times)
+	stored := make([][]storedSet, b.len())
+	byRow := make([][]scan.Part, len(days))
+	for d := range days {
+		if err := x.sortParts(&days[d], sel, times, b, stored, &byRow[d]); err != nil {
+			return nil, err
+		}
+	}
+	err := x.spread(len(sets), func(i int) error {
+		var spare index.Bits
+		for k, s := range stored[i] {
+			if k == 1 {
+				spare = index.NewBits(n)
+			}
+			if err := s.into(sets[i], spare, x.view.Identity); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(byRow, func(p []scan.Part) bool { return len(p) > 0 }) {
+		return sets, nil
+	}
 	ranges, err := x.alignedRanges(days, sel)
 	if err != nil {
 		return nil, err
@@ -90,13 +122,13 @@ func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index
 			if err := x.ctx.Err(); err != nil {
 				return err
 			}
-			parts, err := x.parts(&days[d], sel, times)
-			if err != nil {
-				return err
-			}
-			for _, p := range parts {
-				if err := x.partSets(w, days[d].day, p, times, b, &keys, sets); err != nil {
+			for i := range byRow[d] {
+				if err := w.Keys(days[d].day, byRow[d][i:i+1], times, false, &keys); err != nil {
 					return err
+				}
+				x.counters.rows.Add(int64(len(keys.K)))
+				for _, k := range keys.K {
+					sets[b.of(segment.KeyTime(k, days[d].day))].Set(segment.KeyPerson(k))
 				}
 			}
 		}
@@ -104,37 +136,96 @@ func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index
 	})
 }
 
-// partSets adds one part's persons: from the section's own set when all its rows count
-// for one bucket, else row by row.
-func (x *exec) partSets(w *scan.Worker, day int32, p scan.Part, times scan.Times, b *buckets, keys *scan.Keys, sets []index.Bits) error {
-	s := p.S
-	whole := p.Where == nil && s.MinTime() >= times.From && s.MaxTime() < times.To
-	if whole {
-		first := b.of(s.MinTime())
-		if first == b.of(s.MaxTime()) {
-			persons, err := s.Persons()
-			if err != nil {
-				return err
-			}
-			persons.Each(func(person uint32) {
-				if p.Remap {
-					person = w.Person(person)
-				}
-				if w.Persons.Has(person) {
-					sets[first].Set(person)
-				}
-			})
-			return nil
-		}
-	}
-	if err := w.Keys(day, []scan.Part{p}, times, false, keys); err != nil {
+// storedSet is a set of persons that a segment holds.
+type storedSet struct {
+	persons func() (*index.Persons, error)
+	remap   bool
+}
+
+// into adds the set to another one; spare is nil when that is still empty.
+func (s storedSet) into(set, spare index.Bits, id *engine.Identity) error {
+	p, err := s.persons()
+	if err != nil {
 		return err
 	}
-	x.counters.rows.Add(int64(len(keys.K)))
-	for _, k := range keys.K {
-		sets[b.of(segment.KeyTime(k, day))].Set(segment.KeyPerson(k))
+	if !s.remap {
+		if spare == nil {
+			set.Put(p)
+		} else {
+			set.OrPersons(p, spare)
+		}
+		return nil
+	}
+	p.Each(func(person uint32) { set.Set(id.Person(person)) })
+	return nil
+}
+
+// sortParts sorts a day's rows into those whose persons are stored and those that must be read.
+func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *buckets, stored [][]storedSet, byRow *[]scan.Part) error {
+	whole := sel.isAll() && x.wholeIn(d.day, times, b)
+	for f := range d.files {
+		if whole {
+			file := &d.files[f]
+			remap := false
+			for i := range file.sections {
+				touched, err := x.view.Identity.Touched(&file.sections[i])
+				if err != nil {
+					return err
+				}
+				remap = remap || touched
+			}
+			to := b.of(max(int64(d.day)*segment.MicrosPerDay, b.starts[0]))
+			stored[to] = append(stored[to], storedSet{func() (*index.Persons, error) { return file.r.Persons(d.day) }, remap})
+		}
+	}
+	if whole {
+		return nil
+	}
+	parts, err := x.parts(d, sel, times)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		s := p.S
+		if p.Where == nil && s.MinTime() >= times.From && s.MaxTime() < times.To {
+			if to := b.of(s.MinTime()); to == b.of(s.MaxTime()) {
+				stored[to] = append(stored[to], storedSet{s.Persons, p.Remap})
+				continue
+			}
+		}
+		*byRow = append(*byRow, p)
 	}
 	return nil
+}
+
+// wholeIn tells whether all of a day lies in the times and in one bucket.
+func (x *exec) wholeIn(day int32, times scan.Times, b *buckets) bool {
+	from := int64(day) * segment.MicrosPerDay
+	to := from + segment.MicrosPerDay - 1
+	return times.From <= from && to < times.To && b.of(from) == b.of(to)
+}
+
+// isAll tells whether the selection is every event.
+func (s *selection) isAll() bool { return len(s.alts) == 1 && s.alts[0].any && s.alts[0].where == nil }
+
+// spread calls f for 0..n-1 on all workers.
+func (x *exec) spread(n int, f func(i int) error) error {
+	if n == 0 {
+		return nil
+	}
+	var next atomic.Int64
+	ranges := make([]scan.Persons, min(x.e.limits.Workers, n))
+	return x.parallel(ranges, func(int, *scan.Worker) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= n {
+				return nil
+			}
+			if err := f(i); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // alignedRanges splits persons so that no two workers write one word of a set.

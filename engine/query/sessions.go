@@ -66,7 +66,7 @@ func (x *exec) sessions() (Answer, error) {
 		p.groups = scan.NewTuples(len(x.q.By))
 		s := kernel.NewSessions(x.q.Sessions.Gap, x.q.Sessions.Max, w.Persons.Lo, w.Persons.Hi, func(person uint32, start, end int64, events int, tag uint32) {
 			for int(tag) >= len(p.cells) {
-				p.cells = append(p.cells, make([]kernel.SessionTotals, b.len()))
+				p.cells = append(p.cells, x.sessionCells(b))
 			}
 			p.cells[tag][b.of(start)].Add(person, end-start, events)
 		})
@@ -91,7 +91,7 @@ func (x *exec) sessions() (Answer, error) {
 				g = len(keys)
 				index[text] = g
 				keys = append(keys, key)
-				cells = append(cells, make([]kernel.SessionTotals, b.len()))
+				cells = append(cells, x.sessionCells(b))
 			}
 			for i := range c {
 				cells[g][i].Merge(&c[i])
@@ -140,11 +140,17 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 }
 
 func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells [][]kernel.SessionTotals) {
-	all := make([]kernel.SessionTotals, b.len())
+	all := x.sessionCells(b)
 	sizes := make([]int, len(keys))
 	for g := range cells {
 		for i := range cells[g] {
 			sizes[g] += cells[g][i].Sessions
+		}
+		if len(cells) == 1 {
+			all = cells[g]
+			break
+		}
+		for i := range cells[g] {
 			all[i].Merge(&cells[g][i])
 		}
 	}
@@ -166,7 +172,7 @@ func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells
 		}
 		return compareKeys(keys[i], keys[j])
 	})
-	rest := make([]kernel.SessionTotals, b.len())
+	rest := x.sessionCells(b)
 	for at, g := range order {
 		if at < x.q.Limit {
 			a.Groups = append(a.Groups, SessionsGroup{Key: keys[g], SessionsTotals: total(cells[g]), Points: x.sessionPoints(b, cells[g])})
@@ -192,19 +198,31 @@ func (x *exec) sessionPoints(b *buckets, cells []kernel.SessionTotals) []Session
 	return out
 }
 
+// sessionCells makes a cell for each period.
+func (x *exec) sessionCells(b *buckets) []kernel.SessionTotals {
+	cells := make([]kernel.SessionTotals, b.len())
+	for i := range cells {
+		cells[i].Persons.N = x.view.Identity.Persons()
+	}
+	return cells
+}
+
 // total sums cells up.
 func total(cells []kernel.SessionTotals) SessionsTotals {
-	var t kernel.SessionTotals
-	for i := range cells {
-		t.Merge(&cells[i])
+	t := &cells[0]
+	if len(cells) > 1 {
+		t = &kernel.SessionTotals{}
+		for i := range cells {
+			t.Merge(&cells[i])
+		}
 	}
-	out := SessionsTotals{Sessions: t.Sessions, Users: t.Users()}
+	out := SessionsTotals{Sessions: t.Sessions, Users: t.Persons.Count()}
 	if t.Sessions == 0 {
 		return out
 	}
 	n := float64(t.Sessions)
 	mean, events, bounce := float64(t.Duration)/n/1e6, float64(t.Events)/n, float64(t.Bounces)/n
-	median := t.MedianDuration() / 1e6
+	median := quantiles(t.Durations, 0.5)[0] / 1e6
 	out.MeanDuration, out.MedianDuration, out.MeanEvents, out.BounceRate = &mean, &median, &events, &bounce
 	return out
 }

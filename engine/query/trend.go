@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
 	"spoor/segment"
@@ -36,9 +37,11 @@ type cell struct {
 	count    int64
 	sum      float64
 	min, max float64
-	values   []float64    // for percentiles
-	persons  []uint32     // ascending, distinct; for users
-	distinct map[any]bool // for distinct values
+	values   []float64        // for percentiles
+	persons  kernel.PersonSet // for users
+	distinct map[any]bool     // for distinct values
+	// distinctPersons is set instead of persons where these were counted already.
+	distinctPersons int
 }
 
 // measureData is one measure over a range of persons: cells by [group][bucket].
@@ -94,7 +97,7 @@ func (x *exec) measure(m *lang.Measure, b *buckets) (*merged, error) {
 	}
 	times := scan.Times{From: x.from, To: x.to}
 	days := x.daysOf(times)
-	if fast, ok, err := x.countFromFooters(m, sel, days, times, b); ok || err != nil {
+	if fast, ok, err := x.fromFooters(m, sel, days, times, b); ok || err != nil {
 		return fast, err
 	}
 	ranges, err := x.ranges(days, sel)
@@ -121,27 +124,69 @@ func (x *exec) measure(m *lang.Measure, b *buckets) (*merged, error) {
 	return out, nil
 }
 
-// countFromFooters answers counts of whole sections without reading a row.
-func (x *exec) countFromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *buckets) (*merged, bool, error) {
-	if m.Agg != lang.AggCount || len(x.q.By) > 0 || !b.wholeDays() && b.len() > 1 {
-		return nil, false, nil
-	}
-	cells := make([]cell, b.len())
-	for d := range days {
-		parts, err := x.parts(&days[d], sel, times)
+// fromFooters answers counts and persons of whole sections without reading a row.
+func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *buckets) (*merged, bool, error) {
+	byName := len(x.q.By) == 1 && x.q.By[0].Scope == lang.ScopeEventName
+	switch {
+	case m.Agg == lang.AggUsers && len(x.q.By) == 0 && sel.plain():
+		sets, err := x.personSets(sel, times, b)
 		if err != nil {
 			return nil, false, err
 		}
-		for _, p := range parts {
-			if p.Where != nil || p.S.MinTime() < times.From || p.S.MaxTime() >= times.To {
-				return nil, false, nil
+		cells := make([]cell, b.len())
+		for i, set := range sets {
+			cells[i].distinctPersons = set.Count()
+			cells[i].count = int64(cells[i].distinctPersons)
+		}
+		out := &merged{m: m, keys: map[string]int{}}
+		out.add([]any{}, cells)
+		return out, true, nil
+	case m.Agg != lang.AggCount || len(x.q.By) > 0 && !byName || !sel.plain():
+		return nil, false, nil
+	}
+	cells := map[string][]cell{}
+	for d := range days {
+		for f := range days[d].files {
+			secs := days[d].files[f].sections
+			for i := range secs {
+				s := &secs[i]
+				if _, ok := sel.match(s.Event()); !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
+					continue
+				}
+				to := b.of(max(s.MinTime(), times.From))
+				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.of(s.MaxTime()) {
+					return nil, false, nil
+				}
+				name := ""
+				if byName {
+					name = s.Event()
+				}
+				if cells[name] == nil {
+					cells[name] = make([]cell, b.len())
+				}
+				cells[name][to].count += int64(s.Rows())
 			}
-			cells[b.of(p.S.MinTime())].count += int64(p.S.Rows())
 		}
 	}
 	out := &merged{m: m, keys: map[string]int{}}
-	out.add([]any{}, cells)
+	for name, c := range cells {
+		key := []any{}
+		if byName {
+			key = []any{name}
+		}
+		out.add(key, c)
+	}
 	return out, true, nil
+}
+
+// plain tells whether the selection takes whole sections.
+func (s *selection) plain() bool {
+	for i := range s.alts {
+		if s.alts[i].where != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // collect reads the rows of one range of persons into cells.
@@ -180,6 +225,7 @@ func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times sca
 				tag = tags[i]
 			}
 			c := out.cell(tag, b.of(segment.KeyTime(k, day.day)), b.len())
+			c.persons.N = x.view.Identity.Persons()
 			c.add(out.m.Agg, segment.KeyPerson(k), &vals, i)
 		}
 	}
@@ -204,10 +250,7 @@ func (c *cell) add(agg lang.Agg, person uint32, vals *scan.Values, i int) {
 	if !agg.HasField() {
 		c.count++
 		if agg != lang.AggCount {
-			// Rows come by person within a day, days one after the other: most repeats are neighbours.
-			if n := len(c.persons); n == 0 || c.persons[n-1] != person {
-				c.persons = append(c.persons, person)
-			}
+			c.persons.Add(person)
 		}
 		return
 	}
@@ -243,6 +286,7 @@ func (c *cell) merge(o *cell) {
 	if o.count == 0 {
 		return
 	}
+	c.distinctPersons += o.distinctPersons
 	if c.count == 0 {
 		c.min, c.max = o.min, o.max
 	}
@@ -250,7 +294,7 @@ func (c *cell) merge(o *cell) {
 	c.sum += o.sum
 	c.min, c.max = min(c.min, o.min), max(c.max, o.max)
 	c.values = append(c.values, o.values...)
-	c.persons = append(c.persons, o.persons...)
+	c.persons.Merge(&o.persons)
 	if o.distinct != nil {
 		if c.distinct == nil {
 			c.distinct = map[any]bool{}
@@ -263,9 +307,10 @@ func (c *cell) merge(o *cell) {
 
 // users are the distinct persons.
 func (c *cell) users() int {
-	slices.Sort(c.persons)
-	c.persons = slices.Compact(c.persons)
-	return len(c.persons)
+	if c.distinctPersons > 0 {
+		return c.distinctPersons
+	}
+	return c.persons.Count()
 }
 
 // value is the measure's number; ok is false where there is none.

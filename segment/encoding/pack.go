@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"unsafe"
 )
 
 // ErrCorrupt is the answer to bytes that no encoder wrote.
@@ -89,17 +90,38 @@ func unpack[T Word](dst []T, src []byte, base T, width int) error {
 			fast = min(n, (len(src)-8)*8/width)
 		}
 	}
-	bit := 0
-	for i := range dst[:fast] {
-		w := binary.LittleEndian.Uint64(src[bit>>3:])
-		dst[i] = T(w>>(bit&7)&mask) + base
-		bit += width
+	// Each of the first fast values lies within 8 bytes of src, as was just checked, so
+	// the loop loads without further checks.
+	bit := uintptr(0)
+	step := uintptr(width)
+	if fast > 0 {
+		p := unsafe.Pointer(unsafe.SliceData(src))
+		out := dst[:fast]
+		for len(out) >= 4 {
+			w0 := *(*uint64)(unsafe.Add(p, bit>>3)) >> (bit & 7)
+			b1 := bit + step
+			w1 := *(*uint64)(unsafe.Add(p, b1>>3)) >> (b1 & 7)
+			b2 := b1 + step
+			w2 := *(*uint64)(unsafe.Add(p, b2>>3)) >> (b2 & 7)
+			b3 := b2 + step
+			w3 := *(*uint64)(unsafe.Add(p, b3>>3)) >> (b3 & 7)
+			out[0] = T(w0&mask) + base
+			out[1] = T(w1&mask) + base
+			out[2] = T(w2&mask) + base
+			out[3] = T(w3&mask) + base
+			bit = b3 + step
+			out = out[4:]
+		}
+		for i := range out {
+			out[i] = T(*(*uint64)(unsafe.Add(p, bit>>3))>>(bit&7)&mask) + base
+			bit += step
+		}
 	}
 	if fast < n {
 		var tail [24]byte
-		start := bit >> 3
+		start := int(bit >> 3)
 		for i := fast; i < n; i++ {
-			at := bit >> 3
+			at := int(bit >> 3)
 			if at-start > 8 || i == fast {
 				start = at
 				clear(tail[:])
@@ -107,7 +129,7 @@ func unpack[T Word](dst []T, src []byte, base T, width int) error {
 			}
 			w := binary.LittleEndian.Uint64(tail[at-start:])
 			dst[i] = T(w>>(bit&7)&mask) + base
-			bit += width
+			bit += step
 		}
 	}
 	return nil

@@ -1,10 +1,6 @@
 package kernel
 
-import (
-	"slices"
-
-	"spoor/segment"
-)
+import "spoor/segment"
 
 // Sessions cuts the events of persons into sessions: no gap between two events
 // of one is longer than gap, and none lasts longer than max when that is set. It takes the
@@ -68,9 +64,9 @@ type SessionTotals struct {
 	Sessions  int
 	Events    int
 	Bounces   int
-	Duration  int64 // microseconds, of all sessions
-	durations []int64
-	persons   []uint32
+	Duration  int64   // microseconds, of all sessions
+	Durations []int64 // of each
+	Persons   PersonSet
 }
 
 // Add counts a session.
@@ -81,8 +77,8 @@ func (t *SessionTotals) Add(person uint32, duration int64, events int) {
 	if events == 1 {
 		t.Bounces++
 	}
-	t.durations = append(t.durations, duration)
-	t.persons = append(t.persons, person)
+	t.Durations = append(t.Durations, duration)
+	t.Persons.Add(person)
 }
 
 // Merge adds what o counted.
@@ -91,25 +87,8 @@ func (t *SessionTotals) Merge(o *SessionTotals) {
 	t.Events += o.Events
 	t.Bounces += o.Bounces
 	t.Duration += o.Duration
-	t.durations = append(t.durations, o.durations...)
-	t.persons = append(t.persons, o.persons...)
-}
-
-// Users is the number of distinct persons.
-func (t *SessionTotals) Users() int {
-	slices.Sort(t.persons)
-	return len(slices.Compact(slices.Clone(t.persons)))
-}
-
-// MedianDuration is the middle duration, or the mean of the two in the middle, in microseconds.
-func (t *SessionTotals) MedianDuration() float64 {
-	d := t.durations
-	slices.Sort(d)
-	n := len(d)
-	if n%2 == 1 {
-		return float64(d[n/2])
-	}
-	return (float64(d[n/2-1]) + float64(d[n/2])) / 2
+	t.Durations = append(t.Durations, o.Durations...)
+	t.Persons.Merge(&o.Persons)
 }
 
 // EachSession calls f with the events of each session of one person.
