@@ -31,7 +31,6 @@ type Funnel struct {
 	first   []Reached // of the last step, per converted person
 	prev    list
 	next    list
-	scratch list
 	tags    bool
 	deepTag [][]uint32 // [step][person-lo]: the tag of the first chain that reached it
 	lag     [][]int64  // [step][person-lo]: time from the start, of the first chain that reached it
@@ -51,8 +50,8 @@ type list struct {
 }
 
 func (l *list) reset(n int) {
-	if cap(l.key) < n {
-		l.key, l.start, l.tag = make([]uint64, 0, n+n/4), make([]int64, 0, n+n/4), make([]uint32, 0, n+n/4)
+	if cap(l.key) < n+1 {
+		l.key, l.start, l.tag = make([]uint64, 0, n+n/4+1), make([]int64, 0, n+n/4+1), make([]uint32, 0, n+n/4+1)
 	}
 	l.key, l.start, l.tag = l.key[:0], l.start[:0], l.tag[:0]
 }
@@ -83,21 +82,14 @@ func NewFunnel(steps int, window int64, lo, hi uint32, withTags bool) *Funnel {
 // rows of step 0. Days must come in order. The slices are not kept.
 func (f *Funnel) Day(day int32, steps [][]uint64, tags []uint32) {
 	base := int64(day) * segment.MicrosPerDay
-	p := &f.prev
-	p.reset(len(steps[0]))
-	for i, k := range steps[0] {
-		p.key = append(p.key, k)
-		p.start = append(p.start, int64(k&timeMask)+base)
-		if f.tags {
-			p.tag = append(p.tag, tags[i])
-		}
-	}
+	f.prev.begin(steps[0], tags, base)
 	for k := 1; k < f.steps; k++ {
 		f.next.reset(len(steps[k]))
 		if len(steps[k]) > 0 {
 			f.pass(k, base, steps[k])
 		}
-		f.settle(k-1, p)
+		f.next.end()
+		f.settle(k-1, &f.prev)
 		f.prev, f.next = f.next, f.prev
 	}
 	f.settle(f.steps-1, &f.prev)
@@ -105,53 +97,90 @@ func (f *Funnel) Day(day int32, steps [][]uint64, tags []uint32) {
 
 const timeMask = 1<<segment.KeyTimeBits - 1
 
-// pass finds the rows of step k that continue a chain.
+// lastKey ends a list: no row has it.
+const lastKey = math.MaxUint64
+
+// begin makes the list of step 0: each row starts a chain.
+func (l *list) begin(keys []uint64, tags []uint32, base int64) {
+	l.reset(len(keys))
+	l.key = append(l.key, keys...)
+	l.start = l.start[:len(keys)]
+	for i, k := range keys {
+		l.start[i] = int64(k&timeMask) + base
+	}
+	l.tag = append(l.tag, tags...)
+	l.end()
+}
+
+// end puts a sentinel behind the last row, so that loops need not look for the end.
+func (l *list) end() { l.key = append(l.key, lastKey) }
+
+// rows is the number of rows, the sentinel not among them.
+func (l *list) rows() int { return len(l.key) - 1 }
+
+// pass finds the rows of step k that continue a chain. It goes person by person
+// over the rows of the step and those that reached the step before.
 func (f *Funnel) pass(k int, base int64, rows []uint64) {
-	prevKey, prevStart := f.prev.key, f.prev.start
-	carried := f.start[k-1]
-	reached := f.start[k]
 	out := &f.next
+	outKey, outStart := out.key[:len(rows)], out.start[:len(rows)]
+	n := 0
+	prevKey, prevStart := f.prev.key, f.prev.start
+	carried, window := f.start[k-1], f.window
 	at := 0
-	person := ^uint64(0)
-	best, bestTag := int64(none), uint32(0)
-	for _, row := range rows {
-		if p := row >> segment.KeyTimeBits; p != person {
-			person = p
-			for floor := p << segment.KeyTimeBits; at < len(prevKey) && prevKey[at] < floor; at++ {
-			}
-			best = carried[uint32(p)-f.lo]
-			if f.tags {
-				bestTag = f.tag[k-1][uint32(p)-f.lo]
-			}
+	for i := 0; i < len(rows); {
+		person := rows[i] >> segment.KeyTimeBits
+		floor := person << segment.KeyTimeBits
+		for prevKey[at] < floor {
+			at++
 		}
-		for at < len(prevKey) && prevKey[at] <= row {
-			if prevStart[at] > best {
+		p := uint32(person) - f.lo
+		best := carried[p]
+		next := floor + 1<<segment.KeyTimeBits
+		if prevKey[at] >= next && int64(rows[i]&timeMask)+base-best > window {
+			// Nothing today, and what was carried is too old: no row of the person counts.
+			for i++; i < len(rows) && rows[i] < next; i++ {
+			}
+			continue
+		}
+		bestTag := uint32(0)
+		if f.tags {
+			bestTag = f.tag[k-1][p]
+		}
+		reached := n
+		for ; i < len(rows) && rows[i] < next; i++ {
+			row := rows[i]
+			for prevKey[at] <= row {
+				// Within a person starts never fall, and none is older than what was carried.
 				best = prevStart[at]
 				if f.tags {
 					bestTag = f.prev.tag[at]
 				}
+				at++
 			}
-			at++
-		}
-		t := int64(row&timeMask) + base
-		if t-best > f.window {
-			continue
-		}
-		i := uint32(person) - f.lo
-		if reached[i] == none && (len(out.key) == 0 || out.key[len(out.key)-1]>>segment.KeyTimeBits != person) {
-			f.lag[k][i] = t - best
-			if f.tags {
-				f.deepTag[k][i] = bestTag
-			}
-			if k == f.steps-1 {
-				f.first = append(f.first, Reached{uint32(person), best, t})
+			if t := int64(row&timeMask) + base; t-best <= window {
+				outKey[n], outStart[n] = row, best
+				n++
+				if f.tags {
+					out.tag = append(out.tag, bestTag)
+				}
 			}
 		}
-		out.key = append(out.key, row)
-		out.start = append(out.start, best)
-		if f.tags {
-			out.tag = append(out.tag, bestTag)
+		if n > reached && f.start[k][p] == none {
+			f.firstTime(k, p, outKey[reached], outStart[reached], base, reached)
 		}
+	}
+	out.key, out.start = outKey[:n], outStart[:n]
+}
+
+// firstTime notes the first chain of a person that reached step k.
+func (f *Funnel) firstTime(k int, p uint32, key uint64, start, base int64, row int) {
+	t := int64(key&timeMask) + base
+	f.lag[k][p] = t - start
+	if f.tags {
+		f.deepTag[k][p] = f.next.tag[row]
+	}
+	if k == f.steps-1 {
+		f.first = append(f.first, Reached{p + f.lo, start, t})
 	}
 }
 
@@ -159,7 +188,7 @@ func (f *Funnel) pass(k int, base int64, rows []uint64) {
 // Within a person the starts of a list never fall, nor below what was kept.
 func (f *Funnel) settle(k int, l *list) {
 	state := f.start[k]
-	for i, key := range l.key {
+	for i, key := range l.key[:l.rows()] {
 		p := uint32(key>>segment.KeyTimeBits) - f.lo
 		if f.tags {
 			if k == 0 && state[p] == none {

@@ -51,6 +51,10 @@ type Worker struct {
 	lists []Keys
 	spare Keys
 	eval  evaluator
+
+	cursors []cursor
+	arena   []uint64 // keys of the cursors
+	line    []uint32
 }
 
 // Keys collects the rows of parts, all of one day, into out.

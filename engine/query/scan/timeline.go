@@ -70,11 +70,11 @@ type cursor struct {
 // timeline names the section of each event, the sections hold the events in the
 // same order, so no keys are compared.
 func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out *Timeline) error {
-	cursors := make([]cursor, len(f.Sections))
+	w.cursors = grow(w.cursors, len(f.Sections))
+	cursors := w.cursors
 	first, n := 0, 0
 	for i := range f.Sections {
 		s := &f.Sections[i]
-		c := &cursors[i]
 		from, to := 0, s.Rows()
 		if !f.Remap {
 			var err error
@@ -84,34 +84,68 @@ func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out
 		}
 		first += from
 		n += to - from
-		c.from, c.take, c.mark = from, f.Take[i].Rows, f.Take[i].Mark
-		if !c.take || from == to {
+		cursors[i] = cursor{from: from, at: to - from, take: f.Take[i].Rows, mark: f.Take[i].Mark}
+	}
+	if n == 0 {
+		return nil
+	}
+	w.arena = grow(w.arena, n)
+	arena := w.arena
+	plain := !f.Remap && !withRows
+	for i := range cursors {
+		c, s := &cursors[i], &f.Sections[i]
+		rows := c.at
+		c.at = 0
+		if !c.take || rows == 0 {
+			plain = plain && rows == 0
 			continue
 		}
-		c.keys = make([]uint64, to-from)
-		if err := s.Keys(c.keys, from, to, &w.x); err != nil {
+		c.keys, arena = arena[:rows:rows], arena[rows:]
+		if err := s.Keys(c.keys, c.from, c.from+rows, &w.x); err != nil {
 			return err
 		}
 		w.keys = c.keys
 		clip := s.MinTime() < times.From || s.MaxTime() >= times.To
-		sel, err := w.selection(f.Day, Part{S: s, Where: f.Take[i].Where}, from, to, times, clip)
+		sel, err := w.selection(f.Day, Part{S: s, Where: f.Take[i].Where}, c.from, c.from+rows, times, clip)
 		if err != nil {
 			return err
 		}
 		if sel != nil {
-			c.sel = slices.Clone(sel)
+			c.sel, plain = slices.Clone(sel), false
 		}
 	}
 	w.keys = nil
-	if n == 0 {
-		return nil
-	}
-	line := make([]uint32, n)
-	if err := f.R.Timeline(f.Day, line, first, first+n, &w.x); err != nil {
+	w.line = grow(w.line, n)
+	if err := f.R.Timeline(f.Day, w.line, first, first+n, &w.x); err != nil {
 		return err
 	}
 	out.grow(n, withRows)
-	for _, s := range line {
+	if plain {
+		return w.replayAll(cursors, out)
+	}
+	return w.replaySome(file, f, cursors, withRows, out)
+}
+
+// replayAll takes every event.
+func (w *Worker) replayAll(cursors []cursor, out *Timeline) error {
+	at := len(out.K)
+	n := len(w.line)
+	keys, marks := out.K[at:at+n:at+n], out.Mark[at:at+n:at+n]
+	for i, s := range w.line {
+		c := &cursors[s]
+		if c.at >= len(c.keys) {
+			return segment.ErrCorrupt
+		}
+		keys[i] = c.keys[c.at]
+		marks[i] = c.mark
+		c.at++
+	}
+	out.K, out.Mark = out.K[:at+n], out.Mark[:at+n]
+	return nil
+}
+
+func (w *Worker) replaySome(file uint16, f *DayFile, cursors []cursor, withRows bool, out *Timeline) error {
+	for _, s := range w.line {
 		c := &cursors[s]
 		i := c.at
 		c.at++
@@ -144,7 +178,7 @@ func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out
 }
 
 func (t *Timeline) grow(n int, withRows bool) {
-	t.K, t.Mark = slices.Grow(t.K, n), slices.Grow(t.Mark, n)
+	t.K, t.Mark = slices.Grow(t.K, n), slices.Grow(t.Mark, n) // replayAll reslices into the room
 	if withRows {
 		t.File, t.Section, t.Row = slices.Grow(t.File, n), slices.Grow(t.Section, n), slices.Grow(t.Row, n)
 	}
