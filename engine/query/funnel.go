@@ -17,6 +17,13 @@ type FunnelAnswer struct {
 	TimeToConvert *TimeToConvert `json:"time_to_convert,omitempty"`
 	By            []string       `json:"by,omitempty"`
 	Groups        []FunnelGroup  `json:"groups,omitempty"`
+	Points        []FunnelPoint  `json:"points,omitempty"`
+}
+
+// FunnelPoint is the funnel of those who entered in the period at T.
+type FunnelPoint struct {
+	T     string       `json:"t"`
+	Steps []FunnelStep `json:"steps"`
 }
 
 // FunnelStep is one step: how many got there, as a share of the first and of the step before.
@@ -59,19 +66,6 @@ func (x *exec) funnel() (Answer, error) {
 			return nil, err
 		}
 	}
-	if f.Order != lang.OrderOrdered || f.Per.Kind != lang.PerUser || len(f.Excluding)+len(f.Never)+len(f.Holding) > 0 || !x.q.Every.IsZero() {
-		return nil, failf("unsupported", "this form of funnel cannot be answered yet")
-	}
-	for i := range f.Steps {
-		if f.Steps[i].Optional {
-			return nil, failf("unsupported", "optional steps cannot be answered yet")
-		}
-	}
-	for _, by := range x.q.By {
-		if by.Step != 1 {
-			return nil, failf("unsupported", "a breakdown by another step than the first cannot be answered yet")
-		}
-	}
 	// Steps may lie behind the range as long as they are within the window.
 	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
 	days := x.daysOf(all)
@@ -79,19 +73,42 @@ func (x *exec) funnel() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	walk, err := x.newFunnelWalk(sels)
+	if err != nil {
+		return nil, err
+	}
 	results := make([]*funnelPart, len(ranges))
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
-		p := &funnelPart{groups: scan.NewTuples(len(x.q.By))}
+		p := &funnelPart{groups: scan.NewTuples(len(x.q.By)), byGroup: map[string]*funnelCounts{}}
 		results[i] = p
-		if distinctSteps(f) {
+		if x.canSweep() {
 			return x.sweepFunnel(w, days, sels, all, p)
 		}
-		return x.walkFunnel(w, days, sels, all, p)
+		return walk.run(w, days, all, p)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return x.funnelAnswer(results), nil
+	return x.funnelAnswer(results, walk), nil
+}
+
+// canSweep tells whether the funnel is of the plain form that a sweep by steps answers.
+func (x *exec) canSweep() bool {
+	f := x.q.Funnel
+	if f.Order != lang.OrderOrdered || f.Per.Kind != lang.PerUser || len(f.Excluding)+len(f.Never)+len(f.Holding) > 0 || !x.q.Every.IsZero() {
+		return false
+	}
+	for i := range f.Steps {
+		if f.Steps[i].Optional {
+			return false
+		}
+	}
+	for i := range x.q.By {
+		if x.q.By[i].Step != 1 {
+			return false
+		}
+	}
+	return distinctSteps(f)
 }
 
 // distinctSteps tells whether no event can match two steps: then a sweep by steps is exact.
@@ -117,8 +134,29 @@ type funnelPart struct {
 	users   []int
 	open    int
 	lags    [][]int64 // per step: from the first step, of those who reached it
+	convert []int64   // first step to last, of those who converted
 	groups  *scan.Tuples
-	byGroup [][]int // [group][step]: persons whose deepest chain began in the group and reached the step
+	byGroup map[string]*funnelCounts
+	points  [][]int // [period][step]
+}
+
+// funnelCounts are the persons whose best chain has a key, by step.
+type funnelCounts struct {
+	key   []any
+	users []int
+}
+
+// count adds a person of the key who reached the steps that reached has.
+func (p *funnelPart) count(key []any, reached uint64, steps int) {
+	text := keyText(key)
+	c, ok := p.byGroup[text]
+	if !ok {
+		c = &funnelCounts{key: key, users: make([]int, steps)}
+		p.byGroup[text] = c
+	}
+	for s := range c.users {
+		c.users[s] += int(reached >> s & 1)
+	}
 }
 
 func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
@@ -160,16 +198,23 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 	for s := 1; s < len(sels); s++ {
 		p.lags[s] = k.Lags(s, nil)
 	}
+	p.convert = p.lags[len(sels)-1]
 	if withTags {
-		p.byGroup = make([][]int, p.groups.Len())
-		for g := range p.byGroup {
-			p.byGroup[g] = make([]int, len(sels))
+		counts := make([][]int, p.groups.Len())
+		for g := range counts {
+			counts[g] = make([]int, len(sels))
 		}
 		k.Deepest(func(_ uint32, step int, tag uint32) {
 			for s := 0; s <= step; s++ {
-				p.byGroup[tag][s]++
+				counts[tag][s]++
 			}
 		})
+		for g, c := range counts {
+			if c[0] > 0 {
+				key := p.groups.Values(uint32(g))
+				p.byGroup[keyText(key)] = &funnelCounts{key, c}
+			}
+		}
 	}
 	return nil
 }
@@ -186,40 +231,6 @@ func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, gro
 	return dst, nil
 }
 
-// walkFunnel answers where an event may match several steps: person by person.
-func (x *exec) walkFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
-	p.users = make([]int, len(sels))
-	p.lags = make([][]int64, len(sels))
-	chain := kernel.NewChain(len(sels), x.q.Funnel.Within)
-	g := &scan.Gather{Fields: x.byFields(), Groups: p.groups}
-	return x.eachPerson(w, days, sels, all, g, func(_ uint32, events []kernel.Event) error {
-		for i := range events {
-			if events[i].Time >= x.to {
-				events[i].Steps &^= 1 // a chain begins in the range
-			}
-		}
-		r := chain.Run(events)
-		for s := 0; s < r.Depth; s++ {
-			p.users[s]++
-			if s > 0 {
-				p.lags[s] = append(p.lags[s], r.Lag[s])
-			}
-		}
-		if r.Depth > 0 && len(x.q.By) > 0 {
-			for int(r.Tag) >= len(p.byGroup) {
-				p.byGroup = append(p.byGroup, make([]int, len(sels)))
-			}
-			for s := 0; s < r.Depth; s++ {
-				p.byGroup[r.Tag][s]++
-			}
-		}
-		if r.Depth > 0 && r.Depth < len(sels) && r.LastStart+x.q.Funnel.Within > x.view.DataThrough {
-			p.open++
-		}
-		return nil
-	})
-}
-
 // byFields are the fields of the breakdown.
 func (x *exec) byFields() []scan.Field {
 	fields := make([]scan.Field, len(x.q.By))
@@ -232,11 +243,16 @@ func (x *exec) byFields() []scan.Field {
 // eachPerson gathers the events of each person that g wants, over all days, in
 // the order of time and arrival, and calls f with them.
 func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, g *scan.Gather, f func(person uint32, events []kernel.Event) error) error {
+	return x.eachPersonVoid(w, days, sels, nil, all, g, f)
+}
+
+// eachPersonVoid does the same, with exclusions beside the selections.
+func (x *exec) eachPersonVoid(w *scan.Worker, days []dayData, sels, voids []*selection, all scan.Times, g *scan.Gather, f func(person uint32, events []kernel.Event) error) error {
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
-		files, err := x.dayFiles(&days[d], sels, all)
+		files, err := x.dayFiles(&days[d], sels, voids, g.All, all)
 		if err != nil {
 			return err
 		}
@@ -256,8 +272,9 @@ func (x *exec) eachPerson(w *scan.Worker, days []dayData, sels []*selection, all
 }
 
 // dayFiles prepares the sections of a day for steps: which rows count, and for what.
-func (x *exec) dayFiles(d *dayData, sels []*selection, times scan.Times) ([]scan.StepFile, error) {
+func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, times scan.Times) ([]scan.StepFile, error) {
 	var out []scan.StepFile
+	var err error
 	for fi := range d.files {
 		f := scan.StepFile{DayFile: scan.DayFile{R: d.files[fi].r, Day: d.day, Sections: d.files[fi].sections}}
 		f.Take = make([]scan.Take, len(f.Sections))
@@ -272,7 +289,19 @@ func (x *exec) dayFiles(d *dayData, sels []*selection, times scan.Times) ([]scan
 			for k, sel := range sels {
 				if where, ok := sel.match(s.Event()); ok {
 					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Where: where})
-					f.Take[i].Rows, wanted = true, true
+				}
+			}
+			for k, sel := range voids {
+				if where, ok := sel.match(s.Event()); ok {
+					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Void: true, Where: where})
+				}
+			}
+			if len(f.Steps[i]) > 0 || everything {
+				f.Take[i].Rows, wanted = true, true
+				if everything {
+					if f.Take[i].Where, err = x.commonFilter(); err != nil {
+						return nil, err
+					}
 				}
 			}
 			if f.Take[i].Rows {
@@ -291,24 +320,38 @@ func (x *exec) dayFiles(d *dayData, sels []*selection, times scan.Times) ([]scan
 }
 
 // funnelAnswer adds the ranges up.
-func (x *exec) funnelAnswer(parts []*funnelPart) *FunnelAnswer {
+func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer {
 	n := len(x.q.Funnel.Steps)
 	users := make([]int, n)
 	lags := make([][]int64, n)
+	var convert []int64
 	a := &FunnelAnswer{}
 	for _, p := range parts {
 		a.Open += p.open
+		convert = append(convert, p.convert...)
 		for s := range n {
 			users[s] += p.users[s]
 			lags[s] = append(lags[s], p.lags[s]...)
 		}
 	}
 	a.Steps = x.funnelSteps(users, lags)
-	if n > 1 && len(lags[n-1]) > 0 {
-		a.TimeToConvert = timeToConvert(lags[n-1])
+	if n > 1 && len(convert) > 0 {
+		a.TimeToConvert = timeToConvert(convert)
 	}
 	if len(x.q.By) > 0 {
 		x.funnelGroups(a, parts)
+	}
+	if !x.q.Every.IsZero() {
+		a.Points = make([]FunnelPoint, walk.periods.len())
+		for i := range a.Points {
+			sum := make([]int, n)
+			for _, p := range parts {
+				for s := range sum {
+					sum[s] += p.points[i][s]
+				}
+			}
+			a.Points[i] = FunnelPoint{T: x.formatLocal(walk.periods.starts[i]), Steps: x.funnelSteps(sum, nil)}
+		}
 	}
 	return a
 }
@@ -339,21 +382,16 @@ func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart) {
 	}
 	var counts [][]int
 	for _, p := range parts {
-		for g, c := range p.byGroup {
-			if c[0] == 0 {
-				continue
-			}
-			key := p.groups.Values(uint32(g))
-			text := keyText(key)
+		for text, c := range p.byGroup {
 			i, ok := total[text]
 			if !ok {
 				i = len(groups)
 				total[text] = i
-				groups = append(groups, FunnelGroup{Key: key})
+				groups = append(groups, FunnelGroup{Key: c.key})
 				counts = append(counts, make([]int, n))
 			}
-			for s := range c {
-				counts[i][s] += c[s]
+			for s := range c.users {
+				counts[i][s] += c.users[s]
 			}
 		}
 	}

@@ -42,6 +42,8 @@ func compareValues(a, b any) int {
 		return cmp.Compare(float64(a), b.(float64))
 	case string:
 		return strings.Compare(a, b.(string))
+	case scan.Decimal:
+		return strings.Compare(string(a), string(b.(scan.Decimal)))
 	case scan.RawJSON:
 		return strings.Compare(string(a), string(b.(scan.RawJSON)))
 	}
@@ -56,8 +58,10 @@ func typeRank(v any) int {
 		return 1
 	case float64, int64:
 		return 2
-	case string:
+	case scan.Decimal:
 		return 3
+	case string:
+		return 4
 	}
-	return 4
+	return 5
 }

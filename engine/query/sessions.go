@@ -110,7 +110,7 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
-		stepFiles, err := x.dayFiles(&days[d], []*selection{sel}, times)
+		stepFiles, err := x.dayFiles(&days[d], []*selection{sel}, nil, false, times)
 		if err != nil {
 			return err
 		}

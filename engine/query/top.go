@@ -3,6 +3,7 @@ package query
 import (
 	"slices"
 
+	"spoor/engine/query/kernel"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
@@ -33,63 +34,20 @@ func (x *exec) top() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	fields := []scan.Field{field(&x.q.Top.Field)}
-	type part struct {
-		groups *scan.Tuples
-		count  []int
-		pairs  []uint64 // group<<32 | person
-	}
-	parts := make([]part, len(ranges))
+	counts := make([]*topCounts, len(ranges))
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
-		p := &parts[i]
-		p.groups = scan.NewTuples(1)
-		var keys scan.Keys
-		var tags []uint32
-		for d := range days {
-			if err := x.ctx.Err(); err != nil {
-				return err
-			}
-			ps, err := x.parts(&days[d], sel, times)
-			if err != nil {
-				return err
-			}
-			if err := w.Keys(days[d].day, ps, times, true, &keys); err != nil {
-				return err
-			}
-			x.counters.rows.Add(int64(len(keys.K)))
-			tags = slices.Grow(tags[:0], len(keys.K))[:len(keys.K)]
-			if err := p.groups.Rows(w, ps, &keys, fields, tags); err != nil {
-				return err
-			}
-			for len(p.count) < p.groups.Len() {
-				p.count = append(p.count, 0)
-			}
-			last := ^uint64(0)
-			for j, k := range keys.K {
-				p.count[tags[j]]++
-				if pair := uint64(tags[j])<<32 | uint64(segment.KeyPerson(k)); pair != last {
-					p.pairs = append(p.pairs, pair)
-					last = pair
-				}
-			}
-		}
-		slices.Sort(p.pairs)
-		p.pairs = slices.Compact(p.pairs)
-		return nil
+		counts[i] = &topCounts{groups: scan.NewTuples(1)}
+		return x.countValues(w, days, sel, times, counts[i], nil)
 	})
 	if err != nil {
 		return nil, err
 	}
 	a := &TopAnswer{Field: x.q.Top.Field.String(), Values: []TopValue{}}
 	index := map[any]int{}
-	for _, p := range parts {
-		users := make([]int, len(p.count))
-		for _, pair := range p.pairs {
-			users[pair>>32]++
-		}
-		for g, n := range p.count {
-			v := p.groups.Values(uint32(g))[0]
-			if v == nil {
+	for _, c := range counts {
+		for g, n := range c.count {
+			v := c.groups.Values(uint32(g))[0]
+			if v == nil || n == 0 {
 				continue // top lists values
 			}
 			i, ok := index[v]
@@ -99,7 +57,6 @@ func (x *exec) top() (Answer, error) {
 				a.Values = append(a.Values, TopValue{Value: v})
 			}
 			a.Values[i].Count += n
-			a.Values[i].Users += users[g] // persons of different ranges are different
 		}
 	}
 	slices.SortFunc(a.Values, func(p, q TopValue) int {
@@ -111,5 +68,83 @@ func (x *exec) top() (Answer, error) {
 	if len(a.Values) > x.q.Limit {
 		a.Values = a.Values[:x.q.Limit]
 	}
+	// Persons are counted in a second pass, for the values that are listed alone.
+	users := make([][]int, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		c := counts[i]
+		listed := make([]*kernel.PersonSet, c.groups.Len())
+		sets := make([]kernel.PersonSet, len(a.Values))
+		for j := range a.Values {
+			sets[j].N = x.view.Identity.Persons()
+			if g, ok := c.groups.Find(a.Values[j].Value); ok {
+				listed[g] = &sets[j]
+			}
+		}
+		if err := x.countValues(w, days, sel, times, c, listed); err != nil {
+			return err
+		}
+		users[i] = make([]int, len(sets))
+		for j := range sets {
+			users[i][j] = sets[j].Count()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range users {
+		for j, n := range u { // persons of different ranges are different
+			a.Values[j].Users += n
+		}
+	}
 	return a, nil
+}
+
+// topCounts counts events by value for one range of persons.
+type topCounts struct {
+	groups *scan.Tuples
+	count  []int
+}
+
+// countValues counts events by value; with listed it collects the persons of the
+// listed values instead.
+func (x *exec) countValues(w *scan.Worker, days []dayData, sel *selection, times scan.Times, c *topCounts, listed []*kernel.PersonSet) error {
+	fields := []scan.Field{field(&x.q.Top.Field)}
+	var keys scan.Keys
+	var tags []uint32
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		parts, err := x.parts(&days[d], sel, times)
+		if err != nil {
+			return err
+		}
+		if err := w.Keys(days[d].day, parts, times, true, &keys); err != nil {
+			return err
+		}
+		tags = slices.Grow(tags[:0], len(keys.K))[:len(keys.K)]
+		if err := c.groups.Rows(w, parts, &keys, fields, tags); err != nil {
+			return err
+		}
+		if listed != nil {
+			for i, t := range tags {
+				if set := listed[t]; set != nil {
+					set.Add(segment.KeyPerson(keys.K[i]))
+				}
+			}
+			continue
+		}
+		x.counters.rows.Add(int64(len(keys.K)))
+		if c.groups.Len() > x.e.limits.Groups {
+			return failf(ErrTooMuch, "the field has more than %d different values", x.e.limits.Groups)
+		}
+		for len(c.count) < c.groups.Len() {
+			c.count = append(c.count, 0)
+		}
+		for _, t := range tags {
+			c.count[t]++
+		}
+	}
+	return nil
 }

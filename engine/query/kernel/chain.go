@@ -1,196 +1,466 @@
 package kernel
 
+import "math/bits"
+
 // Event is an event of one person as kernels that go person by person see it.
 type Event struct {
 	Time  int64   // microseconds
 	Steps uint64  // bit k: it matches selection k
+	Void  uint64  // bit i: it matches exclusion i of a funnel
 	Num   float64 // a value of it, NaN for none
 	Tag   uint32  // group of its values, or its name
+	Hold  uint32  // group of the values that a chain must hold; 0 for missing
 }
 
-// Chain finds the deepest chain of one person when an event may match several
-// steps. Like Funnel it keeps the latest start per step. Events of one time may
-// be taken in any order, each for one step: a group of equal times extends a chain from
-// step i to step j when its events can be shared out to the steps i+1 to j.
+// Order says how the events of a chain follow each other.
+type Order uint8
+
+// The orders of a chain.
+const (
+	Ordered  Order = iota
+	Strict         // no other event between two of a chain
+	AnyOrder       // steps in any order
+)
+
+// Exclusion voids chains: bit i of Event.Void at a time after the chain's step
+// From and before its step To, both counted from 0.
+type Exclusion struct{ From, To int }
+
+// Rules are those of a funnel that is answered person by person.
+type Rules struct {
+	Steps    int
+	Window   int64 // from the first event of a chain to its last, inclusive
+	Order    Order
+	Optional uint64 // bit k: a chain may pass step k by
+	Exclude  []Exclusion
+}
+
+// Chain finds the best chain of one person, session or value: like Funnel it
+// keeps, per step, the latest start of a chain that stands there, and with it
+// the chain's events. Events of one time may be taken in any order, each for one
+// step: a group of equal times extends a chain from step i to step j when its
+// events can be shared out to the steps i+1 to j.
 type Chain struct {
-	steps  int
-	window int64
-	start  []int64
-	next   []int64
-	tag    []uint32
-	tags   []uint32
-	res    ChainResult
+	rules  Rules
+	live   []state
+	next   []state
+	fresh  []state // of chains that passed an exclusion's From in this group
+	flush  []state // strict: chains that may go on in the next group
+	nodes  []node
 	match  matcher
+	window []int
+	res    Result
 }
 
-// ChainResult is the outcome for one person.
-type ChainResult struct {
-	Depth int     // steps of the best chain, 0 for none
-	Lag   []int64 // per step: from the start, of the first chain that reached it
-	Tag   uint32  // of the first chain that reached Depth
+// state is the best chain that stands at a step.
+type state struct {
+	start int64 // none for no chain
+	node  int32 // its last event
+}
+
+// node is an event of a chain.
+type node struct {
+	event int32
+	step  int32
+	prev  int32 // -1 for the first
+}
+
+// Result is the outcome of one Run.
+type Result struct {
+	// Reached tells for each step whether a chain got there, and Lag the time from the
+	// start of the first chain that did.
+	Reached uint64
+	Lag     []int64
+	// Depth is the last step of the best chain plus one, 0 for none; Events are the
+	// indexes of its events by step, -1 where it has none.
+	Depth  int
+	Events []int
 	// LastStart is the latest time at which a chain began.
 	LastStart int64
+	// First and Last are the times of the chain that completed the last step first.
+	First, Last int64
 }
 
-// NewChain makes a Chain for a funnel; it is used for one person after another.
-func NewChain(steps int, window int64) *Chain {
-	return &Chain{steps: steps, window: window, start: make([]int64, steps), next: make([]int64, steps), tag: make([]uint32, steps), tags: make([]uint32, steps), res: ChainResult{Lag: make([]int64, steps)}}
-}
-
-// Run takes a person's events in the order of time. The result is good until the next Run.
-func (c *Chain) Run(events []Event) *ChainResult {
-	for k := range c.start {
-		c.start[k] = none
+// NewChain makes a Chain; it is used for one person after another.
+func NewChain(r Rules) *Chain {
+	c := &Chain{rules: r}
+	for _, s := range []*[]state{&c.live, &c.next, &c.fresh, &c.flush} {
+		*s = make([]state, r.Steps)
 	}
-	c.res.Depth, c.res.LastStart = 0, none
+	c.res.Lag, c.res.Events = make([]int64, r.Steps), make([]int, r.Steps)
+	return c
+}
+
+func reset(s []state) {
+	for i := range s {
+		s[i] = state{none, -1}
+	}
+}
+
+// Run takes events in the order of time. The result is good until the next Run.
+func (c *Chain) Run(events []Event) *Result {
+	c.res.Reached, c.res.Depth, c.res.LastStart = 0, 0, none
+	c.nodes = c.nodes[:0]
+	if c.rules.Order == AnyOrder {
+		c.anyOrder(events)
+		return &c.res
+	}
+	reset(c.live)
+	reset(c.flush)
+	best := int32(-1)
 	for i := 0; i < len(events); {
 		j := i + 1
 		for j < len(events) && events[j].Time == events[i].Time {
 			j++
 		}
-		if j == i+1 {
-			c.one(&events[i])
-		} else {
-			c.group(events[i:j])
+		if n := c.group(events, i, j); n >= 0 {
+			best = n
 		}
 		i = j
 	}
+	c.trace(best)
 	return &c.res
 }
 
-// reach notes that a chain which began at start reached step k at time t.
-func (c *Chain) reach(k int, t, start int64, tag uint32) {
-	if k >= c.res.Depth {
-		c.res.Depth = k + 1
-		c.res.Lag[k] = t - start
-		c.res.Tag = tag
+// trace writes the events of the best chain.
+func (c *Chain) trace(last int32) {
+	for k := range c.res.Events {
+		c.res.Events[k] = -1
+	}
+	for n := last; n >= 0; n = c.nodes[n].prev {
+		c.res.Events[c.nodes[n].step] = int(c.nodes[n].event)
 	}
 }
 
-// one takes an event that shares its time with no other: steps from the last to
-// the first, so that it serves one only.
-func (c *Chain) one(e *Event) {
-	for k := c.steps - 1; k > 0; k-- {
-		if e.Steps>>k&1 == 0 {
+// group takes the events [i, j) of one time and returns the last event of the
+// chain that went deeper than any before, -1 when none did.
+func (c *Chain) group(events []Event, i, j int) (best int32) {
+	best = -1
+	t := events[i].Time
+	steps, void := uint64(0), uint64(0)
+	for k := i; k < j; k++ {
+		steps |= events[k].Steps
+		void |= events[k].Void
+	}
+	if c.rules.Order == Strict {
+		return c.strictGroup(events, i, j, void)
+	}
+	if steps == 0 && void == 0 {
+		return -1
+	}
+	copy(c.next, c.live)
+	if j == i+1 {
+		best = c.single(events, i)
+	} else if steps != 0 {
+		best = c.shared(events, i, j)
+	}
+	if void != 0 {
+		c.exclude(events[i:j], i, void, t)
+	}
+	c.live, c.next = c.next, c.live
+	return best
+}
+
+// single takes an event that shares its time with no other: a chain takes one step at most.
+func (c *Chain) single(events []Event, i int) (best int32) {
+	best = -1
+	e := &events[i]
+	for s := e.Steps; s != 0; s &= s - 1 {
+		k := bits.TrailingZeros64(s)
+		if k >= c.rules.Steps {
+			break
+		}
+		if k == 0 {
+			if n := c.advance(state{e.Time, -1}, i, 0, e.Time); n >= 0 {
+				best = n
+			}
 			continue
 		}
-		if s := c.start[k-1]; e.Time-s <= c.window {
-			if s > c.start[k] {
-				c.start[k], c.tag[k] = s, c.tag[k-1]
+		for o := k - 1; o >= 0; o-- {
+			if from := c.live[o]; from.start != none && e.Time-from.start <= c.rules.Window {
+				if n := c.advance(from, i, k, e.Time); n >= 0 {
+					best = n
+				}
 			}
-			c.reach(k, e.Time, s, c.tag[k-1])
-		}
-	}
-	if e.Steps&1 != 0 {
-		c.start[0], c.tag[0] = e.Time, e.Tag
-		c.res.LastStart = e.Time
-		c.reach(0, e.Time, e.Time, e.Tag)
-	}
-}
-
-// group takes the events of one time.
-func (c *Chain) group(events []Event) {
-	t := events[0].Time
-	copy(c.next, c.start)
-	copy(c.tags, c.tag)
-	// A chain that waits at step i, or begins here (i = -1), goes on as far as the
-	// events can be shared out.
-	for i := c.steps - 2; i >= -1; i-- {
-		start, tag := t, uint32(0)
-		if i >= 0 {
-			if start, tag = c.start[i], c.tag[i]; t-start > c.window {
-				continue
-			}
-		}
-		c.match.begin(events)
-		for k := i + 1; k < c.steps && c.match.add(k); k++ {
-			if i < 0 {
-				tag = events[c.match.first()].Tag
-			}
-			if start > c.next[k] {
-				c.next[k], c.tags[k] = start, tag
-			}
-			c.reach(k, t, start, tag)
-			if k == 0 {
-				c.res.LastStart = t
-			}
-		}
-	}
-	copy(c.start, c.next)
-	copy(c.tag, c.tags)
-}
-
-// matcher shares events of one time out to steps. Events that match the same
-// steps are alike, so it works on classes of them, and steps are added one by
-// one with augmenting paths (Kuhn's algorithm for bipartite matching).
-type matcher struct {
-	class  []uint64 // steps of the class
-	room   []int    // events of the class that are free
-	holds  [][]int  // steps that the class's events serve
-	member []int    // an event of the class, the first
-	seen   []bool
-}
-
-func (m *matcher) begin(events []Event) {
-	m.class, m.room, m.member = m.class[:0], m.room[:0], m.member[:0]
-	m.holds = m.holds[:0]
-	for i := range events {
-		found := false
-		for c := range m.class {
-			if m.class[c] == events[i].Steps {
-				m.room[c]++
-				found = true
+			if c.rules.Optional>>o&1 == 0 {
 				break
 			}
 		}
-		if !found {
-			m.class = append(m.class, events[i].Steps)
-			m.room = append(m.room, 1)
-			m.member = append(m.member, i)
-			m.holds = append(m.holds, nil)
+	}
+	return best
+}
+
+// advance moves a chain on to step k by event i; it returns the new node if the
+// chain is the deepest so far.
+func (c *Chain) advance(from state, i, k int, t int64) int32 {
+	better := from.start > c.next[k].start
+	deeper := c.reach(k, t, from.start)
+	if !better && !deeper {
+		return -1
+	}
+	n := int32(len(c.nodes))
+	c.nodes = append(c.nodes, node{int32(i), int32(k), from.node})
+	if better {
+		c.next[k] = state{from.start, n}
+	}
+	if deeper {
+		return n
+	}
+	return -1
+}
+
+// reach notes that a chain which began at start reached step k at time t, and
+// tells whether none went so deep before.
+func (c *Chain) reach(k int, t, start int64) bool {
+	if k == 0 {
+		c.res.LastStart = max(c.res.LastStart, t)
+	}
+	if c.res.Reached>>k&1 == 0 {
+		c.res.Reached |= 1 << k
+		c.res.Lag[k] = t - start
+		if k == c.rules.Steps-1 {
+			c.res.First, c.res.Last = start, t
 		}
 	}
-	if cap(m.seen) < len(m.class) {
-		m.seen = make([]bool, len(m.class))
+	if k < c.res.Depth {
+		return false
 	}
-	m.seen = m.seen[:len(m.class)]
+	c.res.Depth = k + 1
+	return true
 }
 
-// add serves one more step; false when that is impossible.
-func (m *matcher) add(step int) bool {
-	clear(m.seen)
-	return m.serve(step)
+// shared takes several events of one time: chains that wait at a step, or begin
+// here, go on as far as the events can be shared out to the next steps.
+func (c *Chain) shared(events []Event, i, j int) (best int32) {
+	best = -1
+	t := events[i].Time
+	for o := c.rules.Steps - 2; o >= -1; o-- {
+		from := state{t, -1}
+		if o >= 0 {
+			if from = c.live[o]; from.start == none || t-from.start > c.rules.Window {
+				continue
+			}
+		}
+		if n := c.extend(events, i, j, o, from); n >= 0 {
+			best = n
+		}
+	}
+	return best
 }
 
-func (m *matcher) serve(step int) bool {
-	for c, steps := range m.class {
-		if steps>>step&1 == 0 || m.seen[c] {
+// extend goes on from step o with the events [i, j) of one time. Optional steps
+// are taken where an event is left for them and passed by where not.
+func (c *Chain) extend(events []Event, i, j, o int, from state) (best int32) {
+	best = -1
+	c.match.begin(events[i:j])
+	served := uint64(0)
+	for k := o + 1; k < c.rules.Steps; k++ {
+		if !c.match.add(k) {
+			if c.rules.Optional>>k&1 != 0 {
+				continue
+			}
+			break
+		}
+		served |= 1 << k
+		better := from.start > c.next[k].start
+		deeper := c.reach(k, events[i].Time, from.start)
+		if !better && !deeper {
 			continue
 		}
-		m.seen[c] = true
-		if m.room[c] > 0 {
-			m.room[c]--
-			m.holds[c] = append(m.holds[c], step)
-			return true
+		n := from.node
+		for s := served; s != 0; s &= s - 1 {
+			step := bits.TrailingZeros64(s)
+			c.nodes = append(c.nodes, node{int32(i + c.match.event(step)), int32(step), n})
+			n = int32(len(c.nodes) - 1)
 		}
-		for i, other := range m.holds[c] {
-			if m.serve(other) {
-				m.holds[c][i] = step
-				return true
+		if better {
+			c.next[k] = state{from.start, n}
+		}
+		if deeper {
+			best = n
+		}
+	}
+	return best
+}
+
+// exclude ends the chains that stand between the steps of an exclusion and took
+// the first of them before this time. Chains that took it at this very time stay.
+func (c *Chain) exclude(group []Event, i int, void uint64, t int64) {
+	for v := void; v != 0; v &= v - 1 {
+		x := c.rules.Exclude[bits.TrailingZeros64(v)]
+		for k := x.From; k < x.To; k++ {
+			s := &c.next[k]
+			if s.start == none || c.tookAt(s.node, x.From, i, i+len(group)) {
+				continue
 			}
+			*s = c.again(group, i, k, x.From, t)
+		}
+	}
+}
+
+// tookAt tells whether the chain's step From was served by an event in [i, j).
+func (c *Chain) tookAt(n int32, step, i, j int) bool {
+	for ; n >= 0; n = c.nodes[n].prev {
+		if int(c.nodes[n].step) <= step {
+			return int(c.nodes[n].event) >= i && int(c.nodes[n].event) < j
 		}
 	}
 	return false
 }
 
-// first is an event that serves step 0.
-func (m *matcher) first() int {
-	for c, steps := range m.holds {
-		for _, s := range steps {
-			if s == 0 {
-				return m.member[c]
+// again finds the best chain at step k that took step from in this group, whose
+// state before the group is in c.live.
+func (c *Chain) again(group []Event, i, k, from int, t int64) state {
+	best := state{none, -1}
+	for o := from - 1; o >= -1; o-- {
+		s := state{t, -1}
+		if o >= 0 {
+			if s = c.live[o]; s.start == none || t-s.start > c.rules.Window {
+				continue
+			}
+		}
+		if s.start <= best.start {
+			continue
+		}
+		c.match.begin(group)
+		served, ok := uint64(0), true
+		for step := o + 1; step <= k && ok; step++ {
+			if c.match.add(step) {
+				served |= 1 << step
+			} else {
+				ok = c.rules.Optional>>step&1 != 0 && step != k
+			}
+		}
+		if !ok {
+			continue
+		}
+		n := s.node
+		for v := served; v != 0; v &= v - 1 {
+			step := bits.TrailingZeros64(v)
+			c.nodes = append(c.nodes, node{int32(i + c.match.event(step)), int32(step), n})
+			n = int32(len(c.nodes) - 1)
+		}
+		best = state{s.start, n}
+	}
+	return best
+}
+
+// strictGroup takes the events of one time under Strict. What a chain leaves
+// unused of a group may stand before its first event or behind its last, never
+// between: a chain that comes from an earlier group and goes on to a later one
+// must use the whole group.
+func (c *Chain) strictGroup(events []Event, i, j int, void uint64) (best int32) {
+	best = -1
+	t := events[i].Time
+	reset(c.next)
+	copy(c.live, c.flush)
+	reset(c.flush)
+	for o := c.rules.Steps - 2; o >= -1; o-- {
+		from := state{t, -1}
+		if o >= 0 {
+			if from = c.live[o]; from.start == none || t-from.start > c.rules.Window {
+				continue
+			}
+		}
+		reset(c.next)
+		if n := c.extend(events, i, j, o, from); n >= 0 {
+			best = n
+		}
+		for k := o + 1; k < c.rules.Steps; k++ {
+			whole := o < 0 || c.used(c.next[k].node, i) == j-i
+			if c.next[k].start > c.flush[k].start && whole {
+				c.flush[k] = c.next[k]
 			}
 		}
 	}
-	return 0
+	if void != 0 {
+		for v := void; v != 0; v &= v - 1 {
+			x := c.rules.Exclude[bits.TrailingZeros64(v)]
+			for k := x.From; k < x.To; k++ {
+				if n := c.flush[k].node; n >= 0 && !c.tookAt(n, x.From, i, j) {
+					c.flush[k] = state{none, -1}
+				}
+			}
+		}
+	}
+	return best
+}
+
+// used counts the events of a chain from event i on.
+func (c *Chain) used(n int32, i int) int {
+	count := 0
+	for ; n >= 0 && int(c.nodes[n].event) >= i; n = c.nodes[n].prev {
+		count++
+	}
+	return count
+}
+
+// anyOrder finds the window, from an event that matches a step, in which most
+// steps are matched by different events. Events that lie before the range have
+// bit 63 of Void set: none of them may be the first.
+func (c *Chain) anyOrder(events []Event) {
+	for k := range c.res.Events {
+		c.res.Events[k] = -1
+	}
+	end := 0
+	for i := range events {
+		if events[i].Steps == 0 || events[i].Void&NotFirst != 0 {
+			continue
+		}
+		c.res.LastStart = events[i].Time
+		for end = max(end, i); end < len(events) && events[end].Time-events[i].Time <= c.rules.Window; end++ {
+		}
+		if end-i <= c.res.Depth && !c.rules.hasExclusions() {
+			continue // too few events to beat what was found
+		}
+		c.window = c.window[:0]
+		c.fill(events, i, end)
+	}
+}
+
+// NotFirst in Event.Void: under AnyOrder no chain begins with the event.
+const NotFirst = 1 << 63
+
+func (r *Rules) hasExclusions() bool { return len(r.Exclude) > 0 }
+
+// fill shares the events [i, end) out to steps, in the order of time, beginning
+// with event i. The n-th event that makes the matching grow is the n-th of the chain.
+func (c *Chain) fill(events []Event, i, end int) {
+	c.match.begin(nil)
+	depth := 0
+	times := c.window
+	for e := i; e < end && depth < c.rules.Steps; e++ {
+		for v := events[e].Void &^ NotFirst; v != 0; v &= v - 1 {
+			x := c.rules.Exclude[bits.TrailingZeros64(v)]
+			if depth > x.From && depth <= x.To && events[e].Time > events[times[x.From]].Time {
+				return
+			}
+		}
+		if !c.match.offer(events[e].Steps, e-i, c.rules.Steps) {
+			if e == i {
+				return
+			}
+			continue
+		}
+		times = append(times, e)
+		depth++
+		k := depth - 1
+		if c.res.Reached>>k&1 == 0 {
+			c.res.Reached |= 1 << k
+			c.res.Lag[k] = events[e].Time - events[i].Time
+			if depth == c.rules.Steps {
+				c.res.First, c.res.Last = events[i].Time, events[e].Time
+			}
+		}
+		if depth > c.res.Depth {
+			c.res.Depth = depth
+			for step := range c.res.Events {
+				c.res.Events[step] = -1
+			}
+			for n, at := range times {
+				c.res.Events[n] = at
+			}
+		}
+	}
+	c.window = times
 }

@@ -16,9 +16,10 @@ type StepFile struct {
 	Steps [][]StepFilter
 }
 
-// StepFilter says which rows of a section match a step.
+// StepFilter says which rows of a section match a selection.
 type StepFilter struct {
-	Step  int
+	Step  int     // bit of kernel.Event.Steps, or of Void
+	Void  bool    // it is an exclusion
 	Where *Filter // nil: all
 }
 
@@ -27,6 +28,10 @@ type Gather struct {
 	// Fields are numbered together in Groups as an event's tag; none: the tag is Take.Mark.
 	Fields []Field
 	Groups *Tuples
+	// HoldFields are numbered together in HoldGroups as what a chain must hold; a row
+	// that misses one of them has 0.
+	HoldFields []Field
+	HoldGroups *Tuples
 	// Value is the field whose number an event carries; nil for none.
 	Value *Field
 	// All keeps events that match no selection too.
@@ -50,10 +55,14 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
 		return 0, err
 	}
 	masks := make([][][]uint64, len(files))
+	voids := make([][][]uint64, len(files))
+	holds := make([][][]uint32, len(files))
 	tags := make([][][]uint32, len(files))
 	nums := make([][][]float64, len(files))
 	for f := range files {
 		masks[f] = make([][]uint64, len(files[f].Sections))
+		voids[f] = make([][]uint64, len(files[f].Sections))
+		holds[f] = make([][]uint32, len(files[f].Sections))
 		tags[f] = make([][]uint32, len(files[f].Sections))
 		nums[f] = make([][]float64, len(files[f].Sections))
 	}
@@ -66,8 +75,13 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
 		f, s, row := g.line.File[i], g.line.Section[i], g.line.Row[i]
 		if masks[f][s] == nil {
 			var err error
-			if masks[f][s], err = w.masks(&files[f], int(s)); err != nil {
+			if masks[f][s], voids[f][s], err = w.masks(&files[f], int(s)); err != nil {
 				return 0, err
+			}
+			if len(g.HoldFields) > 0 {
+				if holds[f][s], err = g.holds(w, &files[f].Sections[s]); err != nil {
+					return 0, err
+				}
 			}
 			sec := &files[f].Sections[s]
 			if len(g.Fields) > 0 {
@@ -83,10 +97,16 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
 			}
 		}
 		mask := masks[f][s][row]
-		if mask == 0 && !g.All {
+		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask, Tag: g.line.Mark[i]}
+		if voids[f][s] != nil {
+			e.Void = voids[f][s][row]
+		}
+		if mask == 0 && e.Void == 0 && !g.All {
 			continue
 		}
-		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask, Tag: g.line.Mark[i]}
+		if len(g.HoldFields) > 0 {
+			e.Hold = holds[f][s][row]
+		}
 		if len(g.Fields) > 0 {
 			e.Tag = tags[f][s][row]
 		}
@@ -100,12 +120,41 @@ func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
 	return n, nil
 }
 
-// masks are the steps that each row of a section matches.
-func (w *Worker) masks(f *StepFile, s int) ([]uint64, error) {
+// holds numbers what a chain must hold, for all rows of a section; 0 for missing.
+func (g *Gather) holds(w *Worker, s *segment.Section) ([]uint32, error) {
+	out := make([]uint32, s.Rows())
+	if err := g.HoldGroups.Section(w, s, g.HoldFields, out, 0, s.Rows()); err != nil {
+		return nil, err
+	}
+	for i, t := range out {
+		if g.HoldGroups.complete(t) {
+			out[i] = t + 1
+		} else {
+			out[i] = 0
+		}
+	}
+	return out, nil
+}
+
+// complete tells whether no value of a combination is missing.
+func (t *Tuples) complete(i uint32) bool {
+	return !slices.Contains(t.tuples[i], 0)
+}
+
+// masks are the selections and exclusions that each row of a section matches;
+// voids is nil when there are no exclusions.
+func (w *Worker) masks(f *StepFile, s int) (steps, voids []uint64, err error) {
 	sec := &f.Sections[s]
 	n := sec.Rows()
-	out := make([]uint64, n)
+	steps = make([]uint64, n)
 	for _, st := range f.Steps[s] {
+		out := steps
+		if st.Void {
+			if voids == nil {
+				voids = make([]uint64, n)
+			}
+			out = voids
+		}
 		bit := uint64(1) << st.Step
 		if st.Where == nil {
 			for i := range out {
@@ -115,7 +164,7 @@ func (w *Worker) masks(f *StepFile, s int) ([]uint64, error) {
 		}
 		w.sel = w.sel.resize(n)
 		if err := w.eval.run(st.Where, sec, 0, n, w.sel, &w.x); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for i := range out {
 			if w.sel.Has(i) {
@@ -123,7 +172,7 @@ func (w *Worker) masks(f *StepFile, s int) ([]uint64, error) {
 			}
 		}
 	}
-	return out, nil
+	return steps, voids, nil
 }
 
 // Each calls f with the events of each person, in the order of time and arrival.

@@ -49,6 +49,8 @@ func (g *Groups) Of(v any) uint32 {
 		return g.bool(v)
 	case RawJSON:
 		return g.text(batch.KindJSON, []byte(v))
+	case Decimal:
+		return g.text(batch.KindNumText, []byte(v))
 	}
 	return 0
 }
@@ -70,7 +72,7 @@ func (g *Groups) text(kind batch.Kind, text []byte) uint32 {
 	case batch.KindBool:
 		g.values = append(g.values, text[0] == 1)
 	case batch.KindNumText:
-		g.values = append(g.values, RawJSON(text)) // a number in its own digits
+		g.values = append(g.values, Decimal(text))
 	default:
 		g.values = append(g.values, string(text))
 	}
@@ -241,6 +243,12 @@ func (g *Groups) texts(w *Worker, c segment.Column, kind batch.Kind, dst []uint3
 // MarshalJSON writes the value as it stands.
 func (r RawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
+// Decimal is a number that neither a float64 nor an int64 holds, in its own digits.
+type Decimal string
+
+// MarshalJSON writes the number as it was sent.
+func (d Decimal) MarshalJSON() ([]byte, error) { return []byte(d), nil }
+
 // Tuples numbers the distinct combinations of several fields, from 0 in the
 // order they are met.
 type Tuples struct {
@@ -249,6 +257,8 @@ type Tuples struct {
 	tuples [][]uint32
 	buf    []byte
 	cols   [][]uint32
+	table  []uint32 // with one field: group -> combination
+	rows   []uint32
 }
 
 // NewTuples makes an empty numbering of combinations of n fields.
@@ -300,6 +310,10 @@ func (t *Tuples) Section(w *Worker, s *segment.Section, fields []Field, dst []ui
 			return err
 		}
 	}
+	if len(fields) == 1 {
+		t.single(dst)
+		return nil
+	}
 	last, lastGroup := -1, uint32(0)
 	for i := range dst {
 		same := last >= 0
@@ -315,8 +329,41 @@ func (t *Tuples) Section(w *Worker, s *segment.Section, fields []Field, dst []ui
 	return nil
 }
 
+// single numbers combinations of one field by a table from its groups.
+func (t *Tuples) single(dst []uint32) {
+	groups := t.cols[0]
+	for len(t.table) < t.fields[0].Len() {
+		t.table = append(t.table, noTuple)
+	}
+	table := t.table
+	for i := range dst {
+		n := table[groups[i]]
+		if n == noTuple {
+			n = t.of(i)
+			table[groups[i]] = n
+		}
+		dst[i] = n
+	}
+}
+
+const noTuple = ^uint32(0)
+
 // Rows numbers the rows of keys, which were collected from parts with their rows.
 func (t *Tuples) Rows(w *Worker, parts []Part, keys *Keys, fields []Field, dst []uint32) error {
+	if len(keys.K) == 0 {
+		return nil
+	}
+	if len(parts) == 1 && !parts[0].Remap { // rows ascend
+		lo, hi := int(keys.Row[0]), int(keys.Row[len(keys.Row)-1])+1
+		t.rows = grow(t.rows, hi-lo)
+		if err := t.Section(w, parts[0].S, fields, t.rows, lo, hi); err != nil {
+			return err
+		}
+		for i, row := range keys.Row[:len(keys.K)] {
+			dst[i] = t.rows[int(row)-lo]
+		}
+		return nil
+	}
 	byPart := make([][]uint32, len(parts))
 	first := make([]int, len(parts))
 	for p := range parts {
@@ -381,4 +428,14 @@ func (t *Tuples) NonEmpty(i uint32) bool {
 		}
 	}
 	return true
+}
+
+// Find is the combination of one field's value; ok is false when no row had it.
+func (t *Tuples) Find(value any) (i uint32, ok bool) {
+	known := t.fields[0].Len()
+	g := t.fields[0].Of(value)
+	if int(g) >= known || int(g) >= len(t.table) || t.table[g] == noTuple {
+		return 0, false
+	}
+	return t.table[g], true
 }
