@@ -1,0 +1,256 @@
+// Package cluster takes an event from the server to every replica: Propose puts
+// an entry into the Raft log, which is the only write-ahead log, and returns
+// when a majority has synced it and this node's state machine has applied it. A
+// single node is a group of one and goes the same way, without a network.
+//
+// The state machine is durable by itself, later and in larger pieces. Checkpoint
+// waits for that and then cuts the log; at a start the machine is given the
+// entries that it does not hold yet.
+//
+// The package wraps the Raft library with guards against what is known to go
+// wrong in it. Its log is in cluster/logstore.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
+
+	"spoor/cluster/logstore"
+)
+
+// Node is one member of the cluster. Its methods are safe for concurrent use.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	store *logstore.Store
+	feed  *feed
+	snaps *snapshots
+	sm    *machine
+	raft  *raft.Raft
+	addr  raft.ServerAddress // of this node, for the others
+
+	queue chan *pending // asked of the library and not answered, oldest first
+	load  load
+
+	readiness  readiness
+	fatal      atomic.Pointer[error]
+	checkpoint chan struct{} // holds a token while none is taken
+	notify     chan bool     // the library says here whether this node leads
+	ctx        context.Context
+	stop       context.CancelFunc
+	wg         sync.WaitGroup // watch and what it starts
+	answering  sync.WaitGroup // the goroutine that hands answers on
+	closing    sync.Once
+	closed     error
+}
+
+// Open starts a node. Entries that are in the log and not durable in the machine
+// are applied in the background; WaitReady tells when they are.
+func Open(cfg Config, sm StateMachine) (*Node, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger,
+		queue:      make(chan *pending, cfg.MaxInFlight+maxInternal),
+		load:       newLoad(&cfg),
+		readiness:  newReadiness(),
+		checkpoint: make(chan struct{}, 1),
+		notify:     make(chan bool, 16),
+	}
+	n.checkpoint <- struct{}{}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	if err := n.open(sm); err != nil {
+		n.stop()
+		if n.store != nil {
+			_ = n.store.Close()
+		}
+		return nil, fmt.Errorf("open node %s: %w", cfg.ID, err)
+	}
+	n.answering.Add(1)
+	go n.answer()
+	n.wg.Add(1)
+	go n.watch()
+	return n, nil
+}
+
+func (n *Node) open(sm StateMachine) error {
+	var err error
+	n.store, err = logstore.Open(logstore.Options{
+		FS: n.cfg.FS, Dir: filepath.Join(n.cfg.Dir, "log"),
+		Cluster: n.cfg.ClusterID, NewCluster: logstore.ClusterID(uuid.New()),
+		SegmentBytes: n.cfg.SegmentBytes, StallLimit: n.cfg.StallLimit,
+		OnFatal: n.fail, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	if n.snaps, err = openSnapshots(n.cfg.FS, filepath.Join(n.cfg.Dir, "snapshots")); err != nil {
+		return err
+	}
+	if err := n.checkFit(sm); err != nil {
+		return err
+	}
+	n.feed = newFeed(n.store, n.snaps.latest.Load())
+	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
+	n.snaps.taking = &n.sm.taking
+	trans, err := newTransport(&n.cfg)
+	if err != nil {
+		return err
+	}
+	if err := n.start(trans); err != nil {
+		if t, ok := trans.(raft.WithClose); ok {
+			_ = t.Close()
+		}
+		return err
+	}
+	return nil
+}
+
+// start runs the library.
+func (n *Node) start(trans raft.Transport) error {
+	rc := n.cfg.raftConfig(n.notify)
+	stable := votes{n.store.StableStore()}
+	self := raft.Server{ID: rc.LocalID, Address: trans.LocalAddr()}
+	if n.cfg.Bootstrap {
+		if err := n.bootstrap(stable, self); err != nil {
+			return fmt.Errorf("make a cluster: %w", err)
+		}
+	}
+	r, err := raft.NewRaft(rc, n.sm, n.feed, stable, n.snaps, trans)
+	if err != nil {
+		return err
+	}
+	n.raft, n.addr = r, self.Address
+	committed := r.CommitIndex
+	n.feed.committed.Store(&committed)
+	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 && servers[0].ID == self.ID {
+		n.electAlone()
+	}
+	return nil
+}
+
+// bootstrap writes the first entry of a new cluster: this node is its only
+// member. The library's own way is not taken up again after a crash in the middle of it.
+func (n *Node) bootstrap(stable raft.StableStore, self raft.Server) error {
+	if last, err := n.store.LastIndex(); err != nil || last > 0 || n.snaps.latest.Load() > 0 {
+		return err
+	}
+	const firstTerm = 1
+	term, err := stable.GetUint64([]byte(keyCurrentTerm))
+	if err == nil && term > firstTerm {
+		return fmt.Errorf("this node has taken part in another one; give it an empty directory in place of %s", n.cfg.Dir)
+	}
+	if err := stable.SetUint64([]byte(keyCurrentTerm), firstTerm); err != nil {
+		return err
+	}
+	servers := raft.Configuration{Servers: []raft.Server{self}}
+	return n.store.StoreLog(&raft.Log{Index: 1, Term: firstTerm, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(servers)})
+}
+
+// electAlone ends the wait for a leader that cannot exist. The library looks at
+// its election timer anew when the timeout becomes shorter.
+func (n *Node) electAlone() {
+	rc := n.raft.ReloadableConfig()
+	rc.HeartbeatTimeout--
+	if err := n.raft.ReloadConfig(rc); err != nil {
+		n.log.Warn("the first election takes its time", "error", err)
+	}
+}
+
+// checkFit compares what the log, the newest snapshot and the machine say of each
+// other, so that entries that are in none of them are noticed.
+func (n *Node) checkFit(sm StateMachine) error {
+	meta, data, err := n.snaps.newest()
+	if err != nil {
+		return err
+	}
+	first, _ := n.store.FirstIndex()
+	last, _ := n.store.LastIndex()
+	durable := sm.DurableIndex()
+	if first > meta.Index+1 {
+		return fmt.Errorf("%w: it begins with entry %d, and the newest snapshot ends with entry %d; restore %s from a backup", logstore.ErrDamaged, first, meta.Index, n.cfg.Dir)
+	}
+	if durable > max(last, meta.Index) {
+		return fmt.Errorf("%w: it ends with entry %d, but the store holds what entry %d brought; the two are not of the same moment, restore them together", logstore.ErrDamaged, max(last, meta.Index), durable)
+	}
+	if meta.Index == 0 {
+		return nil
+	}
+	m, err := readManifest(data)
+	if err != nil {
+		return err
+	}
+	if durable < m.MachineIndex {
+		return fmt.Errorf("%w: it was cut when the store held everything up to entry %d, but the store holds it only up to %d; the two are not of the same moment, restore them together", logstore.ErrDamaged, m.MachineIndex, durable)
+	}
+	return nil
+}
+
+// fail is called when the log is at its end.
+func (n *Node) fail(err error) {
+	if n.fatal.CompareAndSwap(nil, &err) {
+		n.log.Error("the node cannot go on", "error", err)
+		n.cfg.OnFatal(err)
+	}
+}
+
+// Failed returns the error that ended the node, nil while it works.
+func (n *Node) Failed() error {
+	if e := n.fatal.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+// Close lets what is in flight finish, takes a checkpoint, so that the next start
+// has nothing to apply, and stops the node. When ctx ends before, what is not
+// done is left out; acknowledged entries are safe in any case.
+func (n *Node) Close(ctx context.Context) error {
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
+	drained := n.load.close()
+	var errs []error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("close node: proposals are still on their way: %w", ctx.Err()))
+	}
+	if n.Failed() == nil && len(errs) == 0 {
+		if err := n.Checkpoint(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close node: %w", err))
+		}
+	}
+	return errors.Join(append(errs, n.shutdown(ctx))...)
+}
+
+// shutdown stops everything that runs.
+func (n *Node) shutdown(ctx context.Context) error {
+	n.stop()
+	n.feed.release()
+	stopped := make(chan error, 1)
+	go func() {
+		n.wg.Wait()
+		err := n.raft.Shutdown().Error()
+		close(n.queue)
+		n.answering.Wait()
+		stopped <- errors.Join(err, n.store.Close())
+	}()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("stop node: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,207 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	watchEvery = time.Second
+	// pollEvery is how often a follower that is not ready looks whether it is.
+	pollEvery = 20 * time.Millisecond
+)
+
+// readiness tells waiters when the node is ready.
+type readiness struct {
+	mu    sync.Mutex
+	ready bool
+	ch    chan struct{} // closed while ready
+}
+
+func newReadiness() readiness { return readiness{ch: make(chan struct{})} }
+
+func (r *readiness) set(ready bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ready == r.ready {
+		return
+	}
+	if r.ready = ready; ready {
+		close(r.ch)
+	} else {
+		r.ch = make(chan struct{})
+	}
+}
+
+func (r *readiness) get() (bool, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ready, r.ch
+}
+
+// WaitReady returns when the node leads and has applied every entry of the log,
+// or follows a leader and has applied what that leader had committed.
+func (n *Node) WaitReady(ctx context.Context) error {
+	if n.ctx.Err() != nil {
+		return ErrClosed
+	}
+	_, ready := n.readiness.get()
+	select {
+	case <-ready:
+		return nil
+	case <-n.ctx.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		if err := n.Failed(); err != nil {
+			return fmt.Errorf("wait for the node: %w", err)
+		}
+		return fmt.Errorf("wait for the node, which is %s: %w", n.raft.State(), ctx.Err())
+	}
+}
+
+// watch follows the lead and takes checkpoints when the log has grown. It also
+// empties notify, on which the library blocks.
+func (n *Node) watch() {
+	defer n.wg.Done()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	var checks sync.WaitGroup
+	defer checks.Wait()
+	leads, terms := false, make(chan error, maxInternal)
+	for {
+		pollFollower := poll.C
+		if ready, _ := n.readiness.get(); ready || leads {
+			pollFollower = nil
+		}
+		select {
+		case leads = <-n.notify:
+			n.readiness.set(false)
+			if leads {
+				n.enter(terms)
+			}
+		case err := <-terms:
+			if err == nil && leads && len(n.notify) == 0 {
+				n.readiness.set(true)
+			}
+		case <-pollFollower:
+			if _, id := n.raft.LeaderWithID(); id != "" && n.caughtUp() {
+				n.readiness.set(true)
+			}
+		case <-tick.C:
+			n.watchFollower(leads)
+			if n.needsCheckpoint() {
+				checks.Add(1)
+				go func() {
+					defer checks.Done()
+					if err := n.Checkpoint(n.ctx); err != nil && n.ctx.Err() == nil {
+						n.log.Error("checkpoint failed; the log grows until one succeeds", "error", err)
+					}
+				}()
+			}
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// enter begins a time of leading: an entry of the new term brings everything
+// before it to the machine. Until then this node may know less than its predecessor.
+func (n *Node) enter(terms chan<- error) {
+	n.submit(func() raft.Future { return n.raft.Barrier(enqueueTimeout) }, func(err error) {
+		select {
+		case terms <- err:
+		default: // so many changes are not worth an answer each
+		}
+	})
+	self := raft.ServerID(n.cfg.ID)
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.ID == self && s.Address != n.addr {
+			n.log.Info("the node's address for others has changed", "from", s.Address, "to", n.addr)
+			n.submit(func() raft.Future { return n.raft.AddVoter(self, n.addr, 0, enqueueTimeout) }, func(err error) {
+				if err != nil {
+					n.log.Warn("could not store the node's new address", "error", err)
+				}
+			})
+		}
+	}
+}
+
+// submit asks for an entry of the node itself.
+func (n *Node) submit(ask func() raft.Future, then func(error)) {
+	if n.load.addInternal() {
+		n.queue <- &pending{future: ask(), then: then}
+	}
+}
+
+func (n *Node) caughtUp() bool {
+	committed := n.raft.CommitIndex()
+	return committed > 0 && n.raft.AppliedIndex() >= committed && n.feed.caughtUp(committed)
+}
+
+// watchFollower makes a follower that has lost its leader unready.
+func (n *Node) watchFollower(leads bool) {
+	if _, id := n.raft.LeaderWithID(); id == "" && !leads {
+		n.readiness.set(false)
+	}
+}
+
+func (n *Node) needsCheckpoint() bool {
+	last, err := n.store.LastIndex()
+	if err != nil || n.Failed() != nil || len(n.checkpoint) == 0 {
+		return false
+	}
+	return n.store.Bytes(n.snaps.latest.Load(), last) > n.cfg.CheckpointBytes
+}
+
+// Checkpoint makes everything that was applied durable in the machine and cuts
+// the log behind it. One runs at a time; another call waits for it and then takes its own.
+func (n *Node) Checkpoint(ctx context.Context) error {
+	select {
+	case <-n.checkpoint:
+	case <-ctx.Done():
+		return fmt.Errorf("checkpoint: %w", ctx.Err())
+	}
+	if err := n.Failed(); err != nil {
+		n.checkpoint <- struct{}{}
+		return err
+	}
+	n.sm.ctx.Store(&ctx)
+	rc := n.raft.ReloadableConfig()
+	rc.TrailingLogs = n.trailing()
+	if err := n.raft.ReloadConfig(rc); err != nil {
+		n.checkpoint <- struct{}{}
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := n.raft.Snapshot().Error()
+		n.checkpoint <- struct{}{}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("checkpoint: %w", ctx.Err())
+	}
+}
+
+// trailing is how many entries are kept behind a checkpoint, so that a slower
+// node finds them. Alone there is nobody who could need them; one stays, because
+// the library expects an end of the log.
+func (n *Node) trailing() uint64 {
+	if len(n.raft.GetConfiguration().Configuration().Servers) <= 1 {
+		return 1
+	}
+	return max(1, n.store.EntriesWithin(n.cfg.TrailingBytes))
+}
