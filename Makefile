@@ -1,0 +1,97 @@
+# What one does with Spoor. "make" alone lists it. Needs Go and make; the tools
+# below are fetched by Go at these versions and kept out of go.mod.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO     ?= go
+LISTEN ?= 127.0.0.1:7480
+DATA   ?= ./data
+EVENTS ?= 100000
+
+# Tests: packages at a time, limit of one package, and -race where a C compiler is.
+P           ?= 2
+TESTTIMEOUT ?= 10m
+TESTFLAGS   ?=
+RACE        ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
+TEST         = $(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -p $(P) -timeout $(TESTTIMEOUT) $(TESTFLAGS)
+
+FUZZTIME ?= 10s
+SOAKTIME ?= 600
+BENCH    ?= .
+COUNT    ?= 6
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: help build run demo test lint fuzz bench soak fmt clean FORCE
+
+help: ## This list
+	@echo "Spoor: product events, collected, kept and asked. Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+	@echo "Variables: LISTEN=$(LISTEN) DATA=$(DATA) EVENTS=$(EVENTS) FUZZTIME=$(FUZZTIME) SOAKTIME=$(SOAKTIME) (seconds) BENCH=$(BENCH)"
+
+build: bin/spoor ## Build bin/spoor
+
+bin/spoor: FORCE
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./tools/spoor
+
+run: build ## Build and start a server on DATA, and say what to try next
+	@printf '%s\n' \
+	  'Spoor at http://$(LISTEN), data in $(DATA). Ctrl-C ends it. In another terminal:' '' \
+	  "  curl http://$(LISTEN)/api/events -d '{\"userId\":\"me\",\"eventName\":\"hello\"}'" \
+	  '  bin/spoor import --server http://$(LISTEN) FILE.ndjson' \
+	  '  bin/spoor demo --server http://$(LISTEN)' \
+	  "  bin/spoor query --server http://$(LISTEN) 'events of hello'" \
+	  '  bin/spoor query --server http://$(LISTEN)        # a prompt' ''
+	@exec bin/spoor serve --data '$(DATA)' --listen '$(LISTEN)'
+
+demo: build ## Load EVENTS generated events into a server of its own and show a funnel
+	@dir=$$(mktemp -d); \
+	bin/spoor serve --data "$$dir/data" --listen '$(LISTEN)' >"$$dir/log" 2>&1 & pid=$$!; \
+	finish() { kill "$$pid" 2>/dev/null || true; wait "$$pid" 2>/dev/null || true; rm -rf "$$dir"; }; \
+	trap finish EXIT; trap 'exit 0' INT TERM; \
+	if ! bin/spoor demo --server 'http://$(LISTEN)' --events $(EVENTS) --wait 10s || ! kill -0 "$$pid" 2>/dev/null; then \
+	  echo 'The demo failed; the server said:' >&2; tail -n 20 "$$dir/log" >&2; exit 1; \
+	fi; \
+	if [ -t 0 ]; then echo; echo 'The server runs on at http://$(LISTEN) until Ctrl-C, with its data in a temporary place.'; wait "$$pid"; fi
+
+test: ## Run all tests, with the race detector where a C compiler is found
+	@$(if $(RACE),,echo 'No C compiler found: testing without the race detector.';) $(TEST) ./...
+
+lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
+	@echo 'go vet';      $(GO) vet ./...
+	@echo 'gofumpt';     out=$$($(GO) run $(GOFUMPT) -l .); if [ -n "$$out" ]; then echo "$$out"; echo 'Not formatted; make fmt does it.' >&2; exit 1; fi
+	@echo 'staticcheck'; $(GO) run $(STATICCHECK) ./...
+	@echo 'layers';      $(GO) test -count=1 ./internal/archtest
+	@if command -v golangci-lint >/dev/null 2>&1; then echo 'golangci-lint'; golangci-lint run ./...; fi
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@found=0; \
+	while IFS=: read -r file name; do \
+	  found=1; echo "== $$name ($$(dirname "$$file"))"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	done < <(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' bench cluster engine index internal segment server tools | sed -E 's/^([^:]+):[0-9]+:func /\1:/'); \
+	[ "$$found" = 1 ] || { echo 'no fuzz targets found' >&2; exit 1; }
+
+bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -p 1 ./... | tee bench.txt
+	@if [ -f bench.old.txt ]; then $(GO) run $(BENCHSTAT) bench.old.txt bench.txt; else echo 'Kept in bench.txt; mv bench.txt bench.old.txt compares the next run with it.'; fi
+
+soak: ## Repeat all tests in random order and with fresh random data for SOAKTIME seconds
+	@end=$$(($$(date +%s) + $(SOAKTIME))); round=0; \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+	  round=$$((round + 1)); echo "== round $$round"; \
+	  $(TEST) -count=1 -shuffle=on ./...; \
+	done
+
+fmt: ## Format the source
+	@$(GO) run $(GOFUMPT) -w .
+
+clean: ## Remove what make has built; DATA stays
+	@rm -rf bin bench.txt coverage.out

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"spoor/tools/internal/client"
+)
+
+// globals are the flags of every command.
+type globals struct {
+	Server string `help:"URL of the server that client commands talk to." default:"http://127.0.0.1:7480" placeholder:"URL"`
+	Key    string `help:"Key for servers that ask for one." placeholder:"KEY"`
+	Config string `help:"Read settings from this YAML or JSON file." files:"" placeholder:"FILE"`
+}
+
+// commands is the command line.
+type commands struct {
+	Global globals `embed:""`
+
+	Serve   serveCmd   `cmd:"" group:"server" help:"Run the server."`
+	Demo    demoCmd    `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
+	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
+	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
+	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
+	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
+
+	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
+	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`
+}
+
+const description = `Spoor collects product events, keeps them, and answers funnels, retention, trends and sessions over them, exactly.
+
+To begin, in two terminals:
+
+    spoor serve --data ./data
+    spoor demo
+
+Each command explains itself with examples: spoor COMMAND --help.
+
+A flag may also be set in the environment or in a file, the former before the latter: --server is SPOOR_SERVER or "server:", --data of serve is SPOOR_SERVE_DATA or "data:" below "serve:".
+
+Exit codes: 0 done, 1 failed, 2 the command line or the settings were wrong.`
+
+// newParser builds the parser of the command line.
+func newParser(c *commands, env *environment) (*kong.Kong, error) {
+	settings := &settings{getenv: env.Getenv, keys: map[*kong.Flag]string{}}
+	return kong.New(c,
+		kong.Name("spoor"),
+		kong.Description(description),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Exit(func(code int) { panic(earlyExit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100, NoExpandSubcommands: true}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "server", Title: "The server:"},
+			{Key: "events", Title: "Events and questions:"},
+			{Key: "other", Title: "Other:"},
+		}),
+		kong.PostBuild(settings.nameFlags),
+		kong.Resolvers(settings),
+	)
+}
+
+// connect returns a client of the server that the flags name.
+func (g *globals) connect(connections int, retryFor time.Duration) (*client.Client, error) {
+	c, err := client.New(client.Options{Server: g.Server, Key: g.Key, Connections: connections, RetryFor: retryFor})
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--server: %w", err)}
+	}
+	return c, nil
+}
+
+// examples lays out the help of a command: what it does, and lines to copy.
+func examples(text string, lines ...string) string {
+	return text + "\n\nExamples:\n\n    " + strings.Join(lines, "\n    ")
+}
+
+// interrupted tells whether a person ended the command.
+func interrupted(ctx context.Context) bool { return ctx.Err() != nil }
