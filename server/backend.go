@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"spoor/server/collect"
+	"spoor/server/export"
+)
+
+// Backend is the store behind the server: the log, the engine and the query
+// language as the handlers see them.
+type Backend interface {
+	collect.Log
+	Querier
+	Documents
+	Operator
+
+	// Identify links an anonymousId to a user.
+	Identify(ctx context.Context, userID, anonymousID string) (index uint64, err error)
+}
+
+// Querier answers queries.
+type Querier interface {
+	// Query answers text with a JSON object. The error is a *QueryError where the text is at fault.
+	Query(ctx context.Context, text string, opt QueryOptions) (json []byte, err error)
+	// CheckQuery reads text and says what kind of query it is.
+	CheckQuery(text string) (kind string, err error)
+	// Export yields the events that spec asks for as JSON objects, ordered by time,
+	// then eventId. A line is good until yield returns; an error of yield ends the export.
+	Export(ctx context.Context, spec export.Spec, yield func(line []byte) error) error
+}
+
+// QueryOptions change how a query is answered, not what the answer is.
+type QueryOptions struct {
+	Explain bool // tell how it would be answered instead
+	NoCache bool
+}
+
+// Documents are small named values that are committed through the log.
+type Documents interface {
+	PutDocument(ctx context.Context, kind, name string, value []byte) (index uint64, err error)
+	DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error)
+	Document(kind, name string) (Document, bool)
+	Documents(kind string) []Document // by name
+}
+
+// Document is a stored document. Value must not be changed.
+type Document struct {
+	Name  string
+	Value []byte
+	Index uint64 // log index that stored it
+}
+
+// Operator is what those who run the server see and do.
+type Operator interface {
+	// Ready is nil once reads and writes are served.
+	Ready() error
+	Flush(ctx context.Context) error
+	Compact(ctx context.Context) error
+	Cluster() ClusterStatus
+	Store() StoreStatus
+}
+
+// ClusterStatus is the node as its cluster sees it.
+type ClusterStatus struct {
+	Node    string   `json:"node"`
+	Role    string   `json:"role"` // leader, follower, candidate
+	Leader  string   `json:"leader"`
+	Term    uint64   `json:"term"`
+	Commit  uint64   `json:"commit_index"`
+	Applied uint64   `json:"applied_index"`
+	Durable uint64   `json:"durable_index"`
+	Members []Member `json:"members"`
+}
+
+// Member is one node of a cluster.
+type Member struct {
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+}
+
+// StoreStatus is how far the store is.
+type StoreStatus struct {
+	AppliedIndex uint64 // of the log: what queries see
+	DurableIndex uint64 // of the log: what is in files
+}
+
+// Errors of a Backend that handlers tell apart.
+var (
+	ErrNotLeader  = errors.New("this node does not lead the cluster") // surely not stored
+	ErrOverloaded = errors.New("the log is overloaded")               // surely not stored
+	ErrTooLarge   = errors.New("the log entry is too large")          // surely not stored
+	ErrDiskFull   = errors.New("the disk is full")                    // surely not stored
+	ErrUnknown    = errors.New("the outcome is unknown")              // may be stored: resend with the same ids
+	ErrLimit      = errors.New("the query needs more than it may")
+)
+
+// QueryError says what is wrong with a query text and where.
+type QueryError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Line    int    `json:"line,omitzero"`
+	Column  int    `json:"column,omitzero"`
+	Hint    string `json:"hint,omitzero"`
+}
+
+func (e *QueryError) Error() string { return e.Message }

@@ -1,0 +1,141 @@
+// Package backend puts the store behind the server's interfaces: writes become
+// log entries that the node proposes, reads go to the engine and its queries.
+// Errors of the layers below become those that the server's handlers tell apart.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"spoor/engine"
+	"spoor/engine/query"
+	"spoor/engine/query/lang"
+	"spoor/segment/batch"
+	"spoor/server"
+)
+
+// Log proposes entries and answers what applying them gave. Its errors are
+// those of package server.
+type Log interface {
+	Propose(ctx context.Context, data []byte) (result any, index uint64, err error)
+	Ready() error
+	Cluster() server.ClusterStatus
+	// Checkpoint makes everything that was applied durable outside the log.
+	Checkpoint(ctx context.Context) error
+}
+
+// Backend is a server.Backend.
+type Backend struct {
+	log   Log
+	db    *engine.DB
+	query *query.Engine
+}
+
+var _ server.Backend = (*Backend)(nil)
+
+// New returns the backend of one node. now is the clock that queries are resolved by.
+func New(log Log, db *engine.DB, now func() time.Time) *Backend {
+	return &Backend{log: log, db: db, query: query.New(db, query.Limits{}, now)}
+}
+
+// EventsEntry appends the log entry that stores b.
+func (b *Backend) EventsEntry(dst []byte, events *batch.Batch) []byte {
+	return engine.EventsEntry(dst, events)
+}
+
+// CommitEvents commits an entry of events.
+func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (duplicate []bool, index uint64, err error) {
+	result, index, err := b.propose(ctx, entry)
+	if err != nil {
+		return nil, 0, err
+	}
+	events, ok := result.(*engine.EventsResult)
+	if !ok {
+		return nil, 0, fmt.Errorf("apply events: the answer is a %T", result)
+	}
+	return events.Duplicate, index, nil
+}
+
+// propose commits an entry. An error that applying it gave is an error.
+func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index uint64, err error) {
+	result, index, err = b.log.Propose(ctx, entry)
+	if err == nil {
+		err, _ = result.(error)
+	}
+	return result, index, err
+}
+
+// Identify links an anonymousId to a user.
+func (b *Backend) Identify(ctx context.Context, userID, anonymousID string) (index uint64, err error) {
+	_, index, err = b.propose(ctx, engine.IdentifyEntry(userID, anonymousID))
+	return index, err
+}
+
+// PutDocument stores a document.
+func (b *Backend) PutDocument(ctx context.Context, kind, name string, value []byte) (index uint64, err error) {
+	if len(value) > engine.MaxDocumentBytes || len(name) > engine.MaxDocumentNameBytes {
+		return 0, fmt.Errorf("store %s %q: %w", kind, name, server.ErrTooLarge)
+	}
+	_, index, err = b.propose(ctx, engine.PutEntry(kind, name, value))
+	return index, err
+}
+
+// DeleteDocument removes a document.
+func (b *Backend) DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.DeleteEntry(kind, name))
+	found, _ = result.(bool)
+	return found, index, err
+}
+
+// Document returns a document.
+func (b *Backend) Document(kind, name string) (server.Document, bool) {
+	d, ok := b.db.Document(kind, name)
+	return server.Document{Name: d.Name, Value: d.Value, Index: d.Index}, ok
+}
+
+// Documents returns the documents of a kind by name.
+func (b *Backend) Documents(kind string) []server.Document {
+	var out []server.Document
+	for _, d := range b.db.Documents(kind) {
+		out = append(out, server.Document{Name: d.Name, Value: d.Value, Index: d.Index})
+	}
+	return out
+}
+
+// Ready is nil once the node serves.
+func (b *Backend) Ready() error { return b.log.Ready() }
+
+// Flush writes the memtable to segments.
+func (b *Backend) Flush(ctx context.Context) error { return b.log.Checkpoint(ctx) }
+
+// Compact merges segments.
+func (b *Backend) Compact(ctx context.Context) error { return b.db.Compact(ctx) }
+
+// Cluster is the node as its cluster sees it.
+func (b *Backend) Cluster() server.ClusterStatus {
+	s := b.log.Cluster()
+	s.Applied, s.Durable = b.db.AppliedIndex(), b.db.DurableIndex()
+	return s
+}
+
+// Store is how far the store is.
+func (b *Backend) Store() server.StoreStatus {
+	return server.StoreStatus{AppliedIndex: b.db.AppliedIndex(), DurableIndex: b.db.DurableIndex()}
+}
+
+// queryFailure makes the server's errors of those of the query engine.
+func queryFailure(err error) error {
+	var syntax *lang.Error
+	var planned *query.Error
+	switch {
+	case errors.As(err, &syntax):
+		return &server.QueryError{Code: syntax.Code, Message: syntax.Message, Line: syntax.Line, Column: syntax.Column, Hint: syntax.Hint}
+	case errors.As(err, &planned) && planned.Code == query.ErrTooMuch:
+		return fmt.Errorf("%w: %s", server.ErrLimit, planned.Message)
+	case errors.As(err, &planned):
+		return &server.QueryError{Code: planned.Code, Message: planned.Message}
+	}
+	return err
+}

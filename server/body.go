@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"spoor/server/inflate"
+)
+
+const (
+	// bodyStep is how much of the budget a body takes before its bytes came; it
+	// doubles as they do, so slow senders hold twice what they sent.
+	bodyStep = 4 << 10
+	// maxKeptBody is the largest buffer that is kept for the next request.
+	maxKeptBody = 1 << 20
+)
+
+// body is the decompressed body of a request, and what it holds of the server's
+// budget. Memory is taken as bytes arrive, not as they are announced.
+type body struct {
+	data   []byte
+	packed []byte // as it came, where it was compressed
+	taken  int64
+	s      *Server
+}
+
+var bodies = sync.Pool{New: func() any { return new(body) }}
+
+// release gives memory and budget back. data must not be used afterwards.
+func (b *body) release() {
+	b.s.bytes.give(b.taken)
+	b.taken, b.s = 0, nil
+	if b.data = b.data[:0]; cap(b.data) > maxKeptBody {
+		b.data = nil
+	}
+	if b.packed = b.packed[:0]; cap(b.packed) > maxKeptBody {
+		b.packed = nil
+	}
+	bodies.Put(b)
+}
+
+func (b *body) take(bytes int) error {
+	if !b.s.bytes.take(context.Background(), int64(bytes), b.s.opts.WaitTimeout) {
+		return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
+	}
+	b.taken += int64(bytes)
+	return nil
+}
+
+// readBody reads and decompresses the body of a request, at most limit bytes
+// of it before and after.
+func (s *Server) readBody(ctx *fasthttp.RequestCtx, limit int) (*body, error) {
+	coding, err := codingOf(&ctx.Request.Header)
+	if err != nil {
+		return nil, err
+	}
+	b := bodies.Get().(*body)
+	b.s = s
+	if err := b.read(ctx, limit); err != nil {
+		b.release()
+		return nil, err
+	}
+	sniffed := inflate.Sniff(b.data)
+	if coding == nil && sniffed == inflate.Identity {
+		return b, nil
+	}
+	if coding != nil && *coding != sniffed {
+		b.release()
+		return nil, fail(fasthttp.StatusBadRequest, "bad_encoding", "Content-Encoding announces a compressed body, but its first bytes show none; leave the header out or compress the body")
+	}
+	b.data, b.packed = b.packed, b.data
+	b.data, err = s.inflate.Append(b.data[:0], b.packed, sniffed, limit, b.take)
+	if err != nil {
+		b.release()
+		return nil, s.inflateFailure(err, limit)
+	}
+	return b, nil
+}
+
+func (s *Server) inflateFailure(err error, limit int) error {
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, inflate.ErrTooLarge), errors.Is(err, inflate.ErrRatio):
+		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "%v; the limit is %d bytes after decompression, send several smaller requests", err, limit)
+	}
+	return fail(fasthttp.StatusBadRequest, "bad_encoding", "%.200s; nothing was stored", err)
+}
+
+func (b *body) read(ctx *fasthttp.RequestCtx, limit int) error {
+	stream := ctx.RequestBodyStream()
+	length := ctx.Request.Header.ContentLength() // -1: in chunks
+	switch {
+	case length > limit:
+		b.drain(ctx, stream)
+		return tooLarge(limit).final()
+	case stream == nil || length == 0:
+		b.data = b.data[:0]
+		return nil
+	}
+	room := min(bodyStep, limit+1)
+	if length > 0 {
+		room = min(bodyStep, length)
+	}
+	if err := b.take(room); err != nil {
+		return err
+	}
+	if cap(b.data) < room {
+		b.data = make([]byte, 0, room)
+	}
+	b.data = b.data[:0]
+	for {
+		if len(b.data) == room {
+			if room == length {
+				return nil
+			}
+			more := min(room, limit+1-room)
+			if length > 0 {
+				more = min(more, length-room)
+			}
+			if err := b.take(more); err != nil {
+				return err
+			}
+			room += more
+			if cap(b.data) < room {
+				b.data = append(make([]byte, 0, room), b.data...)
+			}
+		}
+		n, err := stream.Read(b.data[len(b.data):room])
+		b.data = b.data[:len(b.data)+n]
+		switch {
+		case len(b.data) > limit:
+			b.drain(ctx, stream)
+			return tooLarge(limit).final()
+		case err == io.EOF && length > len(b.data):
+			return fail(fasthttp.StatusBadRequest, "incomplete_body", "the body ended after %d of %d bytes; nothing was stored", len(b.data), length).final()
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return readFailure(err)
+		}
+	}
+}
+
+const (
+	// maxDrained is how much of a refused body is read and forgotten,
+	maxDrained = 64 << 20
+	// maxDrainPause as long as it comes without a longer pause than this.
+	maxDrainPause = 250 * time.Millisecond
+)
+
+// drain reads what a client is about to send of a body that is refused: one
+// that is busy sending would not see an answer on a connection that closes.
+func (b *body) drain(ctx *fasthttp.RequestCtx, stream io.Reader) {
+	const piece = 16 << 10
+	if cap(b.data) < piece {
+		b.data = make([]byte, piece)
+	}
+	buf := b.data[:piece]
+	conn := ctx.Conn()
+	last := time.Now().Add(b.s.opts.BodyTimeout)
+	for drained := 0; drained < maxDrained; {
+		pause := time.Now().Add(maxDrainPause)
+		if pause.After(last) || conn.SetReadDeadline(pause) != nil {
+			return
+		}
+		n, err := stream.Read(buf)
+		if err != nil {
+			return
+		}
+		drained += n
+	}
+}
+
+func tooLarge(limit int) *failure {
+	return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "the body has more than %d bytes; send several smaller requests", limit)
+}
+
+func readFailure(err error) *failure {
+	var netErr net.Error
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
+		return fail(fasthttp.StatusRequestTimeout, "slow_body", "the body did not arrive in time; nothing was stored").final()
+	}
+	return fail(fasthttp.StatusBadRequest, "bad_body", "the body could not be read as HTTP frames it; nothing was stored").final()
+}
+
+// codingOf reads Content-Encoding and the charset of Content-Type; nil where no
+// coding is announced. What kind of body it is shows in the body itself, for
+// clients announce all kinds of types.
+func codingOf(h *fasthttp.RequestHeader) (*inflate.Coding, error) {
+	if charset := charsetOf(string(h.ContentType())); charset != "" && charset != "utf-8" && charset != "utf8" && charset != "us-ascii" {
+		return nil, fail(fasthttp.StatusUnsupportedMediaType, "bad_charset", "the charset %q is not understood; send UTF-8", quoted(charset))
+	}
+	header := h.Peek(fasthttp.HeaderContentEncoding)
+	if len(header) == 0 {
+		return nil, nil
+	}
+	var coding inflate.Coding
+	switch name := strings.ToLower(strings.TrimSpace(string(header))); name {
+	case "", "identity":
+		return nil, nil
+	case "gzip", "x-gzip":
+		coding = inflate.Gzip
+	case "zstd":
+		coding = inflate.Zstd
+	default:
+		return nil, fail(fasthttp.StatusUnsupportedMediaType, "bad_encoding", "the Content-Encoding %q is not understood; use gzip or zstd, once, or none", quoted(name))
+	}
+	return &coding, nil
+}
+
+func charsetOf(contentType string) string {
+	_, params, ok := strings.Cut(contentType, ";")
+	for ok {
+		var param string
+		param, params, ok = strings.Cut(params, ";")
+		name, value, _ := strings.Cut(param, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "charset") {
+			return strings.ToLower(strings.Trim(strings.TrimSpace(value), `"'`))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,294 @@
+package collect
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"spoor/engine/event"
+)
+
+// Request carries the events of one request through the collector and holds
+// what became of them. It is reused: take one with NewRequest, read it, Release it.
+type Request struct {
+	Accepted   int
+	Duplicates int
+	Rejected   []Rejection
+	Assigned   []Assigned
+	// Index is the log index at which the events are stored; 0 where there were none.
+	Index uint64
+
+	texts []byte // eventIds of Rejected and Assigned
+
+	c      *Collector
+	b      *builder
+	first  int     // of this request's rows in b
+	sealed []entry // of a long body, not yet with the committers
+	own    bool
+	each   func(event.Item) error // the method item, bound once
+
+	pending atomic.Int32 // parts that are not decided, and one more until all are handed over
+	mu      sync.Mutex   // guards the counts and err while parts are decided
+	err     error
+	done    chan struct{}
+}
+
+// Rejection is an event that was refused.
+type Rejection struct {
+	Index   int
+	Offset  int // of the byte that shows it, from the start of the body
+	Code    string
+	Message string
+	id      span
+}
+
+// Assigned is an event that came without an eventId and was given one.
+type Assigned struct {
+	Index int
+	id    span
+}
+
+type span struct{ off, n int }
+
+// maxQuotedID bounds what an answer repeats of a refused event's id, in bytes.
+const maxQuotedID = 100
+
+var requests = sync.Pool{New: func() any {
+	r := &Request{done: make(chan struct{}, 1)}
+	r.each = r.item
+	return r
+}}
+
+// NewRequest returns an empty request.
+func NewRequest() *Request { return requests.Get().(*Request) }
+
+// Release gives the request back; it must not be used afterwards.
+func (r *Request) Release() {
+	const maxKept = 1024 // answers beyond are rare, their memory is not kept
+	if cap(r.Rejected) > maxKept || cap(r.Assigned) > maxKept || cap(r.texts) > maxKept*36 {
+		r.Rejected, r.Assigned, r.texts = nil, nil, nil
+	}
+	r.reset()
+	requests.Put(r)
+}
+
+func (r *Request) reset() {
+	clear(r.Rejected)
+	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
+	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
+	r.c, r.b, r.err, r.own = nil, nil, nil, false
+	clear(r.sealed)
+	r.sealed = r.sealed[:0]
+}
+
+// RejectedID and AssignedID are the eventIds of entry i of Rejected and Assigned.
+func (r *Request) RejectedID(i int) []byte { return r.text(r.Rejected[i].id) }
+
+// AssignedID is the eventId that entry i of Assigned was given.
+func (r *Request) AssignedID(i int) []byte { return r.text(r.Assigned[i].id) }
+
+func (r *Request) text(s span) []byte { return r.texts[s.off : s.off+s.n] }
+
+// errFull is answered by item where a shared builder has no room.
+var errFull = errors.New("the shared batch is full")
+
+// One stores the one event that is body and returns when it is durable. Where
+// the event is refused Rejected has one entry and the error is nil. source is
+// kept with the event, empty for none.
+func (r *Request) One(c *Collector, body []byte, source string) error {
+	if err := r.begin(c); err != nil {
+		return err
+	}
+	defer c.leave()
+	r.open(false)
+	row, rej := r.one(body, source)
+	if rej != nil && rej.Code == event.CodeBatchFull && r.first > 0 {
+		r.reopen()
+		row, rej = r.one(body, source)
+	}
+	if rej != nil {
+		r.abort()
+		r.Rejected = append(r.Rejected, Rejection{Offset: rej.Offset, Code: rej.Code, Message: rej.Message})
+		return nil
+	}
+	if len(r.Assigned) > 0 {
+		r.Assigned[0].id = r.keepID(row)
+	}
+	r.hand()
+	return r.wait()
+}
+
+func (r *Request) one(body []byte, source string) (row int, rej *event.Reject) {
+	made := r.b.ids.made
+	row, rej = r.b.dec.Add(body, source, r.b.newID)
+	if rej == nil && r.b.ids.made != made {
+		r.Assigned = append(r.Assigned, Assigned{})
+	}
+	return row, rej
+}
+
+// Many stores the events of body, see event.Decoder.AddAll for its forms, and
+// returns when they are durable. An error of type *event.Reject says where the
+// body is no JSON; nothing of it was stored then.
+func (r *Request) Many(c *Collector, body []byte, source string) error {
+	if err := r.begin(c); err != nil {
+		return err
+	}
+	defer c.leave()
+	r.open(len(body) > maxSharedBody)
+	err := r.b.dec.AddAll(body, source, r.b.newID, r.each)
+	if err == errFull {
+		r.clearVerdicts()
+		r.reopen()
+		err = r.b.dec.AddAll(body, source, r.b.newID, r.each)
+	}
+	if err != nil {
+		r.clearVerdicts()
+		r.abort()
+		return err
+	}
+	r.hand()
+	return r.wait()
+}
+
+func (r *Request) clearVerdicts() {
+	clear(r.Rejected)
+	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
+}
+
+// item takes the verdict on one event of a body.
+func (r *Request) item(it event.Item) error {
+	if it.Index >= r.c.opts.MaxEvents {
+		return ErrTooManyEvents
+	}
+	d := r.b.dec
+	switch {
+	case it.Reject != nil && it.Reject.Code == event.CodeBatchFull && !r.own:
+		return errFull
+	case it.Reject != nil:
+		r.Rejected = append(r.Rejected, Rejection{
+			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message,
+			id: r.keep(it.ID[:min(len(it.ID), maxQuotedID)]),
+		})
+	case it.Assigned:
+		r.Assigned = append(r.Assigned, Assigned{Index: it.Index, id: r.keepID(it.Row)})
+	}
+	if r.own && r.b.due() {
+		r.seal(d)
+	}
+	return nil
+}
+
+func (r *Request) keep(text []byte) span {
+	off := len(r.texts)
+	r.texts = append(r.texts, text...)
+	return span{off, len(text)}
+}
+
+func (r *Request) keepID(row int) span {
+	off := len(r.texts)
+	r.texts = r.b.dec.EventID(r.texts, row)
+	return span{off, len(r.texts) - off}
+}
+
+// seal ends the batch of a request that has its builder alone. The entry is
+// held back until the body was read to its end.
+func (r *Request) seal(d *event.Decoder) {
+	rows := d.Rows()
+	b := d.Seal(r.c.opts.Now().UnixMicro())
+	r.sealed = append(r.sealed, entry{
+		bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows},
+	})
+}
+
+func (r *Request) begin(c *Collector) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	r.reset()
+	r.c = c
+	return nil
+}
+
+// open takes a decoding slot and a builder.
+func (r *Request) open(own bool) {
+	r.c.slots <- struct{}{}
+	r.b, r.own = r.c.take(own), own
+	r.first = r.b.dec.Rows()
+}
+
+// reopen leaves a shared builder that has no room for one of the request's own.
+func (r *Request) reopen() {
+	c := r.c
+	c.mu.Lock()
+	c.give(r.b, true)
+	c.wake()
+	c.mu.Unlock()
+	r.b, r.own, r.first = c.take(true), true, 0
+}
+
+// abort gives the builder back as it was taken.
+func (r *Request) abort() {
+	c := r.c
+	clear(r.sealed)
+	r.sealed = r.sealed[:0]
+	c.mu.Lock()
+	c.give(r.b, false)
+	c.wake()
+	c.mu.Unlock()
+	<-c.slots
+	r.b = nil
+}
+
+// hand gives the rows to the committers.
+func (r *Request) hand() {
+	c := r.c
+	rows := r.b.dec.Rows()
+	parts := int32(len(r.sealed))
+	if rows > r.first {
+		r.b.parts = append(r.b.parts, part{req: r, from: r.first, rows: rows - r.first})
+		parts++
+	}
+	r.pending.Store(parts)
+	c.mu.Lock()
+	c.full = append(c.full, r.sealed...)
+	c.give(r.b, r.own)
+	c.wake()
+	c.mu.Unlock()
+	<-c.slots
+	r.b = nil
+	if parts == 0 {
+		r.done <- struct{}{}
+	}
+}
+
+func (r *Request) wait() error {
+	<-r.done
+	return r.err
+}
+
+// decide tells the request what became of one of its parts.
+func (r *Request) decide(p part, duplicate []bool, index uint64, err error) {
+	dups := 0
+	if duplicate != nil {
+		for _, dup := range duplicate[p.from : p.from+p.rows] {
+			if dup {
+				dups++
+			}
+		}
+	}
+	r.mu.Lock()
+	if err != nil {
+		if r.err == nil {
+			r.err = err
+		}
+	} else {
+		r.Accepted += p.rows - dups
+		r.Duplicates += dups
+		r.Index = max(r.Index, index)
+	}
+	r.mu.Unlock()
+	if r.pending.Add(-1) == 0 {
+		r.done <- struct{}{}
+	}
+}

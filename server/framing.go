@@ -1,0 +1,64 @@
+package server
+
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+)
+
+// checkFraming refuses requests that two readers could frame in two ways:
+// Content-Length together with Transfer-Encoding, a Transfer-Encoding other
+// than chunked alone, and header lines that are folded. fasthttp refuses the
+// rest (repeated or odd lengths, spaces before a colon, bad chunk sizes).
+func checkFraming(h *fasthttp.RequestHeader) *failure {
+	if p := h.Protocol(); string(p) != "HTTP/1.1" && string(p) != "HTTP/1.0" {
+		return fail(fasthttp.StatusHTTPVersionNotSupported, "bad_version", "HTTP/1.1 is spoken here").final()
+	}
+	raw := h.RawHeaders()
+	lengths, encodings := 0, 0
+	for len(raw) > 0 {
+		if raw[0] == ' ' || raw[0] == '\t' {
+			return badFraming("a header line is folded")
+		}
+		end := bytes.IndexByte(raw, '\n')
+		line := raw
+		if end >= 0 {
+			line, raw = raw[:end], raw[end+1:]
+		} else {
+			raw = nil
+		}
+		switch {
+		case hasName(line, "content-length"):
+			lengths++
+		case hasName(line, "transfer-encoding"):
+			encodings++
+		}
+	}
+	switch {
+	case lengths > 0 && encodings > 0:
+		return badFraming("Content-Length and Transfer-Encoding exclude each other")
+	case encodings > 0 && h.ContentLength() != -1:
+		return badFraming("Transfer-Encoding must be chunked")
+	}
+	if expect := h.Peek("Expect"); len(expect) > 0 && !bytes.EqualFold(expect, []byte("100-continue")) {
+		return fail(fasthttp.StatusExpectationFailed, "bad_expectation", "only 100-continue may be expected").final()
+	}
+	return nil
+}
+
+func badFraming(what string) *failure {
+	return fail(fasthttp.StatusBadRequest, "bad_request", "%s", what).final()
+}
+
+// hasName tells whether a header line has the lower-case name.
+func hasName(line []byte, name string) bool {
+	if len(line) <= len(name) || line[len(name)] != ':' || line[0]|0x20 != name[0] {
+		return false
+	}
+	for i := range len(name) {
+		if c := line[i]; c != name[i] && (c < 'A' || c > 'Z' || c|0x20 != name[i]) {
+			return false
+		}
+	}
+	return true
+}

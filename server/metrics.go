@@ -1,0 +1,121 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+
+	"spoor/server/collect"
+)
+
+// serverMetrics are the numbers of one server, in Prometheus text.
+type serverMetrics struct {
+	set         *metrics.Set
+	accepted    *metrics.Counter
+	duplicates  *metrics.Counter
+	badRequests *metrics.Counter
+	rejected    sync.Map // code -> *metrics.Counter
+	queries     *metrics.Counter
+	refused     *metrics.Counter // queries, for want of a place
+}
+
+// routeMetrics are the numbers of one route.
+type routeMetrics struct {
+	name    string
+	classes [6]*metrics.Counter // by the first digit of the status
+	latency *metrics.PrometheusHistogram
+}
+
+// latencyBounds are in seconds: from a memory access away to a query's limit.
+var latencyBounds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+func newMetrics(s *Server) *serverMetrics {
+	set := metrics.NewSet()
+	m := &serverMetrics{
+		set:         set,
+		accepted:    set.NewCounter("spoor_events_accepted_total"),
+		duplicates:  set.NewCounter("spoor_events_duplicate_total"),
+		badRequests: set.NewCounter("spoor_http_bad_requests_total"),
+		queries:     set.NewCounter("spoor_queries_total"),
+		refused:     set.NewCounter("spoor_queries_refused_total"),
+	}
+	gauges := map[string]func() float64{
+		"spoor_body_bytes":             func() float64 { return float64(s.opts.BudgetBytes - s.bytes.left()) },
+		"spoor_body_bytes_limit":       func() float64 { return float64(s.opts.BudgetBytes) },
+		"spoor_queries_running":        func() float64 { return float64(len(s.queries)) },
+		"spoor_exports_running":        func() float64 { return float64(len(s.exports)) },
+		"spoor_http_connections":       func() float64 { return float64(s.http.GetOpenConnectionsCount()) },
+		"spoor_collector_waiting":      func() float64 { return float64(s.collect.Stats().Waiting) },
+		"spoor_log_entries_total":      func() float64 { return float64(s.collect.Stats().Entries) },
+		"spoor_log_entry_rows_total":   func() float64 { return float64(s.collect.Stats().Rows) },
+		"spoor_log_failures_total":     func() float64 { return float64(s.collect.Stats().Failed) },
+		"spoor_applied_index":          func() float64 { return float64(s.back.Store().AppliedIndex) },
+		"spoor_durable_index":          func() float64 { return float64(s.back.Store().DurableIndex) },
+		"spoor_commit_index":           func() float64 { return float64(s.back.Cluster().Commit) },
+		"spoor_ready":                  func() float64 { return boolNumber(s.back.Ready() == nil) },
+		"spoor_http_connections_limit": func() float64 { return float64(s.opts.MaxConns) },
+	}
+	for name, f := range gauges {
+		set.NewGauge(name, f)
+	}
+	return m
+}
+
+func boolNumber(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (m *serverMetrics) route(name string) *routeMetrics {
+	r := &routeMetrics{name: name}
+	for i := range r.classes {
+		r.classes[i] = m.set.NewCounter(fmt.Sprintf(`spoor_http_requests_total{route=%q,status="%dxx"}`, name, i))
+	}
+	r.latency = m.set.NewPrometheusHistogramExt(fmt.Sprintf(`spoor_http_request_seconds{route=%q}`, name), latencyBounds)
+	return r
+}
+
+func (r *routeMetrics) done(status int, took time.Duration) {
+	r.classes[min(status/100, len(r.classes)-1)].Inc()
+	r.latency.Update(took.Seconds())
+}
+
+// events counts what became of a request's events.
+func (m *serverMetrics) events(r *collect.Request) {
+	m.accepted.Add(r.Accepted)
+	m.duplicates.Add(r.Duplicates)
+	for i := range r.Rejected {
+		code := r.Rejected[i].Code // one of the decoder's constants
+		c, ok := m.rejected.Load(code)
+		if !ok {
+			c, _ = m.rejected.LoadOrStore(code, m.set.GetOrCreateCounter(fmt.Sprintf(`spoor_events_rejected_total{code=%q}`, code)))
+		}
+		c.(*metrics.Counter).Inc()
+	}
+}
+
+// getMetrics writes all numbers.
+func (s *Server) getMetrics(ctx *fasthttp.RequestCtx, _ string) error {
+	var out bytes.Buffer
+	s.metrics.set.WritePrometheus(&out)
+	metrics.WriteProcessMetrics(&out)
+	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	ctx.Response.SetBodyRaw(out.Bytes())
+	return nil
+}
+
+// logRequest writes the access log, which has neither bodies nor query texts nor keys.
+func (s *Server) logRequest(ctx *fasthttp.RequestCtx, route string, took time.Duration) {
+	if !s.log.Enabled(s.ctx, slog.LevelDebug) {
+		return
+	}
+	s.log.Debug("request", "method", string(ctx.Method()), "route", route, "status", ctx.Response.StatusCode(),
+		"bytes_in", ctx.Request.Header.ContentLength(), "took_ms", float64(took.Microseconds())/1000, "from", ctx.RemoteAddr().String())
+}

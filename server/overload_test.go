@@ -1,0 +1,135 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"spoor/server"
+)
+
+func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
+	n := start(t, server.Options{MaxWaiting: 4}, func(l *testLog) { l.hold = make(chan struct{}) })
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			if r := n.post("/api/events", event(i)); r.status != 200 {
+				t.Errorf("event %d: %s", i, r.body)
+			}
+		})
+	}
+	require.Eventually(t, func() bool {
+		return strings.Contains(string(n.do("GET", "/metrics", nil).body), "spoor_collector_waiting 4\n")
+	}, 5*time.Second, time.Millisecond)
+	r := n.post("/api/events", event(5))
+	require.Equal(t, 503, r.status)
+	require.Equal(t, "overloaded", r.errorCode(t))
+	require.Equal(t, "1", r.header.Get("Retry-After"))
+	close(n.log.hold)
+	wg.Wait()
+	require.Equal(t, 200, n.post("/api/events", event(5)).status)
+}
+
+func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
+	// The budget is raised to hold the largest body twice.
+	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: 5 * time.Second})
+	body := "[" + event(1) + "," + strings.Repeat(" ", 1<<20-len(event(1))-3) + "]"
+	for range 2 { // two bodies that stop just before their end hold it all
+		conn := n.dial()
+		defer conn.Close()
+		_, err := fmt.Fprintf(conn, "POST /api/events/batch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)-1])
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 2*len(body)))
+	}, 5*time.Second, time.Millisecond)
+	r := n.post("/api/events", event(1))
+	require.Equal(t, 503, r.status)
+	require.Equal(t, "overloaded", r.errorCode(t))
+	require.Equal(t, "1", r.header.Get("Retry-After"))
+}
+
+func TestWhatTheLogSaysBecomesAnAnswer(t *testing.T) {
+	n := start(t, server.Options{})
+	for err, want := range map[error]struct {
+		status int
+		code   string
+	}{
+		server.ErrNotLeader:  {503, "not_leader"},
+		server.ErrOverloaded: {503, "overloaded"},
+		server.ErrUnknown:    {503, "unknown"},
+		server.ErrTooLarge:   {413, "too_large"},
+		server.ErrDiskFull:   {507, "disk_full"},
+		io.ErrClosedPipe:     {500, "internal"},
+	} {
+		err = fmt.Errorf("propose: %w", err)
+		n.log.fail.Store(&err)
+		for _, r := range []reply{n.post("/api/events", event(1)), n.post("/api/events/batch", event(1)), n.do("PUT", "/api/queries/x", []byte("trend count of any"))} {
+			require.Equal(t, want.status, r.status, "%v", err)
+			require.Equal(t, want.code, r.errorCode(t), "%v", err)
+			require.NotContains(t, string(r.body), "pipe", "inner words stay inside")
+		}
+	}
+	n.log.fail.Store(nil)
+	require.Equal(t, `{"accepted":1,"duplicates":0,"rejected":[]}`, string(n.post("/api/events", event(1)).body))
+}
+
+func TestShutdownAnswersWhatWasTaken(t *testing.T) {
+	const clients = 32
+	n := start(t, server.Options{}, func(l *testLog) { l.hold = make(chan struct{}) })
+	var wg sync.WaitGroup
+	var stored atomic.Int64
+	for i := range clients {
+		wg.Go(func() {
+			if r := n.post("/api/events", event(i)); r.status == 200 {
+				stored.Add(1)
+			}
+		})
+	}
+	require.Eventually(t, func() bool {
+		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_collector_waiting %d\n", clients))
+	}, 5*time.Second, time.Millisecond)
+	done := make(chan error, 1)
+	go func() { done <- n.srv.Shutdown(context.Background()) }()
+	select {
+	case <-done:
+		t.Fatal("it shut down before the log answered")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(n.log.hold)
+	wg.Wait()
+	require.EqualValues(t, clients, stored.Load())
+	require.NoError(t, <-done)
+}
+
+func TestShutdownEndsQueriesThatTakeTooLong(t *testing.T) {
+	f := &failing{ended: make(chan error, 2), wait: true}
+	n := startOver(t, f, server.Options{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for path, body := range map[string]string{"/api/query": "x", "/api/events/export": ""} {
+		wg.Go(func() {
+			if r := n.post(path, body); r.status != 503 || r.errorCode(t) != "shutting_down" {
+				t.Errorf("%s was answered with %d", path, r.status)
+			}
+		})
+	}
+	require.Eventually(t, func() bool {
+		m := string(n.do("GET", "/metrics", nil).body)
+		return strings.Contains(m, "spoor_queries_running 1\n") && strings.Contains(m, "spoor_exports_running 1\n")
+	}, 5*time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	_ = n.srv.Shutdown(ctx) // its time is over, the next call waits for the rest
+	<-f.ended
+	<-f.ended
+	require.Less(t, time.Since(begin), 5*time.Second)
+}

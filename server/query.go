@@ -1,0 +1,120 @@
+package server
+
+import (
+	"bytes"
+	"time"
+	"unicode/utf8"
+
+	"github.com/valyala/fasthttp"
+)
+
+// maxQueryBytes bounds the text of a query.
+const maxQueryBytes = 64 << 10
+
+// queryCall is a query as it came. As JSON: {"query":"...","explain":true,"cache":false}.
+type queryCall struct {
+	Query   string `json:"query"`
+	Explain bool   `json:"explain"`
+	Cache   *bool  `json:"cache"`
+}
+
+// postQuery answers the query in the body, which is its text or JSON.
+func (s *Server) postQuery(ctx *fasthttp.RequestCtx, _ string) error {
+	text, opt, err := s.readQuery(ctx)
+	if err != nil {
+		return err
+	}
+	return s.runQuery(ctx, text, opt)
+}
+
+// getQuery answers the query in the argument q.
+func (s *Server) getQuery(ctx *fasthttp.RequestCtx, _ string) error {
+	text := string(ctx.QueryArgs().Peek("q"))
+	if err := checkQueryText(text); err != nil {
+		return err
+	}
+	return s.runQuery(ctx, text, queryOptions(ctx))
+}
+
+// readQuery reads a query's text from the body.
+func (s *Server) readQuery(ctx *fasthttp.RequestCtx) (string, QueryOptions, error) {
+	b, err := s.readBody(ctx, maxSmallBody)
+	if err != nil {
+		return "", QueryOptions{}, err
+	}
+	defer b.release()
+	opt := queryOptions(ctx)
+	data := bytes.TrimPrefix(b.data, []byte("\xef\xbb\xbf"))
+	text := string(data)
+	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
+		var call queryCall
+		if err := readJSON(trimmed, &call); err != nil {
+			return "", opt, err
+		}
+		text = call.Query
+		opt.Explain = opt.Explain || call.Explain
+		opt.NoCache = opt.NoCache || call.Cache != nil && !*call.Cache
+	}
+	return text, opt, checkQueryText(text)
+}
+
+func checkQueryText(text string) error {
+	switch {
+	case len(text) > maxQueryBytes:
+		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "the query has %d bytes, the limit is %d", len(text), maxQueryBytes)
+	case !utf8.ValidString(text):
+		return fail(fasthttp.StatusBadRequest, "invalid_utf8", "the query is not valid UTF-8")
+	case len(bytes.TrimSpace([]byte(text))) == 0:
+		return fail(fasthttp.StatusBadRequest, "missing_query", `there is no query; send its text as the body, as {"query":"..."}, or as ?q=`)
+	}
+	return nil
+}
+
+// queryOptions reads explain=1 and cache=off.
+func queryOptions(ctx *fasthttp.RequestCtx) QueryOptions {
+	args := ctx.QueryArgs()
+	return QueryOptions{
+		Explain: args.GetBool("explain"),
+		NoCache: string(args.Peek("cache")) == "off",
+	}
+}
+
+// runQuery answers a query once there is a place for it.
+func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOptions) error {
+	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
+	defer stop()
+	if err := s.takeQuery(); err != nil {
+		return err
+	}
+	defer s.giveQuery()
+	result, err := s.back.Query(work, text, opt)
+	if err != nil {
+		return err
+	}
+	ctx.Response.Header.SetContentType(jsonType)
+	ctx.Response.SetBodyRaw(result)
+	return nil
+}
+
+// takeQuery waits a little for a place among the queries that run.
+func (s *Server) takeQuery() error {
+	select {
+	case s.queries <- struct{}{}:
+		s.metrics.queries.Inc()
+		return nil
+	default:
+	}
+	timer := time.NewTimer(s.opts.WaitTimeout)
+	defer timer.Stop()
+	select {
+	case s.queries <- struct{}{}:
+		s.metrics.queries.Inc()
+		return nil
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
+	s.metrics.refused.Inc()
+	return fail(fasthttp.StatusTooManyRequests, "too_many_queries", "%d queries run already; ask again", cap(s.queries)).again()
+}
+
+func (s *Server) giveQuery() { <-s.queries }

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"fmt"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/valyala/fasthttp"
+
+	"spoor/server/access"
+)
+
+// route is one address of the API.
+type route struct {
+	name    string // in metrics and logs
+	methods []method
+	allow   string // the Allow header
+	open    bool   // browsers of other sites may post here, see cors.go
+	always  bool   // served before the node is ready
+	numbers *routeMetrics
+}
+
+// method is what a route does for one HTTP method. name is the last segment of
+// the path where the route has a parameter.
+type method struct {
+	verb string
+	role access.Role
+	run  func(ctx *fasthttp.RequestCtx, name string) error
+}
+
+// routes finds a request's route by its path, without decoding it: a path that
+// is written in another way than here is not found, so there is one reading of
+// every path, for access control too.
+type routes struct {
+	exact  map[string]*route
+	prefix []prefixRoute // with one further segment
+	none   *routeMetrics
+}
+
+type prefixRoute struct {
+	path string // ends with a slash
+	*route
+}
+
+func newRoutes(s *Server) *routes {
+	r := &routes{exact: map[string]*route{}, none: s.metrics.route("none")}
+	add := func(path, name string, open bool, methods ...method) {
+		rt := &route{name: name, methods: methods, open: open, numbers: s.metrics.route(name)}
+		var verbs []string
+		for _, m := range methods {
+			verbs = append(verbs, m.verb)
+			if m.verb == "GET" {
+				verbs = append(verbs, "HEAD")
+			}
+		}
+		if open {
+			verbs = append(verbs, "OPTIONS")
+		}
+		rt.allow = strings.Join(verbs, ", ")
+		if strings.HasSuffix(path, "/") && path != "/" {
+			r.prefix = append(r.prefix, prefixRoute{path, rt})
+		} else {
+			r.exact[path] = rt
+		}
+	}
+	add("/api/events", "event", true, method{"POST", access.Write, s.postEvent})
+	add("/api/events/batch", "batch", true, method{"POST", access.Write, s.postBatch})
+	add("/api/identify", "identify", true, method{"POST", access.Write, s.postIdentify})
+	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
+	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
+	add("/api/queries", "queries", false, method{"GET", access.Read, s.listQueries})
+	add("/api/queries/", "saved_query", false,
+		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
+	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
+	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
+	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
+	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
+	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
+	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
+	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
+	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
+	add("/", "root", false, method{"GET", access.Open, s.getRoot})
+	return r
+}
+
+// find returns the route of a path and its parameter; nil where there is none.
+func (r *routes) find(path []byte) (rt *route, name string, err error) {
+	if n := len(path); n > 1 && path[n-1] == '/' {
+		path = path[:n-1] // clients append one
+	}
+	if rt = r.exact[string(path)]; rt != nil {
+		return rt, "", nil
+	}
+	for i := range r.prefix {
+		p := &r.prefix[i]
+		if len(path) > len(p.path) && string(path[:len(p.path)]) == p.path {
+			name, err := segmentName(string(path[len(p.path):]))
+			return p.route, name, err
+		}
+	}
+	return nil, "", nil
+}
+
+// maxNameBytes bounds a name in a path.
+const maxNameBytes = 128
+
+// segmentName decodes a path segment that is a name.
+func segmentName(segment string) (string, error) {
+	name, err := url.PathUnescape(segment)
+	switch {
+	case err != nil || !utf8.ValidString(name):
+		return "", fail(fasthttp.StatusBadRequest, "bad_name", "the name in the path is not percent-encoded UTF-8")
+	case name == "" || len(name) > maxNameBytes:
+		return "", fail(fasthttp.StatusBadRequest, "bad_name", "a name has 1 to %d bytes", maxNameBytes)
+	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == '\\' || unicode.IsControl(r) }):
+		return "", fail(fasthttp.StatusBadRequest, "bad_name", "a name has no slashes and no control characters")
+	}
+	return name, nil
+}
+
+// handle serves one request.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	start := time.Now() // latencies are measured, not part of any answer
+	rt, name, err := s.routes.find(ctx.URI().PathOriginal())
+	numbers := s.routes.none
+	if rt != nil {
+		numbers = rt.numbers
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("request handler panicked", "route", numbers.name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			ctx.Response.Reset()
+			s.answerFailure(ctx, fail(fasthttp.StatusInternalServerError, "internal", "the server failed; its log says why").final())
+		}
+		numbers.done(ctx.Response.StatusCode(), time.Since(start))
+		s.logRequest(ctx, numbers.name, time.Since(start))
+	}()
+	if f := checkFraming(&ctx.Request.Header); f != nil {
+		s.answerFailure(ctx, f)
+		return
+	}
+	if rt == nil {
+		s.answerFailure(ctx, fail(fasthttp.StatusNotFound, "not_found", "there is nothing at this path; GET / lists what there is"))
+		return
+	}
+	if rt.open && allowOrigin(ctx) {
+		return
+	}
+	m := rt.method(ctx.Method())
+	if m == nil {
+		ctx.Response.Header.Set("Allow", rt.allow)
+		s.answerFailure(ctx, fail(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", rt.allow))
+		return
+	}
+	if err == nil {
+		err = s.admit(ctx, m.role, rt.open)
+	}
+	if err == nil && m.role != access.Open && !rt.always {
+		err = s.checkReady()
+	}
+	if err == nil {
+		err = m.run(ctx, name)
+	}
+	if err != nil {
+		s.answerError(ctx, err)
+	}
+}
+
+func (rt *route) method(verb []byte) *method {
+	for i := range rt.methods {
+		if m := &rt.methods[i]; m.verb == string(verb) || m.verb == "GET" && string(verb) == "HEAD" {
+			return m
+		}
+	}
+	return nil
+}
+
+// admit checks the key of a request. Without keys, what may be read is shown
+// only to requests that name this machine by address or as localhost: a page of
+// another site that points its own name at this address is refused.
+func (s *Server) admit(ctx *fasthttp.RequestCtx, role access.Role, open bool) error {
+	if role == access.Open {
+		return nil
+	}
+	if s.opts.Keys.Empty() {
+		if open || access.IsLocalName(string(ctx.Host())) {
+			return nil
+		}
+		return fail(fasthttp.StatusForbidden, "bad_host", "without keys the server answers only to localhost and addresses; use http://127.0.0.1, or configure keys")
+	}
+	h := &ctx.Request.Header
+	key := access.FromAuthorization(h.Peek(fasthttp.HeaderAuthorization))
+	if len(key) == 0 && open {
+		if key = h.Peek("X-Write-Key"); len(key) == 0 {
+			key = ctx.QueryArgs().Peek("writeKey")
+		}
+	}
+	switch s.opts.Keys.Check(key, role) {
+	case access.Granted:
+		return nil
+	case access.Denied:
+		return fail(fasthttp.StatusForbidden, "forbidden", "this key may not do that; a %s key is needed", role)
+	case access.Missing:
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		return fail(fasthttp.StatusUnauthorized, "unauthorized", "a %s key is needed, as Authorization: Bearer KEY", role)
+	}
+	ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	return fail(fasthttp.StatusUnauthorized, "unauthorized", "the key is not known")
+}

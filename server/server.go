@@ -1,0 +1,230 @@
+// Package server is the HTTP face of a node: it takes events in, answers
+// queries, and shows those who run it what it does.
+//
+// On the way of an event it is the first room: a request is authenticated, its
+// body read within a budget of bytes and decompressed within limits, and handed
+// to the collector (package collect), which answers when the event is durable.
+// What comes after stands behind the Backend interface.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"spoor/engine/event"
+	"spoor/server/access"
+	"spoor/server/collect"
+	"spoor/server/inflate"
+)
+
+// Options tune a Server. Zero values take the defaults.
+type Options struct {
+	Logger *slog.Logger // default: discard
+	Keys   *access.Keys // default: none, everything is granted
+	Now    func() time.Time
+
+	Limits       event.Limits
+	MaxEvents    int   // of one request; default 10,000
+	MaxBodyBytes int   // of one request, before and after decompression; default 16 MiB
+	BudgetBytes  int64 // request bodies in memory; default 64 MiB
+	MaxWaiting   int   // requests that wait for the log; default 16,384
+	MaxConns     int   // default 8,192
+	MaxQueries   int   // that run at once; default twice the processors, at least 4
+
+	HeaderTimeout time.Duration // from a connection's first byte to the end of the headers; default 10 s
+	BodyTimeout   time.Duration // for the whole body; default 30 s
+	WriteTimeout  time.Duration // without progress of the answer; default 30 s
+	IdleTimeout   time.Duration // between requests; default 90 s
+	QueryTimeout  time.Duration // default 30 s
+	WaitTimeout   time.Duration // for a place under a limit, before an overload is answered; default 2 s
+	CommitTimeout time.Duration // for the log; default 10 s
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Keys == nil {
+		o.Keys = &access.Keys{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Limits == (event.Limits{}) {
+		o.Limits = event.DefaultLimits()
+	}
+	for _, d := range []struct {
+		value *int
+		def   int
+	}{
+		{&o.MaxEvents, 10_000},
+		{&o.MaxBodyBytes, 16 << 20},
+		{&o.MaxWaiting, 16 << 10},
+		{&o.MaxConns, 8 << 10},
+		{&o.MaxQueries, max(4, 2*runtime.GOMAXPROCS(0))},
+	} {
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if o.BudgetBytes == 0 {
+		o.BudgetBytes = 64 << 20
+	}
+	// The largest body must fit twice: as it came and decompressed.
+	o.BudgetBytes = max(o.BudgetBytes, 2*int64(o.MaxBodyBytes)+2)
+	for _, d := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{
+		{&o.HeaderTimeout, 10 * time.Second},
+		{&o.BodyTimeout, 30 * time.Second},
+		{&o.WriteTimeout, 30 * time.Second},
+		{&o.IdleTimeout, 90 * time.Second},
+		{&o.QueryTimeout, 30 * time.Second},
+		{&o.WaitTimeout, 2 * time.Second},
+		{&o.CommitTimeout, 10 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+}
+
+// Server serves one Backend over HTTP.
+type Server struct {
+	back    Backend
+	opts    Options
+	log     *slog.Logger
+	http    *fasthttp.Server
+	collect *collect.Collector
+	inflate *inflate.Pool
+	bytes   *budget
+	queries chan struct{} // held by queries that run
+	exports chan struct{} // held by exports that run
+	metrics *serverMetrics
+	routes  *routes
+
+	ctx     context.Context // ends when shutdown gives up waiting
+	cancel  context.CancelFunc
+	streams sync.WaitGroup // exports that write
+}
+
+// maxHeaderBytes bounds the request line and the headers together; it is also
+// the memory that an idle connection holds.
+const maxHeaderBytes = 16 << 10
+
+// New returns a server for back; Serve starts it.
+func New(back Backend, opts Options) *Server {
+	opts.setDefaults()
+	s := &Server{
+		back: back, opts: opts, log: opts.Logger,
+		inflate: inflate.NewPool(),
+		bytes:   newBudget(opts.BudgetBytes),
+		queries: make(chan struct{}, opts.MaxQueries),
+		exports: make(chan struct{}, maxExports),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.collect = collect.New(back, collect.Options{
+		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
+		CommitTimeout: opts.CommitTimeout, Now: opts.Now,
+	})
+	s.metrics = newMetrics(s)
+	s.routes = newRoutes(s)
+	s.http = &fasthttp.Server{
+		Handler:                      s.handle,
+		ErrorHandler:                 s.protocolError,
+		HeaderReceived:               s.headerReceived,
+		ExpectHandler:                s.expect,
+		Logger:                       discardLogger{},
+		Concurrency:                  opts.MaxConns,
+		ReadBufferSize:               maxHeaderBytes,
+		ReadTimeout:                  opts.HeaderTimeout,
+		WriteTimeout:                 opts.WriteTimeout,
+		IdleTimeout:                  opts.IdleTimeout,
+		MaxRequestBodySize:           opts.MaxBodyBytes,
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		SecureErrorLogMessage:        true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		TCPKeepalive:                 true,
+		MaxIdleWorkerDuration:        10 * time.Second,
+	}
+	return s
+}
+
+// discardLogger drops what fasthttp says of broken connections; the metrics count them.
+type discardLogger struct{}
+
+func (discardLogger) Printf(string, ...any) {}
+
+// Serve serves connections of ln until Shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.http.Serve(ln); err != nil {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting, lets requests that came finish until ctx ends, and
+// then ends queries and exports too. Events that were taken are always decided.
+func (s *Server) Shutdown(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	err := s.http.ShutdownWithContext(ctx)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	s.cancel()
+	s.collect.Close()
+	s.streams.Wait()
+	s.inflate.Close()
+	if err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
+}
+
+// headerReceived gives a request with a body the time that bodies have. One
+// byte of the body is enough to call the handler, which reads the rest into its
+// own memory, or refuses before it does.
+func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if length := h.ContentLength(); length > 0 || length == -1 {
+		return fasthttp.RequestConfig{ReadTimeout: s.opts.BodyTimeout, MaxRequestBodySize: 1}
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// expect answers Expect: 100-continue before a body is sent that is too large.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	if ctx.Request.Header.ContentLength() > s.opts.MaxBodyBytes {
+		return fasthttp.StatusRequestEntityTooLarge
+	}
+	return fasthttp.StatusContinue
+}
+
+// protocolError answers what is no HTTP request; the connection ends.
+func (s *Server) protocolError(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	var netErr net.Error
+	f := fail(fasthttp.StatusBadRequest, "bad_request", "this is not a well-formed HTTP/1.1 request")
+	switch {
+	case errors.As(err, &small):
+		f = fail(fasthttp.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "the request line and headers have more than %d bytes", maxHeaderBytes)
+	case errors.As(err, &netErr) && netErr.Timeout():
+		f = fail(fasthttp.StatusRequestTimeout, "slow_request", "the request did not arrive in time")
+	}
+	s.metrics.badRequests.Inc()
+	ctx.Response.Reset()
+	s.answerFailure(ctx, f.final())
+}
