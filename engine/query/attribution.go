@@ -199,7 +199,7 @@ func (x *exec) attributionAnswer(credits []*credit) *AttributionAnswer {
 		sums = append(sums, sum{otherKey(len(x.q.By)), none[0], none[1]})
 	}
 	slices.SortFunc(sums, func(p, q sum) int {
-		return cmp.Or(cmp.Compare(q.share, p.share), compareKeys(p.key, q.key))
+		return cmp.Or(cmp.Compare(q.share, p.share), scan.CompareKeys(p.key, q.key))
 	})
 	point := func(key any, s *sum) Touchpoint {
 		t := Touchpoint{Key: key, Conversions: s.share}

@@ -10,6 +10,7 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/query/lang"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
@@ -242,4 +243,18 @@ func (x *exec) statistics(start time.Time) Stats {
 	s.Partitions = len(x.daysOf(scan.Times{From: x.from, To: x.to}))
 	s.ElapsedMS = float64(time.Since(start).Microseconds()) / 1000
 	return s
+}
+
+// divide makes the periods of [from, to).
+func (x *exec) divide(every lang.Interval, from, to int64) (*period.Buckets, error) {
+	b, ok := period.Divide(every, from, to, x.loc, x.e.limits.Buckets)
+	if !ok {
+		return nil, failf(ErrTooMuch, "the range has more than %d periods of one %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
+	}
+	return b, nil
+}
+
+// formatLocal writes a time as RFC 3339 in the query's time zone.
+func (x *exec) formatLocal(micros int64) string {
+	return time.UnixMicro(micros).In(x.loc).Format(time.RFC3339Nano)
 }

@@ -1,14 +1,12 @@
 package query
 
 import (
-	"math"
 	"slices"
-
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
+	"spoor/engine/query/stats"
 )
 
 // ExperimentAnswer is the answer to an experiment.
@@ -146,7 +144,7 @@ func (x *exec) reachesGoal(events []kernel.Event, exposed int) bool {
 }
 
 func (x *exec) compareVariants(a *ExperimentAnswer) {
-	slices.SortFunc(a.Variants, func(p, q Variant) int { return compareValues(p.Name, q.Name) })
+	slices.SortFunc(a.Variants, func(p, q Variant) int { return scan.CompareValues(p.Name, q.Name) })
 	if len(a.Variants) == 0 {
 		return
 	}
@@ -167,7 +165,12 @@ func (x *exec) compareVariants(a *ExperimentAnswer) {
 		}
 	}
 	if len(a.Variants) > 1 {
-		a.SRM = sampleRatio(a.Variants)
+		users := make([]int, len(a.Variants))
+		for i := range users {
+			users[i] = a.Variants[i].Users
+		}
+		p := stats.SampleRatio(users)
+		a.SRM = &p
 	}
 }
 
@@ -183,68 +186,15 @@ func isLiteral(v any, l *lang.Literal) bool {
 	return false
 }
 
-// compareWith fills in how v differs from the control: a two-sided z-test of
-// two proportions with the pooled rate, a 95 % interval of the relative
-// difference with unpooled variances by the delta method, and the probability that v's
-// rate is higher with uniform priors.
+// compareWith fills in how v differs from the control.
 func compareWith(v, control *Variant) {
-	n1, n0 := float64(v.Users), float64(control.Users)
-	p1, p0 := float64(v.Converted)/n1, float64(control.Converted)/n0
-	chance := chanceToBeat(v, control)
+	a, b := stats.Proportion{Converted: v.Converted, Users: v.Users}, stats.Proportion{Converted: control.Converted, Users: control.Users}
+	chance := stats.ChanceToBeat(a, b)
 	v.ChanceToWin = &chance
-	pooled := float64(v.Converted+control.Converted) / (n1 + n0)
-	if se := math.Sqrt(pooled * (1 - pooled) * (1/n1 + 1/n0)); se > 0 {
-		p := 2 * distuv.UnitNormal.Survival(math.Abs(p1-p0)/se)
+	if p, ok := stats.PValue(a, b); ok {
 		v.PValue = &p
 	}
-	if p0 > 0 {
-		lift := p1/p0 - 1
-		se := math.Sqrt(p1*(1-p1)/n1/(p0*p0) + p0*(1-p0)/n0*p1*p1/(p0*p0*p0*p0))
-		z := distuv.UnitNormal.Quantile(0.975)
-		v.Lift, v.LiftCI = &lift, &[2]float64{lift - z*se, lift + z*se}
+	if lift, interval, ok := stats.Lift(a, b); ok {
+		v.Lift, v.LiftCI = &lift, &interval
 	}
-}
-
-// chanceToBeat is P(A > B) for A ~ Beta(1+v.Converted, 1+failures), B likewise for
-// the control: the closed sum over the successes of A (Evan Miller, Formulas for Bayesian A/B testing), taken
-// over whichever side has fewer terms.
-func chanceToBeat(v, control *Variant) float64 {
-	a1, b1 := float64(v.Converted+1), float64(v.Users-v.Converted+1)
-	a0, b0 := float64(control.Converted+1), float64(control.Users-control.Converted+1)
-	if a0 < a1 {
-		return 1 - betaSum(a1, b1, a0, b0)
-	}
-	return betaSum(a0, b0, a1, b1)
-}
-
-// betaSum is P(B > A) for A ~ Beta(aA, bA), B ~ Beta(aB, bB), with aB whole.
-func betaSum(aA, bA, aB, bB float64) float64 {
-	sum := 0.0
-	for i := 0.0; i < aB; i++ {
-		sum += math.Exp(logBeta(aA+i, bB+bA) - math.Log(bB+i) - logBeta(1+i, bB) - logBeta(aA, bA))
-	}
-	return min(max(sum, 0), 1)
-}
-
-func logBeta(a, b float64) float64 {
-	x, _ := math.Lgamma(a)
-	y, _ := math.Lgamma(b)
-	z, _ := math.Lgamma(a + b)
-	return x + y - z
-}
-
-// sampleRatio is the p-value of a chi-square test for an even spread.
-func sampleRatio(variants []Variant) *float64 {
-	total := 0
-	for i := range variants {
-		total += variants[i].Users
-	}
-	want := float64(total) / float64(len(variants))
-	chi := 0.0
-	for i := range variants {
-		d := float64(variants[i].Users) - want
-		chi += d * d / want
-	}
-	p := distuv.ChiSquared{K: float64(len(variants) - 1)}.Survival(chi)
-	return &p
 }

@@ -7,6 +7,7 @@ import (
 	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
+	"spoor/engine/query/stats"
 )
 
 // FunnelAnswer is the answer to a funnel.
@@ -342,7 +343,7 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 		x.funnelGroups(a, parts)
 	}
 	if !x.q.Every.IsZero() {
-		a.Points = make([]FunnelPoint, walk.periods.len())
+		a.Points = make([]FunnelPoint, walk.periods.Len())
 		for i := range a.Points {
 			sum := make([]int, n)
 			for _, p := range parts {
@@ -350,7 +351,7 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 					sum[s] += p.points[i][s]
 				}
 			}
-			a.Points[i] = FunnelPoint{T: x.formatLocal(walk.periods.starts[i]), Steps: x.funnelSteps(sum, nil)}
+			a.Points[i] = FunnelPoint{T: x.formatLocal(walk.periods.Starts[i]), Steps: x.funnelSteps(sum, nil)}
 		}
 	}
 	return a
@@ -364,7 +365,7 @@ func (x *exec) funnelSteps(users []int, lags [][]int64) []FunnelStep {
 		if s > 0 {
 			out[s].StepConversion = ratio(users[s], users[s-1])
 			if lags != nil && len(lags[s]) > 0 {
-				m := quantiles(lags[s], 0.5)[0] / 1e6
+				m := stats.Quantiles(lags[s], 0.5)[0] / 1e6
 				out[s].MedianSeconds = &m
 			}
 		}
@@ -403,7 +404,7 @@ func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart) {
 		if counts[i][0] != counts[j][0] {
 			return counts[j][0] - counts[i][0]
 		}
-		return compareKeys(groups[i].Key, groups[j].Key)
+		return scan.CompareKeys(groups[i].Key, groups[j].Key)
 	})
 	rest := make([]int, n)
 	for at, i := range order {
@@ -426,7 +427,7 @@ const histogramBins = 20
 
 // timeToConvert sums up times in microseconds.
 func timeToConvert(lags []int64) *TimeToConvert {
-	q := quantiles(lags, 0, 0.5, 0.9, 1)
+	q := stats.Quantiles(lags, 0, 0.5, 0.9, 1)
 	t := &TimeToConvert{MedianSeconds: q[1] / 1e6, P90Seconds: q[2] / 1e6}
 	lo, hi := int64(q[0]), int64(q[3])
 	if lo == hi {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"spoor/engine/query/lang"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 	"spoor/index"
 	"spoor/segment"
@@ -216,9 +217,9 @@ func (x *exec) lifecycle() (Answer, error) {
 	previous := index.NewBits(x.view.Identity.Persons())
 	if len(x.days) > 0 {
 		begin := int64(x.days[0].day) * segment.MicrosPerDay
-		last := periodStart(b.starts[0]-1, x.q.Every, x.loc)
-		history := &buckets{starts: []int64{min(begin, last-1), last, b.starts[0], max(x.from, b.starts[0]+1)}}
-		past, err := x.personSets(sel, scan.Times{From: history.starts[0], To: x.from}, history)
+		last := period.Start(b.Starts[0]-1, x.q.Every, x.loc)
+		history := &period.Buckets{Starts: []int64{min(begin, last-1), last, b.Starts[0], max(x.from, b.Starts[0]+1)}}
+		past, err := x.personSets(sel, scan.Times{From: history.Starts[0], To: x.from}, history)
 		if err != nil {
 			return nil, err
 		}
@@ -228,7 +229,7 @@ func (x *exec) lifecycle() (Answer, error) {
 		}
 	}
 	for i, active := range sets {
-		p := LifecyclePoint{T: x.formatLocal(b.starts[i])}
+		p := LifecyclePoint{T: x.formatLocal(b.Starts[i])}
 		fresh := clone(active)
 		fresh.AndNot(before)
 		p.New = fresh.Count()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"spoor/engine"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 	"spoor/index"
 	"spoor/segment"
@@ -35,11 +36,11 @@ func (x *exec) retention() (Answer, error) {
 		return nil, err
 	}
 	// Returns may lie up to the last period's last column.
-	end := b.starts[len(b.starts)-1]
-	returns := &buckets{starts: append([]int64(nil), b.starts...)}
+	end := b.Starts[len(b.Starts)-1]
+	returns := &period.Buckets{Starts: append([]int64(nil), b.Starts...)}
 	for range r.Periods - 1 {
-		end = nextPeriod(end, x.q.Every, x.loc)
-		returns.starts = append(returns.starts, end)
+		end = period.Next(end, x.q.Every, x.loc)
+		returns.Starts = append(returns.Starts, end)
 	}
 	start, err := x.selects(&r.Start)
 	if err != nil {
@@ -53,7 +54,7 @@ func (x *exec) retention() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	returned, err := x.personSets(back, scan.Times{From: returns.starts[0], To: end}, returns)
+	returned, err := x.personSets(back, scan.Times{From: returns.Starts[0], To: end}, returns)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +66,9 @@ func (x *exec) retention() (Answer, error) {
 			seen.Or(cohort)
 		}
 	}
-	a.Cohorts = make([]RetentionCohort, b.len())
-	return a, x.spread(b.len(), func(p int) error {
-		c := RetentionCohort{T: x.formatLocal(b.starts[p]), Size: started[p].Count(), Retained: make([]int, r.Periods)}
+	a.Cohorts = make([]RetentionCohort, b.Len())
+	return a, x.spread(b.Len(), func(p int) error {
+		c := RetentionCohort{T: x.formatLocal(b.Starts[p]), Size: started[p].Count(), Retained: make([]int, r.Periods)}
 		if c.Size > 0 {
 			for k := range c.Retained {
 				c.Retained[k] = started[p].AndCount(returned[p+k])
@@ -80,14 +81,14 @@ func (x *exec) retention() (Answer, error) {
 
 // personSets are the persons with a selected event in each bucket. Where all rows
 // of a section count for one bucket, the section's stored set is taken; other rows are read.
-func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index.Bits, error) {
+func (x *exec) personSets(sel *selection, times scan.Times, b *period.Buckets) ([]index.Bits, error) {
 	n := x.view.Identity.Persons()
-	sets := make([]index.Bits, b.len())
+	sets := make([]index.Bits, b.Len())
 	for i := range sets {
 		sets[i] = index.NewBits(n)
 	}
 	days := x.daysOf(times)
-	stored := make([][]storedSet, b.len())
+	stored := make([][]storedSet, b.Len())
 	byRow := make([][]scan.Part, len(days))
 	for d := range days {
 		if err := x.sortParts(&days[d], sel, times, b, stored, &byRow[d]); err != nil {
@@ -128,7 +129,7 @@ func (x *exec) personSets(sel *selection, times scan.Times, b *buckets) ([]index
 				}
 				x.counters.rows.Add(int64(len(keys.K)))
 				for _, k := range keys.K {
-					sets[b.of(segment.KeyTime(k, days[d].day))].Set(segment.KeyPerson(k))
+					sets[b.Of(segment.KeyTime(k, days[d].day))].Set(segment.KeyPerson(k))
 				}
 			}
 		}
@@ -161,7 +162,7 @@ func (s storedSet) into(set, spare index.Bits, id *engine.Identity) error {
 }
 
 // sortParts sorts a day's rows into those whose persons are stored and those that must be read.
-func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *buckets, stored [][]storedSet, byRow *[]scan.Part) error {
+func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *period.Buckets, stored [][]storedSet, byRow *[]scan.Part) error {
 	whole := sel.isAll() && x.wholeIn(d.day, times, b)
 	for f := range d.files {
 		if whole {
@@ -174,7 +175,7 @@ func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *bucket
 				}
 				remap = remap || touched
 			}
-			to := b.of(max(int64(d.day)*segment.MicrosPerDay, b.starts[0]))
+			to := b.Of(max(int64(d.day)*segment.MicrosPerDay, b.Starts[0]))
 			stored[to] = append(stored[to], storedSet{func() (*index.Persons, error) { return file.r.Persons(d.day) }, remap})
 		}
 	}
@@ -188,7 +189,7 @@ func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *bucket
 	for _, p := range parts {
 		s := p.S
 		if p.Where == nil && s.MinTime() >= times.From && s.MaxTime() < times.To {
-			if to := b.of(s.MinTime()); to == b.of(s.MaxTime()) {
+			if to := b.Of(s.MinTime()); to == b.Of(s.MaxTime()) {
 				stored[to] = append(stored[to], storedSet{s.Persons, p.Remap})
 				continue
 			}
@@ -199,10 +200,10 @@ func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *bucket
 }
 
 // wholeIn tells whether all of a day lies in the times and in one bucket.
-func (x *exec) wholeIn(day int32, times scan.Times, b *buckets) bool {
+func (x *exec) wholeIn(day int32, times scan.Times, b *period.Buckets) bool {
 	from := int64(day) * segment.MicrosPerDay
 	to := from + segment.MicrosPerDay - 1
-	return times.From <= from && to < times.To && b.of(from) == b.of(to)
+	return times.From <= from && to < times.To && b.Of(from) == b.Of(to)
 }
 
 // isAll tells whether the selection is every event.

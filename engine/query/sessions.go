@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"spoor/engine/query/kernel"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
+	"spoor/engine/query/stats"
 )
 
 // SessionsAnswer is the answer to a question about sessions.
@@ -68,7 +70,7 @@ func (x *exec) sessions() (Answer, error) {
 			for int(tag) >= len(p.cells) {
 				p.cells = append(p.cells, x.sessionCells(b))
 			}
-			p.cells[tag][b.of(start)].Add(person, end-start, events)
+			p.cells[tag][b.Of(start)].Add(person, end-start, events)
 		})
 		return x.sweepSessions(w, days, sel, times, p.groups, s)
 	})
@@ -139,7 +141,7 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	return nil
 }
 
-func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells [][]kernel.SessionTotals) {
+func (x *exec) sessionsAnswer(a *SessionsAnswer, b *period.Buckets, keys [][]any, cells [][]kernel.SessionTotals) {
 	all := x.sessionCells(b)
 	sizes := make([]int, len(keys))
 	for g := range cells {
@@ -170,7 +172,7 @@ func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells
 		if sizes[i] != sizes[j] {
 			return sizes[j] - sizes[i]
 		}
-		return compareKeys(keys[i], keys[j])
+		return scan.CompareKeys(keys[i], keys[j])
 	})
 	rest := x.sessionCells(b)
 	for at, g := range order {
@@ -187,20 +189,20 @@ func (x *exec) sessionsAnswer(a *SessionsAnswer, b *buckets, keys [][]any, cells
 	}
 }
 
-func (x *exec) sessionPoints(b *buckets, cells []kernel.SessionTotals) []SessionsPoint {
+func (x *exec) sessionPoints(b *period.Buckets, cells []kernel.SessionTotals) []SessionsPoint {
 	if x.q.Every.IsZero() {
 		return nil
 	}
 	out := make([]SessionsPoint, len(cells))
 	for i := range cells {
-		out[i] = SessionsPoint{T: x.formatLocal(b.starts[i]), SessionsTotals: total(cells[i : i+1])}
+		out[i] = SessionsPoint{T: x.formatLocal(b.Starts[i]), SessionsTotals: total(cells[i : i+1])}
 	}
 	return out
 }
 
 // sessionCells makes a cell for each period.
-func (x *exec) sessionCells(b *buckets) []kernel.SessionTotals {
-	cells := make([]kernel.SessionTotals, b.len())
+func (x *exec) sessionCells(b *period.Buckets) []kernel.SessionTotals {
+	cells := make([]kernel.SessionTotals, b.Len())
 	for i := range cells {
 		cells[i].Persons.N = x.view.Identity.Persons()
 	}
@@ -222,7 +224,7 @@ func total(cells []kernel.SessionTotals) SessionsTotals {
 	}
 	n := float64(t.Sessions)
 	mean, events, bounce := float64(t.Duration)/n/1e6, float64(t.Events)/n, float64(t.Bounces)/n
-	median := quantiles(t.Durations, 0.5)[0] / 1e6
+	median := stats.Quantiles(t.Durations, 0.5)[0] / 1e6
 	out.MeanDuration, out.MedianDuration, out.MeanEvents, out.BounceRate = &mean, &median, &events, &bounce
 	return out
 }

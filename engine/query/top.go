@@ -63,7 +63,7 @@ func (x *exec) top() (Answer, error) {
 		if p.Count != q.Count {
 			return q.Count - p.Count
 		}
-		return compareValues(p.Value, q.Value)
+		return scan.CompareValues(p.Value, q.Value)
 	})
 	if len(a.Values) > x.q.Limit {
 		a.Values = a.Values[:x.q.Limit]

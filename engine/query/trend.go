@@ -6,6 +6,7 @@ import (
 
 	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
@@ -90,7 +91,7 @@ type mergedGroup struct {
 	size  int64 // events, which decides what is among the largest
 }
 
-func (x *exec) measure(m *lang.Measure, b *buckets) (*merged, error) {
+func (x *exec) measure(m *lang.Measure, b *period.Buckets) (*merged, error) {
 	sel, err := x.selects(&m.Of)
 	if err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func (x *exec) measure(m *lang.Measure, b *buckets) (*merged, error) {
 }
 
 // fromFooters answers counts and persons of whole sections without reading a row.
-func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *buckets) (*merged, bool, error) {
+func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *period.Buckets) (*merged, bool, error) {
 	byName := len(x.q.By) == 1 && x.q.By[0].Scope == lang.ScopeEventName
 	switch {
 	case m.Agg == lang.AggUsers && len(x.q.By) == 0 && sel.plain():
@@ -133,7 +134,7 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 		if err != nil {
 			return nil, false, err
 		}
-		cells := make([]cell, b.len())
+		cells := make([]cell, b.Len())
 		for i, set := range sets {
 			cells[i].distinctPersons = set.Count()
 			cells[i].count = int64(cells[i].distinctPersons)
@@ -153,8 +154,8 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 				if _, ok := sel.match(s.Event()); !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
 					continue
 				}
-				to := b.of(max(s.MinTime(), times.From))
-				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.of(s.MaxTime()) {
+				to := b.Of(max(s.MinTime(), times.From))
+				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.Of(s.MaxTime()) {
 					return nil, false, nil
 				}
 				name := ""
@@ -162,7 +163,7 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 					name = s.Event()
 				}
 				if cells[name] == nil {
-					cells[name] = make([]cell, b.len())
+					cells[name] = make([]cell, b.Len())
 				}
 				cells[name][to].count += int64(s.Rows())
 			}
@@ -190,7 +191,7 @@ func (s *selection) plain() bool {
 }
 
 // collect reads the rows of one range of persons into cells.
-func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times scan.Times, b *buckets, out *measureData) error {
+func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times scan.Times, b *period.Buckets, out *measureData) error {
 	withField := out.m.Agg.HasField()
 	needRows := withField || len(x.q.By) > 0
 	var keys scan.Keys
@@ -224,7 +225,7 @@ func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times sca
 			if len(x.q.By) > 0 {
 				tag = tags[i]
 			}
-			c := out.cell(tag, b.of(segment.KeyTime(k, day.day)), b.len())
+			c := out.cell(tag, b.Of(segment.KeyTime(k, day.day)), b.Len())
 			c.persons.N = x.view.Identity.Persons()
 			c.add(out.m.Agg, segment.KeyPerson(k), &vals, i)
 		}
@@ -373,16 +374,16 @@ func (m *merged) add(key []any, cells []cell) {
 }
 
 // trendSeries appends the series of one measure: one, or one per group.
-func (x *exec) trendSeries(a *TrendAnswer, s *lang.Series, value, per *merged, b *buckets) {
+func (x *exec) trendSeries(a *TrendAnswer, s *lang.Series, value, per *merged, b *period.Buckets) {
 	grouped := len(x.q.By) > 0
 	if !grouped && len(value.group) == 0 {
-		value.add([]any{}, make([]cell, b.len()))
+		value.add([]any{}, make([]cell, b.Len()))
 	}
 	slices.SortFunc(value.group, func(p, q mergedGroup) int {
 		if p.size != q.size {
 			return int(q.size - p.size)
 		}
-		return compareKeys(p.key, q.key)
+		return scan.CompareKeys(p.key, q.key)
 	})
 	groups := value.group
 	var other *mergedGroup
@@ -390,8 +391,8 @@ func (x *exec) trendSeries(a *TrendAnswer, s *lang.Series, value, per *merged, b
 	if len(groups) > x.q.Limit && grouped {
 		rest := groups[x.q.Limit:]
 		groups = groups[:x.q.Limit]
-		other = &mergedGroup{key: otherKey(len(x.q.By)), cells: make([]cell, b.len())}
-		otherPer = make([]cell, b.len())
+		other = &mergedGroup{key: otherKey(len(x.q.By)), cells: make([]cell, b.Len())}
+		otherPer = make([]cell, b.Len())
 		for i := range rest {
 			for c := range rest[i].cells {
 				other.cells[c].merge(&rest[i].cells[c])
@@ -423,10 +424,10 @@ func (m *merged) cellsOf(key []any) []cell {
 	return nil
 }
 
-func (x *exec) oneSeries(s *lang.Series, g *mergedGroup, per []cell, b *buckets) TrendSeries {
-	out := TrendSeries{Measure: s.Label(), Event: s.Value.Of.Label(), Key: g.key, Points: make([]TrendPoint, b.len())}
+func (x *exec) oneSeries(s *lang.Series, g *mergedGroup, per []cell, b *period.Buckets) TrendSeries {
+	out := TrendSeries{Measure: s.Label(), Event: s.Value.Of.Label(), Key: g.key, Points: make([]TrendPoint, b.Len())}
 	for i := range out.Points {
-		out.Points[i].T = x.formatLocal(b.starts[i])
+		out.Points[i].T = x.formatLocal(b.Starts[i])
 		v, ok := g.cells[i].value(&s.Value)
 		if s.Per != nil {
 			var d float64

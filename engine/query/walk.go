@@ -5,6 +5,7 @@ import (
 
 	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
+	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 )
 
@@ -16,8 +17,8 @@ type funnelWalk struct {
 	sels    []*selection // the steps
 	voids   []*selection // the exclusions, then the nevers
 	rules   kernel.Rules
-	periods *buckets // of `every`
-	never   uint64   // bits of Void
+	periods *period.Buckets // of `every`
+	never   uint64          // bits of Void
 	hold    []scan.Field
 }
 
@@ -73,7 +74,7 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 	x := k.x
 	n := k.rules.Steps
 	p.users, p.lags = make([]int, n), make([][]int64, n)
-	p.points = make([][]int, k.periods.len())
+	p.points = make([][]int, k.periods.Len())
 	for i := range p.points {
 		p.points[i] = make([]int, n)
 	}
@@ -253,12 +254,12 @@ func (u *unitWalk) countPoints(events []kernel.Event) {
 		if !enters || e.Time < u.x.from || e.Time >= u.x.to {
 			continue
 		}
-		period := u.periods.of(e.Time)
+		period := u.periods.Of(e.Time)
 		if period == last {
 			continue
 		}
 		last = period
-		from, to := max(u.periods.starts[period], u.x.from), min(u.periods.starts[period+1], u.x.to)
+		from, to := max(u.periods.Starts[period], u.x.from), min(u.periods.Starts[period+1], u.x.to)
 		entry := u.entering(events, from, to)
 		reached := u.reached(u.chain.Run(entry), entry)
 		for s := range u.rules.Steps {

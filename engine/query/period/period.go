@@ -1,32 +1,34 @@
-package query
+// Package period divides time into the periods of an answer: minutes, hours,
+// days, weeks and months of a time zone, or fixed lengths.
+package period
 
 import (
 	"time"
 
 	"spoor/engine/query/lang"
-	"spoor/segment"
 )
 
-// buckets are the periods that a range is divided into: starts has one element
+// Buckets are the periods that a range is divided into. Starts has one element
 // more than there are periods, the end of the last. A period is [start, next start);
 // the first may begin before the range when the range cuts it.
-type buckets struct {
-	starts []int64
+type Buckets struct {
+	Starts []int64
 	// fixed is the common length when all have one, so that a division finds a bucket.
 	fixed int64
 }
 
-func (b *buckets) len() int { return len(b.starts) - 1 }
+// Len is the number of periods.
+func (b *Buckets) Len() int { return len(b.Starts) - 1 }
 
-// of is the bucket of a time in [starts[0], end).
-func (b *buckets) of(t int64) int {
+// Of is the period of a time in [Starts[0], end).
+func (b *Buckets) Of(t int64) int {
 	if b.fixed > 0 {
-		return int((t - b.starts[0]) / b.fixed)
+		return int((t - b.Starts[0]) / b.fixed)
 	}
-	lo, hi := 0, len(b.starts)-1
+	lo, hi := 0, len(b.Starts)-1
 	for hi-lo > 1 {
 		mid := int(uint(lo+hi) / 2)
-		if b.starts[mid] <= t {
+		if b.Starts[mid] <= t {
 			lo = mid
 		} else {
 			hi = mid
@@ -35,44 +37,34 @@ func (b *buckets) of(t int64) int {
 	return lo
 }
 
-// wholeDays tells whether every bucket begins at midnight UTC, so that a day of
-// the store lies in one bucket.
-func (b *buckets) wholeDays() bool {
-	for _, s := range b.starts {
-		if s%segment.MicrosPerDay != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// divide makes the buckets of [from, to); without an interval the range is one.
-func (x *exec) divide(every lang.Interval, from, to int64) (*buckets, error) {
+// Divide makes the periods of [from, to); without an interval the range is one. ok
+// is false when there would be more than limit.
+func Divide(every lang.Interval, from, to int64, loc *time.Location, limit int) (b *Buckets, ok bool) {
 	if every.IsZero() || from >= to {
-		return &buckets{starts: []int64{from, to}}, nil
+		return &Buckets{Starts: []int64{from, to}}, true
 	}
-	b := &buckets{}
-	at := periodStart(from, every, x.loc)
+	b = &Buckets{}
+	at := Start(from, every, loc)
 	for at < to {
-		b.starts = append(b.starts, at)
-		if len(b.starts) > x.e.limits.Buckets {
-			return nil, failf(ErrTooMuch, "the range has more than %d periods of one %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
+		b.Starts = append(b.Starts, at)
+		if len(b.Starts) > limit {
+			return nil, false
 		}
-		at = nextPeriod(at, every, x.loc)
+		at = Next(at, every, loc)
 	}
-	b.starts = append(b.starts, at)
-	b.fixed = b.starts[1] - b.starts[0]
-	for i := 1; i < len(b.starts); i++ {
-		if b.starts[i]-b.starts[i-1] != b.fixed {
+	b.Starts = append(b.Starts, at)
+	b.fixed = b.Starts[1] - b.Starts[0]
+	for i := 1; i < len(b.Starts); i++ {
+		if b.Starts[i]-b.Starts[i-1] != b.fixed {
 			b.fixed = 0
 			break
 		}
 	}
-	return b, nil
+	return b, true
 }
 
-// periodStart is the beginning of the period that holds t.
-func periodStart(t int64, every lang.Interval, loc *time.Location) int64 {
+// Start is the beginning of the period that holds t.
+func Start(t int64, every lang.Interval, loc *time.Location) int64 {
 	if every.Unit == lang.UnitDuration {
 		r := t % every.Length
 		if r < 0 {
@@ -103,8 +95,8 @@ func periodStart(t int64, every lang.Interval, loc *time.Location) int64 {
 	return midnight(y, m, d, loc)
 }
 
-// nextPeriod is the beginning of the period after the one that begins at t.
-func nextPeriod(t int64, every lang.Interval, loc *time.Location) int64 {
+// Next is the beginning of the period after the one that begins at t.
+func Next(t int64, every lang.Interval, loc *time.Location) int64 {
 	switch every.Unit {
 	case lang.UnitDuration:
 		return t + every.Length

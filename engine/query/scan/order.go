@@ -1,23 +1,22 @@
-package query
+package scan
 
 import (
 	"cmp"
 	"strings"
-
-	"spoor/engine/query/scan"
 )
 
-// compareKeys orders keys of groups: missing first, then booleans, numbers, texts, other JSON.
-func compareKeys(a, b []any) int {
+// CompareKeys orders keys of groups: missing first, then booleans, numbers, texts, other JSON.
+func CompareKeys(a, b []any) int {
 	for i := range a {
-		if c := compareValues(a[i], b[i]); c != 0 {
+		if c := CompareValues(a[i], b[i]); c != 0 {
 			return c
 		}
 	}
 	return 0
 }
 
-func compareValues(a, b any) int {
+// CompareValues orders two values likewise.
+func CompareValues(a, b any) int {
 	if c := cmp.Compare(typeRank(a), typeRank(b)); c != 0 {
 		return c
 	}
@@ -42,10 +41,10 @@ func compareValues(a, b any) int {
 		return cmp.Compare(float64(a), b.(float64))
 	case string:
 		return strings.Compare(a, b.(string))
-	case scan.Decimal:
-		return strings.Compare(string(a), string(b.(scan.Decimal)))
-	case scan.RawJSON:
-		return strings.Compare(string(a), string(b.(scan.RawJSON)))
+	case Decimal:
+		return strings.Compare(string(a), string(b.(Decimal)))
+	case RawJSON:
+		return strings.Compare(string(a), string(b.(RawJSON)))
 	}
 	return 0
 }
@@ -58,7 +57,7 @@ func typeRank(v any) int {
 		return 1
 	case float64, int64:
 		return 2
-	case scan.Decimal:
+	case Decimal:
 		return 3
 	case string:
 		return 4

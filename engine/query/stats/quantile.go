@@ -1,14 +1,15 @@
-package query
+// Package stats holds the statistics of answers: Quantiles, and the tests of experiments.
+package stats
 
 import (
 	"slices"
 	"sort"
 )
 
-// quantiles returns values at the given shares of the order of vals, ascending
+// Quantiles returns values at the given shares of the order of vals, ascending
 // shares in 0..1, interpolated linearly between the two nearest. It does not
 // sort: a histogram finds the few values that must be ordered. vals is reordered.
-func quantiles(vals []int64, shares ...float64) []float64 {
+func Quantiles(vals []int64, shares ...float64) []float64 {
 	lo, hi := vals[0], vals[0]
 	for _, v := range vals {
 		lo, hi = min(lo, v), max(hi, v)

@@ -1,4 +1,4 @@
-package query
+package stats
 
 import (
 	"math"
@@ -19,7 +19,7 @@ func TestQuantilesAreThoseOfTheSortedValues(t *testing.T) {
 		}
 		sorted := slices.Sorted(slices.Values(vals))
 		shares := []float64{0, 0.1, 0.5, 0.9, 0.99, 1}
-		for i, got := range quantiles(vals, shares...) {
+		for i, got := range Quantiles(vals, shares...) {
 			at := shares[i] * float64(len(sorted)-1)
 			lo := int(at)
 			want := float64(sorted[lo])
