@@ -20,6 +20,9 @@ func (db *DB) Apply(index uint64, data []byte) any {
 	if index <= db.applied.Load() {
 		return nil
 	}
+	if err := db.broken(); err != nil {
+		return fmt.Errorf("apply log entry %d: %w", index, err)
+	}
 	result, err := db.apply(index, data)
 	if err != nil {
 		err = fmt.Errorf("apply log entry %d: %w", index, err)
@@ -67,12 +70,14 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		db.docsDirty.Store(true)
+		done := true
 		if kind == entryDelete {
-			return db.docs.remove(kindText, name), nil
+			done = db.docs.remove(kindText, name, index)
+		} else {
+			db.docs.put(Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
 		}
-		db.docs.put(Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
-		return true, nil
+		db.docsDirty.Store(true) // after the change: a flush that clears it has seen it
+		return done, nil
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }
@@ -84,21 +89,36 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	hashes := make([]uint64, b.N)
 	maybe := make([]bool, b.N)
 	for i := range hashes {
-		hashes[i] = b.IDs[i].Hash(isText(b, i))
+		hashes[i] = db.idKey.of(b, i)
 	}
 	db.filters.HasAll(hashes, maybe)
+	// An id that changes the filters is new. One that does not was there, in the
+	// filters' opinion: before this batch, or in a row of it above. When they began a
+	// new generation on the way, the rows above may be in the one before.
+	generations := db.filters.Stats().Generations
+	for i, h := range hashes {
+		maybe[i] = !db.filters.Add(h) || maybe[i]
+	}
+	if db.filters.Stats().Generations != generations {
+		for i := range maybe {
+			maybe[i] = true
+		}
+	}
 
 	db.mem.Lock()
 	defer db.mem.Unlock()
 	m := db.mem.active
 	first := m.begin(p)
+	var v *version
 	for i, h := range hashes {
-		// An id that changes the filters is new. One that does not was there, in the
-		// filters' opinion: before this batch, or in a row of it above.
 		stored := false
-		if changed := db.filters.Add(h); maybe[i] || !changed {
+		if maybe[i] {
 			var err error
-			if stored, err = db.storedBefore(h, b, i); err != nil {
+			if v == nil {
+				v = db.files.acquire()
+				defer v.release()
+			}
+			if stored, err = db.storedBefore(v, h, b, i); err != nil {
 				return nil, err
 			}
 		}
@@ -125,6 +145,8 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 		db.maxTime.Store(latest)
 		db.lastReceived.Store(max(db.lastReceived.Load(), b.ReceivedAt))
 		db.events.Add(int64(p.rows))
+	} else {
+		m.forget(first)
 	}
 	m.last = index
 	if m.rows >= db.opts.FlushRows || m.bytes >= db.opts.MemoryBytes/8 {
@@ -142,7 +164,7 @@ func textOf(b *batch.Batch, row int) []byte {
 
 // storedBefore compares an id that passed the filters with everything that is
 // stored. The caller holds db.mem.
-func (db *DB) storedBefore(hash uint64, b *batch.Batch, row int) (bool, error) {
+func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bool, error) {
 	id, text := b.IDs[row], textOf(b, row)
 	if db.mem.active.has(hash, id, text) {
 		return true, nil
@@ -152,8 +174,6 @@ func (db *DB) storedBefore(hash uint64, b *batch.Batch, row int) (bool, error) {
 			return true, nil
 		}
 	}
-	v := db.files.acquire()
-	defer v.release()
 	// A resend carries the time of the first try: its own day comes first.
 	day := segment.Day(b.Times[row])
 	for pass := range 2 {

@@ -38,17 +38,17 @@ func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
 }
 
 func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
-	// The budget is raised to hold the largest body twice.
+	// The budget is raised to 4 MiB.
 	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: 5 * time.Second})
 	body := "[" + event(1) + "," + strings.Repeat(" ", 1<<20-len(event(1))-3) + "]"
-	for range 2 { // two bodies that stop just before their end hold it all
+	for range 4 { // bodies that stop just before their end hold it all
 		conn := n.dial()
 		defer conn.Close()
 		_, err := fmt.Fprintf(conn, "POST /api/events/batch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)-1])
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 2*len(body)))
+		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 4*len(body)))
 	}, 5*time.Second, time.Millisecond)
 	r := n.post("/api/events", event(1))
 	require.Equal(t, 503, r.status)

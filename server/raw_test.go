@@ -188,7 +188,7 @@ func heap() uint64 {
 }
 
 func TestAnnouncedBodiesReserveNoMemory(t *testing.T) {
-	n := start(t, server.Options{BudgetBytes: 32<<20 + 2})
+	n := start(t, server.Options{BudgetBytes: 1})
 	before := heap()
 	var conns []net.Conn
 	for range 200 {

@@ -78,8 +78,8 @@ func (o *Options) setDefaults() {
 	if o.BudgetBytes == 0 {
 		o.BudgetBytes = 64 << 20
 	}
-	// The largest body must fit twice: as it came and decompressed.
-	o.BudgetBytes = max(o.BudgetBytes, 2*int64(o.MaxBodyBytes)+2)
+	// The largest body must fit as it came, in decompressed pieces and put together.
+	o.BudgetBytes = max(o.BudgetBytes, 3*int64(o.MaxBodyBytes)+1<<20)
 	for _, d := range []struct {
 		value *time.Duration
 		def   time.Duration

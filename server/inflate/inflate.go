@@ -42,8 +42,8 @@ const (
 	freeBytes = 1 << 20
 	// maxMembers bounds the members of one gzip body; log shippers concatenate a few.
 	maxMembers = 1024
-	// step is how much memory is asked for at a time.
-	step = 256 << 10
+	// pieceBytes is how much memory is asked for at a time.
+	pieceBytes = 256 << 10
 )
 
 // Sniff tells a body's coding by its first bytes.
@@ -57,17 +57,26 @@ func Sniff(body []byte) Coding {
 	return Identity
 }
 
-// Pool keeps decoders. At most as many as there are processors work at once.
+// Pool keeps decoders. As many as there are processors work at once: more would
+// take memory and gain no time.
 type Pool struct {
-	gzip sync.Pool
-	zstd chan *zstd.Decoder
+	workers chan *worker
+	pieces  sync.Pool // *[pieceBytes]byte
 }
 
-// NewPool returns a pool whose decoders are made when they are needed.
+// worker is what one body at a time is decompressed with. Decoders are made
+// when they are needed first.
+type worker struct {
+	gzip gzip.Reader
+	zstd *zstd.Decoder
+}
+
+// NewPool returns a pool.
 func NewPool() *Pool {
-	p := &Pool{zstd: make(chan *zstd.Decoder, runtime.GOMAXPROCS(0))}
-	for range cap(p.zstd) {
-		p.zstd <- nil
+	p := &Pool{workers: make(chan *worker, runtime.GOMAXPROCS(0))}
+	p.pieces.New = func() any { return new([pieceBytes]byte) }
+	for range cap(p.workers) {
+		p.workers <- new(worker)
 	}
 	return p
 }
@@ -76,9 +85,9 @@ func NewPool() *Pool {
 func (p *Pool) Close() {
 	for {
 		select {
-		case d := <-p.zstd:
-			if d != nil {
-				d.Close()
+		case w := <-p.workers:
+			if w.zstd != nil {
+				w.zstd.Close()
 			}
 		default:
 			return
@@ -87,40 +96,43 @@ func (p *Pool) Close() {
 }
 
 // Append appends what body decompresses to, at most limit bytes. grow is asked
-// before memory for so many further bytes is taken, and may refuse.
+// before memory for so many further bytes is taken, and may refuse; at most
+// twice the decompressed bytes and some are asked for.
 func (p *Pool) Append(dst, body []byte, coding Coding, limit int, grow func(bytes int) error) ([]byte, error) {
 	if len(body) == 0 {
 		return dst, fmt.Errorf("%w: it is empty", ErrCorrupt)
 	}
-	s := sink{dst: dst, base: len(dst), limit: limit, in: len(body), grow: grow}
-	var err error
-	switch coding {
-	case Gzip:
-		err = p.gunzip(&s, body)
-	case Zstd:
-		err = p.unzstd(&s, body)
-	default:
+	if coding == Identity {
 		return append(dst, body...), nil
 	}
-	return s.dst, err
+	s := sink{pieces: &p.pieces, limit: limit, in: len(body), grow: grow}
+	defer s.release()
+	w := <-p.workers
+	var err error
+	if coding == Gzip {
+		err = w.gunzip(&s, body)
+	} else {
+		err = w.unzstd(&s, body)
+	}
+	p.workers <- w
+	if err != nil {
+		return dst, err
+	}
+	return s.appendTo(dst)
 }
 
-func (p *Pool) gunzip(s *sink, body []byte) error {
+func (w *worker) gunzip(s *sink, body []byte) error {
 	in := bytes.NewReader(body)
-	r, _ := p.gzip.Get().(*gzip.Reader)
-	if r == nil {
-		r = new(gzip.Reader)
-	}
-	defer p.gzip.Put(r)
+	defer in.Reset(nil) // the reader keeps it
 	for member := 0; in.Len() > 0; member++ {
 		if member == maxMembers {
 			return fmt.Errorf("%w: it has more than %d gzip members", ErrRatio, maxMembers)
 		}
-		if err := r.Reset(in); err != nil {
+		if err := w.gzip.Reset(in); err != nil {
 			return corrupt(err, member)
 		}
-		r.Multistream(false)
-		if err := s.readAll(r); err != nil {
+		w.gzip.Multistream(false)
+		if err := s.readAll(&w.gzip); err != nil {
 			return corrupt(err, member)
 		}
 	}
@@ -140,22 +152,20 @@ func corrupt(err error, member int) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-func (p *Pool) unzstd(s *sink, body []byte) (err error) {
-	d := <-p.zstd
-	defer func() { p.zstd <- d }()
-	if d == nil {
+func (w *worker) unzstd(s *sink, body []byte) (err error) {
+	if w.zstd == nil {
 		// One goroutine, no prefetch: memory stays at one window and one block.
-		d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		w.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(maxWindowBytes), zstd.WithDecoderMaxMemory(1<<30))
 		if err != nil {
 			return fmt.Errorf("make a zstd decoder: %w", err)
 		}
 	}
-	if err = d.Reset(bytes.NewReader(body)); err == nil {
-		err = s.readAll(d)
+	if err = w.zstd.Reset(bytes.NewReader(body)); err == nil {
+		err = s.readAll(w.zstd)
 	}
 	// Let go of the body.
-	if rerr := d.Reset(nil); rerr != nil && err == nil {
+	if rerr := w.zstd.Reset(nil); rerr != nil && err == nil {
 		err = rerr
 	}
 	switch {
@@ -169,33 +179,34 @@ func (p *Pool) unzstd(s *sink, body []byte) (err error) {
 
 var errGrow = errors.New("memory was refused")
 
-// sink takes decompressed bytes within limits.
+// sink takes decompressed bytes within limits. They stay in pieces until the
+// stream has ended well, so that a bomb leaves no garbage.
 type sink struct {
-	dst   []byte
-	base  int // length of dst before
-	limit int // decompressed bytes
-	in    int // compressed bytes
-	grow  func(int) error
+	pieces *sync.Pool
+	held   []*[pieceBytes]byte
+	last   int // bytes in the last piece
+	out    int // decompressed bytes
+	limit  int // of out
+	in     int // compressed bytes
+	grow   func(int) error
 }
 
 func (s *sink) readAll(r io.Reader) error {
 	for {
-		if len(s.dst) == cap(s.dst) {
-			more := min(max(step, len(s.dst)), s.limit+1)
-			if err := s.grow(more); err != nil {
-				return fmt.Errorf("%w: %w", errGrow, err)
+		if len(s.held) == 0 || s.last == pieceBytes {
+			if err := s.take(pieceBytes); err != nil {
+				return err
 			}
-			bigger := make([]byte, len(s.dst), cap(s.dst)+more)
-			copy(bigger, s.dst)
-			s.dst = bigger
+			s.held = append(s.held, s.pieces.Get().(*[pieceBytes]byte))
+			s.last = 0
 		}
-		n, err := r.Read(s.dst[len(s.dst):cap(s.dst)])
-		s.dst = s.dst[:len(s.dst)+n]
-		out := len(s.dst) - s.base
+		n, err := r.Read(s.held[len(s.held)-1][s.last:])
+		s.last += n
+		s.out += n
 		switch {
-		case out > s.limit:
+		case s.out > s.limit:
 			return ErrTooLarge
-		case out > freeBytes && out/maxRatio > s.in:
+		case s.out > freeBytes && s.out/maxRatio > s.in:
 			return ErrRatio
 		case err == io.EOF:
 			return nil
@@ -203,4 +214,36 @@ func (s *sink) readAll(r io.Reader) error {
 			return err
 		}
 	}
+}
+
+func (s *sink) take(bytes int) error {
+	if err := s.grow(bytes); err != nil {
+		return fmt.Errorf("%w: %w", errGrow, err)
+	}
+	return nil
+}
+
+// appendTo appends what was decompressed to dst.
+func (s *sink) appendTo(dst []byte) ([]byte, error) {
+	if need := len(dst) + s.out; cap(dst) < need {
+		if err := s.take(s.out); err != nil {
+			return dst, err
+		}
+		dst = append(make([]byte, 0, need), dst...)
+	}
+	for i, piece := range s.held {
+		n := pieceBytes
+		if i == len(s.held)-1 {
+			n = s.last
+		}
+		dst = append(dst, piece[:n]...)
+	}
+	return dst, nil
+}
+
+func (s *sink) release() {
+	for _, piece := range s.held {
+		s.pieces.Put(piece)
+	}
+	s.held = nil
 }

@@ -248,31 +248,32 @@ func (c *Chain) shared(events []Event, i, j int) (best int32) {
 	return best
 }
 
-// extend goes on from step o with the events [i, j) of one time. Optional steps
-// are taken where an event is left for them and passed by where not.
+// extend goes on from step o with the events [i, j) of one time.
 func (c *Chain) extend(events []Event, i, j, o int, from state) (best int32) {
 	best = -1
-	c.match.begin(events[i:j])
 	served := uint64(0)
+	c.match.begin(events[i:j])
 	for k := o + 1; k < c.rules.Steps; k++ {
-		if !c.match.add(k) {
-			if c.rules.Optional>>k&1 != 0 {
-				continue
+		if c.rules.Optional == 0 {
+			if !c.match.add(k) {
+				break
 			}
-			break
+			served |= 1 << k
+		} else {
+			var more bool
+			if served, more = c.serve(events[i:j], o, k); served == 0 {
+				if more {
+					continue
+				}
+				break
+			}
 		}
-		served |= 1 << k
 		better := from.start > c.next[k].start
 		deeper := c.reach(k, events[i].Time, from.start)
 		if !better && !deeper {
 			continue
 		}
-		n := from.node
-		for s := served; s != 0; s &= s - 1 {
-			step := bits.TrailingZeros64(s)
-			c.nodes = append(c.nodes, node{int32(i + c.match.event(step)), int32(step), n})
-			n = int32(len(c.nodes) - 1)
-		}
+		n := c.append(from.node, served, i)
 		if better {
 			c.next[k] = state{from.start, n}
 		}
@@ -281,6 +282,43 @@ func (c *Chain) extend(events []Event, i, j, o int, from state) (best int32) {
 		}
 	}
 	return best
+}
+
+// serve shares the events of one time out to the steps from o+1 to k: to k and
+// those that must not be passed by, and then to as many of the others as it
+// can. It returns the steps that are served, none when that is impossible; more tells
+// whether a later step may still be reached.
+func (c *Chain) serve(group []Event, o, k int) (served uint64, more bool) {
+	c.match.begin(group)
+	for step := o + 1; step < k; step++ {
+		if c.rules.Optional>>step&1 == 0 {
+			if !c.match.add(step) {
+				return 0, false
+			}
+			served |= 1 << step
+		}
+	}
+	if !c.match.add(k) {
+		return 0, c.rules.Optional>>k&1 != 0
+	}
+	served |= 1 << k
+	for step := o + 1; step < k; step++ {
+		if c.rules.Optional>>step&1 != 0 && c.match.add(step) {
+			served |= 1 << step
+		}
+	}
+	return served, true
+}
+
+// append adds the events that serve steps to a chain that ends in node n; events
+// of the group are counted from i.
+func (c *Chain) append(n int32, served uint64, i int) int32 {
+	for ; served != 0; served &= served - 1 {
+		step := bits.TrailingZeros64(served)
+		c.nodes = append(c.nodes, node{int32(i + c.match.event(step)), int32(step), n})
+		n = int32(len(c.nodes) - 1)
+	}
+	return n
 }
 
 // exclude ends the chains that stand between the steps of an exclusion and took
@@ -322,24 +360,11 @@ func (c *Chain) again(group []Event, i, k, from int, t int64) state {
 		if s.start <= best.start {
 			continue
 		}
-		c.match.begin(group)
-		served, ok := uint64(0), true
-		for step := o + 1; step <= k && ok; step++ {
-			if c.match.add(step) {
-				served |= 1 << step
-			} else {
-				ok = c.rules.Optional>>step&1 != 0 && step != k
-			}
-		}
-		if !ok {
+		served, _ := c.serve(group, o, k)
+		if served == 0 {
 			continue
 		}
-		n := s.node
-		for v := served; v != 0; v &= v - 1 {
-			step := bits.TrailingZeros64(v)
-			c.nodes = append(c.nodes, node{int32(i + c.match.event(step)), int32(step), n})
-			n = int32(len(c.nodes) - 1)
-		}
+		n := c.append(s.node, served, i)
 		best = state{s.start, n}
 	}
 	return best
