@@ -199,7 +199,11 @@ func (x *exec) attributionAnswer(credits []*credit) *AttributionAnswer {
 		sums = append(sums, sum{otherKey(len(x.q.By)), none[0], none[1]})
 	}
 	slices.SortFunc(sums, func(p, q sum) int {
-		return cmp.Or(cmp.Compare(q.share, p.share), scan.CompareKeys(p.key, q.key))
+		// Shares are sums of fractions: what differs by rounding alone is equal.
+		if math.Abs(p.share-q.share) <= 1e-9*(p.share+q.share) {
+			return scan.CompareKeys(p.key, q.key)
+		}
+		return cmp.Compare(q.share, p.share)
 	})
 	point := func(key any, s *sum) Touchpoint {
 		t := Touchpoint{Key: key, Conversions: s.share}

@@ -32,19 +32,24 @@ func noID() [16]byte { panic("every event of the test has an id") }
 // load applies lines of events, size lines to an entry.
 func load(t testing.TB, db *engine.DB, lines [][]byte, size int) {
 	t.Helper()
-	d := event.NewDecoder(event.DefaultLimits())
 	for len(lines) > 0 {
 		n := min(size, len(lines))
-		require.NoError(t, d.AddAll(bytes.Join(lines[:n], []byte("\n")), "", noID, func(it event.Item) error {
-			if it.Reject != nil {
-				return it.Reject
-			}
-			return nil
-		}))
+		loadAt(t, db, lines[:n], 1_700_000_000_000_000+int64(db.AppliedIndex()+1)*1000)
 		lines = lines[n:]
-		index := db.AppliedIndex() + 1
-		require.IsType(t, &engine.EventsResult{}, db.Apply(index, engine.EventsEntry(nil, d.Seal(1_700_000_000_000_000+int64(index)*1000))))
 	}
+}
+
+// loadAt applies lines as one entry that was received at a time.
+func loadAt(t testing.TB, db *engine.DB, lines [][]byte, received int64) {
+	t.Helper()
+	d := event.NewDecoder(event.DefaultLimits())
+	require.NoError(t, d.AddAll(bytes.Join(lines, []byte("\n")), "", noID, func(it event.Item) error {
+		if it.Reject != nil {
+			return it.Reject
+		}
+		return nil
+	}))
+	require.IsType(t, &engine.EventsResult{}, db.Apply(db.AppliedIndex()+1, engine.EventsEntry(nil, d.Seal(received))))
 }
 
 func dataLines(t testing.TB, name string) [][]byte {

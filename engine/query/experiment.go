@@ -157,7 +157,8 @@ func (x *exec) compareVariants(a *ExperimentAnswer) {
 	}
 	for i := range a.Variants {
 		v := &a.Variants[i]
-		v.Rate = ratio(v.Converted, v.Users)
+		rate := share(v.Converted, v.Users)
+		v.Rate = &rate
 		if i == control {
 			v.Control = true
 		} else if control >= 0 {

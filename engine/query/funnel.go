@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -27,21 +28,23 @@ type FunnelPoint struct {
 	Steps []FunnelStep `json:"steps"`
 }
 
-// FunnelStep is one step: how many got there, as a share of the first and of the step before.
+// FunnelStep is one step: how many got there, as a share of the first step and of
+// the nearest one before that a chain must take.
 type FunnelStep struct {
-	Event          string   `json:"event"`
-	Users          int      `json:"users"`
-	Conversion     *float64 `json:"conversion"`
-	StepConversion *float64 `json:"step_conversion"`
+	Event          string  `json:"event"`
+	Users          int     `json:"users"`
+	Conversion     float64 `json:"conversion"`
+	StepConversion float64 `json:"step_conversion"`
 	// MedianSeconds is from the first step to this one, over those who reached it.
 	MedianSeconds *float64 `json:"median_seconds"`
 }
 
 // FunnelGroup is the funnel of one value of a breakdown.
 type FunnelGroup struct {
-	Key   []any        `json:"key"`
-	Other bool         `json:"other,omitempty"`
-	Steps []FunnelStep `json:"steps"`
+	Key    []any         `json:"key"`
+	Other  bool          `json:"other,omitempty"`
+	Steps  []FunnelStep  `json:"steps"`
+	Points []FunnelPoint `json:"points,omitempty"`
 }
 
 // TimeToConvert is the time from the first step to the last, over those who converted.
@@ -138,25 +141,65 @@ type funnelPart struct {
 	convert []int64   // first step to last, of those who converted
 	groups  *scan.Tuples
 	byGroup map[string]*funnelCounts
-	points  [][]int // [period][step]
+	points  []*funnelCounts // by period of entry
 }
 
 // funnelCounts are the persons whose best chain has a key, by step.
 type funnelCounts struct {
 	key   []any
 	users []int
+	lags  [][]int64 // per step: from the first step
+	// points are those who entered in each period; nil without `every`.
+	points []*funnelCounts
 }
 
-// count adds a person of the key who reached the steps that reached has.
-func (p *funnelPart) count(key []any, reached uint64, steps int) {
+func newFunnelCounts(key []any, steps int) *funnelCounts {
+	return &funnelCounts{key: key, users: make([]int, steps), lags: make([][]int64, steps)}
+}
+
+func newFunnelPoints(periods, steps int) []*funnelCounts {
+	out := make([]*funnelCounts, periods)
+	for i := range out {
+		out[i] = newFunnelCounts(nil, steps)
+	}
+	return out
+}
+
+// add counts one who reached the steps that reached has.
+func (c *funnelCounts) add(reached uint64, lag []int64) {
+	for s := range c.users {
+		if reached>>s&1 != 0 {
+			c.users[s]++
+			c.lags[s] = append(c.lags[s], lag[s])
+		}
+	}
+}
+
+// group is the counts of a key.
+func (p *funnelPart) group(key []any, steps int) *funnelCounts {
 	text := keyText(key)
 	c, ok := p.byGroup[text]
 	if !ok {
-		c = &funnelCounts{key: key, users: make([]int, steps)}
+		c = newFunnelCounts(key, steps)
+		if p.points != nil {
+			c.points = newFunnelPoints(len(p.points), steps)
+		}
 		p.byGroup[text] = c
 	}
+	return c
+}
+
+// merge adds the persons of o.
+func (c *funnelCounts) merge(o *funnelCounts) {
 	for s := range c.users {
-		c.users[s] += int(reached >> s & 1)
+		c.users[s] += o.users[s]
+		c.lags[s] = append(c.lags[s], o.lags[s]...)
+	}
+	for i := range o.points {
+		if c.points == nil {
+			c.points = newFunnelPoints(len(o.points), len(c.users))
+		}
+		c.points[i].merge(o.points[i])
 	}
 }
 
@@ -201,19 +244,21 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 	}
 	p.convert = p.lags[len(sels)-1]
 	if withTags {
-		counts := make([][]int, p.groups.Len())
+		counts := make([]*funnelCounts, p.groups.Len())
 		for g := range counts {
-			counts[g] = make([]int, len(sels))
+			counts[g] = newFunnelCounts(p.groups.Values(uint32(g)), len(sels))
 		}
-		k.Deepest(func(_ uint32, step int, tag uint32) {
-			for s := 0; s <= step; s++ {
-				counts[tag][s]++
+		k.Deepest(func(person uint32, step int, tag uint32) {
+			c := counts[tag]
+			c.users[0]++
+			for s := 1; s <= step; s++ {
+				c.users[s]++
+				c.lags[s] = append(c.lags[s], k.Lag(s, person))
 			}
 		})
-		for g, c := range counts {
-			if c[0] > 0 {
-				key := p.groups.Values(uint32(g))
-				p.byGroup[keyText(key)] = &funnelCounts{key, c}
+		for _, c := range counts {
+			if c.users[0] > 0 {
+				p.byGroup[keyText(c.key)] = c
 			}
 		}
 	}
@@ -340,30 +385,39 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 		a.TimeToConvert = timeToConvert(convert)
 	}
 	if len(x.q.By) > 0 {
-		x.funnelGroups(a, parts)
+		x.funnelGroups(a, parts, walk)
 	}
 	if !x.q.Every.IsZero() {
-		a.Points = make([]FunnelPoint, walk.periods.Len())
-		for i := range a.Points {
-			sum := make([]int, n)
-			for _, p := range parts {
-				for s := range sum {
-					sum[s] += p.points[i][s]
-				}
+		sum := newFunnelPoints(walk.periods.Len(), n)
+		for _, p := range parts {
+			for i := range sum {
+				sum[i].merge(p.points[i])
 			}
-			a.Points[i] = FunnelPoint{T: x.formatLocal(walk.periods.Starts[i]), Steps: x.funnelSteps(sum, nil)}
 		}
+		a.Points = x.funnelPoints(walk, sum)
 	}
 	return a
 }
 
+func (x *exec) funnelPoints(walk *funnelWalk, points []*funnelCounts) []FunnelPoint {
+	var out []FunnelPoint
+	for i, c := range points {
+		out = append(out, FunnelPoint{T: x.formatLocal(walk.periods.Starts[i]), Steps: x.funnelSteps(c.users, c.lags)})
+	}
+	return out
+}
+
 func (x *exec) funnelSteps(users []int, lags [][]int64) []FunnelStep {
 	out := make([]FunnelStep, len(users))
+	before := 0 // the nearest required step
 	for s := range users {
-		out[s] = FunnelStep{Event: x.q.Funnel.Steps[s].Label(), Users: users[s], Conversion: ratio(users[s], users[0])}
+		out[s] = FunnelStep{Event: x.q.Funnel.Steps[s].Label(), Users: users[s], Conversion: share(users[s], users[0])}
 		out[s].StepConversion = out[s].Conversion
 		if s > 0 {
-			out[s].StepConversion = ratio(users[s], users[s-1])
+			out[s].StepConversion = share(users[s], users[before])
+			if !x.q.Funnel.Steps[s].Optional {
+				before = s
+			}
 			if lags != nil && len(lags[s]) > 0 {
 				m := stats.Quantiles(lags[s], 0.5)[0] / 1e6
 				out[s].MedianSeconds = &m
@@ -374,51 +428,38 @@ func (x *exec) funnelSteps(users []int, lags [][]int64) []FunnelStep {
 }
 
 // funnelGroups takes the largest groups and sums the rest up in one.
-func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart) {
+func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart, walk *funnelWalk) {
 	n := len(x.q.Funnel.Steps)
-	total := map[string]int{}
-	var groups []FunnelGroup
 	for _, by := range x.q.By {
 		a.By = append(a.By, by.String())
 	}
-	var counts [][]int
+	total := map[string]*funnelCounts{}
+	var groups []*funnelCounts
 	for _, p := range parts {
 		for text, c := range p.byGroup {
-			i, ok := total[text]
-			if !ok {
-				i = len(groups)
-				total[text] = i
-				groups = append(groups, FunnelGroup{Key: c.key})
-				counts = append(counts, make([]int, n))
+			if total[text] == nil {
+				total[text] = newFunnelCounts(c.key, n)
+				groups = append(groups, total[text])
 			}
-			for s := range c.users {
-				counts[i][s] += c.users[s]
-			}
+			total[text].merge(c)
 		}
 	}
-	order := make([]int, len(groups))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int {
-		if counts[i][0] != counts[j][0] {
-			return counts[j][0] - counts[i][0]
-		}
-		return scan.CompareKeys(groups[i].Key, groups[j].Key)
+	slices.SortFunc(groups, func(p, q *funnelCounts) int {
+		return cmp.Or(cmp.Compare(q.users[0], p.users[0]), scan.CompareKeys(p.key, q.key))
 	})
-	rest := make([]int, n)
-	for at, i := range order {
-		if at < x.q.Limit {
-			groups[i].Steps = x.funnelSteps(counts[i], nil)
-			a.Groups = append(a.Groups, groups[i])
+	var rest *funnelCounts
+	for i, c := range groups {
+		if i < x.q.Limit {
+			a.Groups = append(a.Groups, FunnelGroup{Key: c.key, Steps: x.funnelSteps(c.users, c.lags), Points: x.funnelPoints(walk, c.points)})
 			continue
 		}
-		for s := range rest {
-			rest[s] += counts[i][s]
+		if rest == nil {
+			rest = newFunnelCounts(otherKey(len(x.q.By)), n)
 		}
+		rest.merge(c)
 	}
-	if len(order) > x.q.Limit {
-		a.Groups = append(a.Groups, FunnelGroup{Key: otherKey(len(x.q.By)), Other: true, Steps: x.funnelSteps(rest, nil)})
+	if rest != nil {
+		a.Groups = append(a.Groups, FunnelGroup{Key: rest.key, Other: true, Steps: x.funnelSteps(rest.users, rest.lags), Points: x.funnelPoints(walk, rest.points)})
 	}
 }
 
@@ -435,21 +476,21 @@ func timeToConvert(lags []int64) *TimeToConvert {
 		return t
 	}
 	width := (hi - lo + histogramBins - 1) / histogramBins
-	for from := lo; from <= hi; from += width {
+	for from := lo; from < hi; from += width {
 		t.Histogram = append(t.Histogram, HistogramBin{From: float64(from) / 1e6, To: float64(from+width) / 1e6})
 	}
 	for _, v := range lags {
-		t.Histogram[(v-lo)/width].Count++
+		t.Histogram[min(int((v-lo)/width), len(t.Histogram)-1)].Count++
 	}
 	return t
 }
 
-func ratio(a, b int) *float64 {
+// share is a / b, 0 of nothing.
+func share(a, b int) float64 {
 	if b == 0 {
-		return nil
+		return 0
 	}
-	r := float64(a) / float64(b)
-	return &r
+	return float64(a) / float64(b)
 }
 
 // keyText tells keys of groups apart; values keep their type.

@@ -212,35 +212,34 @@ func (x *exec) lifecycle() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What came before decides who is new and who returns.
-	before := index.NewBits(x.view.Identity.Persons())
-	previous := index.NewBits(x.view.Identity.Persons())
+	// Whole periods, not what the range leaves of them, decide who is new, who
+	// returns and who stays away; of the last one what lies before the range's end.
+	n := x.view.Identity.Persons()
+	before, previous := index.NewBits(n), index.NewBits(n)
+	last := period.Start(b.Starts[0]-1, x.q.Every, x.loc)
+	begin := last - 1
 	if len(x.days) > 0 {
-		begin := int64(x.days[0].day) * segment.MicrosPerDay
-		last := period.Start(b.Starts[0]-1, x.q.Every, x.loc)
-		history := &period.Buckets{Starts: []int64{min(begin, last-1), last, b.Starts[0], max(x.from, b.Starts[0]+1)}}
-		past, err := x.personSets(sel, scan.Times{From: history.Starts[0], To: x.from}, history)
-		if err != nil {
-			return nil, err
-		}
-		previous.Or(past[1])
-		for _, s := range past {
-			before.Or(s)
-		}
+		begin = min(begin, int64(x.days[0].day)*segment.MicrosPerDay)
 	}
+	whole := &period.Buckets{Starts: append([]int64{begin, last}, b.Starts...)}
+	past, err := x.personSets(sel, scan.Times{From: begin, To: x.to}, whole)
+	if err != nil {
+		return nil, err
+	}
+	before.Or(past[0])
+	before.Or(past[1])
+	previous.Or(past[1])
 	for i, active := range sets {
 		p := LifecyclePoint{T: x.formatLocal(b.Starts[i])}
 		fresh := clone(active)
 		fresh.AndNot(before)
 		p.New = fresh.Count()
-		returning := clone(active)
-		returning.And(previous)
-		p.Returning = returning.Count()
+		p.Returning = active.AndCount(previous)
 		p.Resurrecting = active.Count() - p.New - p.Returning
-		p.Dormant = previous.Count() - p.Returning
+		p.Dormant = previous.Count() - previous.AndCount(past[i+2])
 		a.Points = append(a.Points, p)
-		before.Or(active)
-		previous = active
+		before.Or(past[i+2])
+		previous = past[i+2]
 	}
 	return a, nil
 }

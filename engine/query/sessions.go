@@ -83,6 +83,9 @@ func (x *exec) sessions() (Answer, error) {
 	var cells [][]kernel.SessionTotals
 	for _, p := range parts {
 		for tag, c := range p.cells {
+			if !slices.ContainsFunc(c, func(t kernel.SessionTotals) bool { return t.Sessions > 0 }) {
+				continue
+			}
 			key := []any{}
 			if len(x.q.By) > 0 {
 				key = p.groups.Values(uint32(tag))

@@ -35,7 +35,8 @@ type TrendPoint struct {
 
 // cell collects what one measure needs of one group and period.
 type cell struct {
-	count    int64
+	events   int64 // selected events, with or without a value
+	count    int64 // those that count
 	sum      float64
 	min, max float64
 	values   []float64        // for percentiles
@@ -138,6 +139,7 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 		for i, set := range sets {
 			cells[i].distinctPersons = set.Count()
 			cells[i].count = int64(cells[i].distinctPersons)
+			cells[i].events = cells[i].count
 		}
 		out := &merged{m: m, keys: map[string]int{}}
 		out.add([]any{}, cells)
@@ -166,6 +168,7 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 					cells[name] = make([]cell, b.Len())
 				}
 				cells[name][to].count += int64(s.Rows())
+				cells[name][to].events += int64(s.Rows())
 			}
 		}
 	}
@@ -248,6 +251,7 @@ func (m *measureData) cell(group uint32, bucket, buckets int) *cell {
 
 // add counts one event; its value, if the measure has a field, is value i.
 func (c *cell) add(agg lang.Agg, person uint32, vals *scan.Values, i int) {
+	c.events++
 	if !agg.HasField() {
 		c.count++
 		if agg != lang.AggCount {
@@ -284,6 +288,7 @@ func (c *cell) add(agg lang.Agg, person uint32, vals *scan.Values, i int) {
 
 // merge adds another cell of the same group and period.
 func (c *cell) merge(o *cell) {
+	c.events += o.events
 	if o.count == 0 {
 		return
 	}
@@ -368,7 +373,7 @@ func (m *merged) add(key []any, cells []cell) {
 	}
 	g := &m.group[i]
 	for b := range cells {
-		g.size += cells[b].count
+		g.size += cells[b].events
 		g.cells[b].merge(&cells[b])
 	}
 }

@@ -67,18 +67,22 @@ type node struct {
 
 // Result is the outcome of one Run.
 type Result struct {
-	// Reached tells for each step whether a chain got there, and Lag the time from the
-	// start of the first chain that did.
+	// Reached tells for each step whether a chain got there, At when the first one did, and
+	// Lag how long after its start; of several at that time the latest start counts.
 	Reached uint64
-	Lag     []int64
-	// Depth is the last step of the best chain plus one, 0 for none; Events are the
-	// indexes of its events by step, -1 where it has none.
-	Depth  int
-	Events []int
+	At, Lag []int64
+	// Depth is the last step of the best chain plus one, 0 for none; Start and End are
+	// the times of its first and last event, and Events the indexes of its events by
+	// step, -1 where it has none. The best is the deepest, of those the first to get
+	// there, of those the one that began last.
+	Depth      int
+	Start, End int64
+	Events     []int
 	// LastStart is the latest time at which a chain began.
 	LastStart int64
-	// First and Last are the times of the chain that completed the last step first.
-	First, Last int64
+	// Alive tells for each step whether a chain still stood there at the end, which no
+	// exclusion had ended.
+	Alive uint64
 }
 
 // NewChain makes a Chain; it is used for one person after another.
@@ -87,7 +91,7 @@ func NewChain(r Rules) *Chain {
 	for _, s := range []*[]state{&c.live, &c.next, &c.fresh, &c.flush} {
 		*s = make([]state, r.Steps)
 	}
-	c.res.Lag, c.res.Events = make([]int64, r.Steps), make([]int, r.Steps)
+	c.res.At, c.res.Lag, c.res.Events = make([]int64, r.Steps), make([]int64, r.Steps), make([]int, r.Steps)
 	return c
 }
 
@@ -119,6 +123,12 @@ func (c *Chain) Run(events []Event) *Result {
 		i = j
 	}
 	c.trace(best)
+	c.res.Alive = 0
+	for k := range c.live {
+		if c.live[k].start != none {
+			c.res.Alive |= 1 << k
+		}
+	}
 	return &c.res
 }
 
@@ -142,6 +152,7 @@ func (c *Chain) group(events []Event, i, j int) (best int32) {
 		steps |= events[k].Steps
 		void |= events[k].Void
 	}
+	void &= 1<<len(c.rules.Exclude) - 1
 	if c.rules.Order == Strict {
 		return c.strictGroup(events, i, j, void)
 	}
@@ -210,23 +221,29 @@ func (c *Chain) advance(from state, i, k int, t int64) int32 {
 }
 
 // reach notes that a chain which began at start reached step k at time t, and
-// tells whether none went so deep before.
+// tells whether it is the best so far.
 func (c *Chain) reach(k int, t, start int64) bool {
 	if k == 0 {
 		c.res.LastStart = max(c.res.LastStart, t)
 	}
-	if c.res.Reached>>k&1 == 0 {
+	c.first(k, t, start)
+	switch {
+	case k+1 > c.res.Depth, k+1 == c.res.Depth && t == c.res.End && start > c.res.Start:
+		c.res.Depth, c.res.Start, c.res.End = k+1, start, t
+		return true
+	}
+	return false
+}
+
+// first keeps the first chain that reached step k.
+func (c *Chain) first(k int, t, start int64) {
+	switch {
+	case c.res.Reached>>k&1 == 0:
 		c.res.Reached |= 1 << k
-		c.res.Lag[k] = t - start
-		if k == c.rules.Steps-1 {
-			c.res.First, c.res.Last = start, t
-		}
+	case t > c.res.At[k], t == c.res.At[k] && t-start >= c.res.Lag[k]:
+		return
 	}
-	if k < c.res.Depth {
-		return false
-	}
-	c.res.Depth = k + 1
-	return true
+	c.res.At[k], c.res.Lag[k] = t, t-start
 }
 
 // shared takes several events of one time: chains that wait at a step, or begin
@@ -427,7 +444,7 @@ func (c *Chain) anyOrder(events []Event) {
 	for k := range c.res.Events {
 		c.res.Events[k] = -1
 	}
-	end := 0
+	end, last := 0, 0
 	for i := range events {
 		if events[i].Steps == 0 || events[i].Void&NotFirst != 0 {
 			continue
@@ -435,13 +452,19 @@ func (c *Chain) anyOrder(events []Event) {
 		c.res.LastStart = events[i].Time
 		for end = max(end, i); end < len(events) && events[end].Time-events[i].Time <= c.rules.Window; end++ {
 		}
-		if end-i <= c.res.Depth && !c.rules.hasExclusions() {
-			continue // too few events to beat what was found
+		if i > 0 && len(events) > manyEvents && end == last && !c.rules.hasExclusions() {
+			continue // the window lost events alone: it cannot go deeper
 		}
+		last = end
 		c.window = c.window[:0]
 		c.fill(events, i, end)
 	}
 }
+
+// manyEvents is how many events a person has before windows that can only repeat
+// what an earlier one showed are passed over, although a shorter time to the same
+// depth may be missed then.
+const manyEvents = 10_000
 
 // NotFirst in Event.Void: under AnyOrder no chain begins with the event.
 const NotFirst = 1 << 63
@@ -455,7 +478,7 @@ func (c *Chain) fill(events []Event, i, end int) {
 	depth := 0
 	times := c.window
 	for e := i; e < end && depth < c.rules.Steps; e++ {
-		for v := events[e].Void &^ NotFirst; v != 0; v &= v - 1 {
+		for v := events[e].Void & (1<<len(c.rules.Exclude) - 1); v != 0; v &= v - 1 {
 			x := c.rules.Exclude[bits.TrailingZeros64(v)]
 			if depth > x.From && depth <= x.To && events[e].Time > events[times[x.From]].Time {
 				return
@@ -469,22 +492,11 @@ func (c *Chain) fill(events []Event, i, end int) {
 		}
 		times = append(times, e)
 		depth++
-		k := depth - 1
-		if c.res.Reached>>k&1 == 0 {
-			c.res.Reached |= 1 << k
-			c.res.Lag[k] = events[e].Time - events[i].Time
-			if depth == c.rules.Steps {
-				c.res.First, c.res.Last = events[i].Time, events[e].Time
-			}
-		}
-		if depth > c.res.Depth {
-			c.res.Depth = depth
+		if c.reach(depth-1, events[e].Time, events[i].Time) {
 			for step := range c.res.Events {
 				c.res.Events[step] = -1
 			}
-			for n, at := range times {
-				c.res.Events[n] = at
-			}
+			copy(c.res.Events, times)
 		}
 	}
 	c.window = times

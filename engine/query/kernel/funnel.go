@@ -226,6 +226,10 @@ func (f *Funnel) Lags(k int, dst []int64) []int64 {
 	return dst
 }
 
+// Lag is the time from the first event to the one that first reached step k, of a
+// person who did.
+func (f *Funnel) Lag(k int, person uint32) int64 { return f.lag[k][person-f.lo] }
+
 // Open counts persons who did not reach the last step and whose window was still
 // running at time through.
 func (f *Funnel) Open(through int64) int {
