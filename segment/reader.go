@@ -36,6 +36,8 @@ type Reader struct {
 	filter   ref
 	rows     int
 
+	footerLen uint32
+
 	bloom atomic.Pointer[index.Bloom]
 	mu    sync.Mutex
 
@@ -81,6 +83,7 @@ func (r *Reader) open() error {
 	if err != nil {
 		return err
 	}
+	r.footerLen = footer.len
 	return r.parseFooter(b)
 }
 

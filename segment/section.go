@@ -480,3 +480,12 @@ func (s *Section) BlockPersons() ([]uint32, error) {
 	}
 	return out, nil
 }
+
+// Bytes is what the column takes in the file, its dictionary not counted.
+func (c Column) Bytes() int64 {
+	n := int64(0)
+	for _, size := range c.c.pages {
+		n += int64(size)
+	}
+	return n
+}

@@ -1,0 +1,310 @@
+package segment
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"spoor/index"
+	"spoor/segment/batch"
+)
+
+// VerifyReport is what Verify read.
+type VerifyReport struct {
+	Name     string `json:"name"`
+	Bytes    int64  `json:"bytes"`
+	Rows     int    `json:"rows"`
+	Sections int    `json:"sections"`
+	Columns  int    `json:"columns"`
+	// Found are the places where the wanted text stands, at most maxFound.
+	Found []string `json:"found,omitempty"`
+}
+
+// maxFound bounds VerifyReport.Found.
+const maxFound = 100
+
+// Verify reads every byte of the file, past any cache: the regions lie one behind the
+// other without a gap, every checksum holds, every column decodes, keys are
+// sorted, the timelines and person sets agree with them, and no id stands twice or
+// is missing in the filter. With grep it also looks for a text among the texts and ids.
+// The first damage is returned, with the section and column where it is.
+func (r *Reader) Verify(ctx context.Context, grep []byte) (*VerifyReport, error) {
+	fresh, err := Open(r.src, r.size, r.name, nil)
+	if err != nil {
+		return nil, err
+	}
+	v := &verifier{r: fresh, grep: grep, report: &VerifyReport{Name: r.name, Bytes: r.size, Rows: fresh.rows, Sections: len(fresh.sections)}}
+	if err := v.run(ctx); err != nil {
+		return v.report, fmt.Errorf("verify segment %s: %w", r.name, err)
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	r       *Reader
+	x       Scratch
+	grep    []byte
+	report  *VerifyReport
+	regions []ref
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	for i := range v.r.sections {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s := &v.r.sections[i]
+		if err := v.section(s); err != nil {
+			return fmt.Errorf("section %s of day %d: %w", s.name, s.day, err)
+		}
+	}
+	for i := range v.r.days {
+		if err := v.day(&v.r.days[i]); err != nil {
+			return fmt.Errorf("day %d: %w", v.r.days[i].day, err)
+		}
+	}
+	for k, ref := range v.r.dicts {
+		v.regions = append(v.regions, ref)
+		dict, err := v.r.dict(k.path, k.kind)
+		if err != nil {
+			return err
+		}
+		for i := range dict.Len() {
+			v.look(dict.At(i), "dictionary of %s", v.r.pathName(k))
+		}
+	}
+	if err := v.ids(); err != nil {
+		return fmt.Errorf("ids: %w", err)
+	}
+	return v.tiles()
+}
+
+// pathName is the path that a dictionary belongs to.
+func (r *Reader) pathName(k dictKey) string {
+	if int(k.path) < len(r.paths) && r.paths[k.path] != "" {
+		return r.paths[k.path]
+	}
+	return k.kind.String()
+}
+
+// look notes where the wanted text stands.
+func (v *verifier) look(text []byte, format string, args ...any) {
+	if len(v.grep) > 0 && len(v.report.Found) < maxFound && bytes.Contains(text, v.grep) {
+		v.report.Found = append(v.report.Found, fmt.Sprintf(format, args...))
+	}
+}
+
+// pages notes the pages of a column.
+func (v *verifier) pages(c *column) {
+	off := c.off
+	for _, size := range c.pages {
+		v.regions = append(v.regions, ref{off: off, len: size})
+		off += uint64(size)
+	}
+}
+
+func (v *verifier) section(s *Section) error {
+	d, err := s.directory()
+	if err != nil {
+		return err
+	}
+	v.regions = append(v.regions, s.dirRef, s.personsRef)
+	keys := make([]uint64, s.rows)
+	if err := s.Keys(keys, 0, s.rows, &v.x); err != nil {
+		return err
+	}
+	var persons []uint32
+	for i, k := range keys {
+		if i > 0 && k < keys[i-1] {
+			return corrupt("keys of the rows %d and %d are not in order", i-1, i)
+		}
+		if t := KeyTime(k, s.day); t < s.minTime || t > s.maxTime {
+			return corrupt("time of row %d is outside of the section's bounds", i)
+		}
+		if i%blockRows == 0 && d.firstKeys[i/blockRows] != k {
+			return corrupt("the index of block %d names another key", i/blockRows)
+		}
+		if p := KeyPerson(k); len(persons) == 0 || persons[len(persons)-1] != p {
+			persons = append(persons, p)
+		}
+	}
+	set, err := s.Persons()
+	if err != nil {
+		return err
+	}
+	if len(persons) != s.distinct || !set.Equal(index.NewPersons(persons)) {
+		return corrupt("the set of persons is not that of the keys")
+	}
+	for i := range d.columns {
+		c := &d.columns[i]
+		v.pages(c)
+		v.report.Columns++
+		if err := v.column(s, Column{s, c}); err != nil {
+			return fmt.Errorf("column %d (%s): %w", i, v.r.pathName(dictKey{c.path, c.kind}), err)
+		}
+	}
+	return nil
+}
+
+// column decodes a column and counts its values.
+func (v *verifier) column(s *Section, c Column) error {
+	present := 0
+	switch c.c.form {
+	case formNumbers:
+		vals := make([]float64, s.rows)
+		if err := c.Numbers(vals, 0, s.rows, &v.x); err != nil {
+			return err
+		}
+		for _, n := range vals {
+			if n != n {
+				continue
+			}
+			if n < c.c.min || n > c.c.max {
+				return corrupt("%v is outside of the column's bounds", n)
+			}
+			present++
+		}
+	case formInts:
+		vals, has := make([]int64, s.rows), make([]bool, s.rows)
+		if err := c.Ints(vals, has, 0, s.rows, &v.x); err != nil {
+			return err
+		}
+		for _, h := range has {
+			if h {
+				present++
+			}
+		}
+	default:
+		switch c.c.kind {
+		case kindKeys:
+			return nil
+		case kindReceived:
+			return s.Received(make([]int64, s.rows), 0, s.rows, &v.x)
+		}
+		codes := make([]uint32, s.rows)
+		texts, err := c.Codes(codes, 0, s.rows, &v.x)
+		if err != nil {
+			return err
+		}
+		for _, code := range codes {
+			if code != 0 {
+				present++
+			}
+		}
+		if c.c.form == formPlain {
+			for i := range texts.Len() {
+				v.look(texts.At(i), "%s of %s, day %d", c.Path(), s.name, s.day)
+			}
+		}
+	}
+	if present != c.c.present {
+		return corrupt("%d rows have a value, the directory says %d", present, c.c.present)
+	}
+	return nil
+}
+
+// day holds the timeline and the persons of a day against its sections.
+func (v *verifier) day(d *dayDir) error {
+	v.pages(&d.timeline)
+	v.regions = append(v.regions, d.persons)
+	sections := v.r.sections[d.from:d.to]
+	keys := make([][]uint64, len(sections))
+	sets := make([]*index.Persons, len(sections))
+	for i := range sections {
+		keys[i] = make([]uint64, sections[i].rows)
+		if err := sections[i].Keys(keys[i], 0, len(keys[i]), &v.x); err != nil {
+			return err
+		}
+		var err error
+		if sets[i], err = sections[i].Persons(); err != nil {
+			return err
+		}
+	}
+	set, err := v.r.Persons(d.day)
+	if err != nil {
+		return err
+	}
+	if !set.Equal(index.Union(sets...)) {
+		return corrupt("the set of persons is not that of the sections")
+	}
+	line := make([]uint32, d.timeline.present)
+	if err := v.r.Timeline(d.day, line, 0, len(line), &v.x); err != nil {
+		return err
+	}
+	last := uint64(0)
+	for i, s := range line {
+		if len(keys[s]) == 0 || keys[s][0] < last {
+			return corrupt("the timeline is out of order at event %d", i)
+		}
+		last, keys[s] = keys[s][0], keys[s][1:]
+	}
+	return nil
+}
+
+// ids checks that no id stands twice and that the filter knows all of them.
+func (v *verifier) ids() error {
+	b, err := v.r.region(v.r.filter)
+	if err != nil {
+		return err
+	}
+	v.regions = append(v.regions, v.r.filter)
+	filter, err := index.ParseBloom(b)
+	if err != nil {
+		return corrupt("filter: %v", err)
+	}
+	for i := range v.r.ids {
+		v.regions = append(v.regions, v.r.ids[i].place)
+		for _, p := range v.r.ids[i].pages {
+			v.regions = append(v.regions, p.ref)
+		}
+	}
+	all, err := v.r.IDs(0, v.r.rows)
+	if err != nil {
+		return err
+	}
+	seen := make(map[batch.ID]bool, v.r.rows)
+	texts := map[string]bool{}
+	var text []byte
+	for i, id := range all.IDs {
+		isText := all.Texts != nil && all.Texts[i] != nil
+		if isText {
+			id = batch.ID{Lo: xxhash.Sum64(all.Texts[i])}
+		}
+		if !filter.Has(id.Hash(isText)) {
+			return corrupt("the filter does not know the id of row %d", i)
+		}
+		if isText && texts[string(all.Texts[i])] || !isText && seen[id] {
+			return corrupt("the id of row %d stands twice", i)
+		}
+		if isText {
+			texts[string(all.Texts[i])] = true
+		} else {
+			seen[id] = true
+		}
+		if len(v.grep) > 0 {
+			text = all.AppendText(text[:0], i)
+			v.look(text, "id of row %d", i)
+		}
+	}
+	return nil
+}
+
+// tiles checks that the regions fill the file from the header to the trailer.
+func (v *verifier) tiles() error {
+	slices.SortFunc(v.regions, func(a, b ref) int { return cmp.Compare(a.off, b.off) })
+	at := uint64(headerSize)
+	for _, r := range v.regions {
+		if r.off != at {
+			return corrupt("%d bytes at %d belong to nothing, or to two things", int64(r.off-at), at)
+		}
+		at += uint64(r.len)
+	}
+	if footer := uint64(v.r.size) - trailerSize - uint64(v.r.footerLen); at != footer {
+		return corrupt("the regions end at %d, the footer begins at %d", at, footer)
+	}
+	return nil
+}
