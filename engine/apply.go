@@ -152,6 +152,7 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	if m.rows >= db.opts.FlushRows || m.bytes >= db.opts.MemoryBytes/8 {
 		db.rotate()
 	}
+	db.applied.Store(index) // under the lock: a view names the index of what it shows
 	return res, nil
 }
 

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"spoor/segment"
@@ -61,6 +63,9 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()
 	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("compact: %w", err)
+	}
+	if err := db.broken(); err != nil {
 		return false, fmt.Errorf("compact: %w", err)
 	}
 	v := db.files.acquire()
@@ -202,12 +207,16 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 		}
 		added = append(added, f)
 	}
-	if err := db.commit(picked, added, 0); err != nil {
-		undo()
-		db.fatal(err)
-		return fmt.Errorf("compact: %w", err)
+	if err := db.commit(picked, added, 0, func() { db.files.replace(picked, added) }); err != nil {
+		for _, f := range added {
+			f.release() // the files stay: the manifest that names them may have reached the disk
+		}
+		err = fmt.Errorf("compact: %w", err)
+		if !errors.Is(err, syscall.ENOSPC) {
+			db.fatal(err)
+		}
+		return err
 	}
-	db.files.replace(picked, added)
 	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", first, "seconds", time.Since(start).Seconds())
 	return nil
 }

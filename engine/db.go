@@ -11,6 +11,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,10 @@ type Options struct {
 	CompactAfterIdle time.Duration
 	// ManualCompaction leaves merging to calls of Compact.
 	ManualCompaction bool
+	// Random gives a new store its secret, see idKey; default: the system's. No answer depends on it.
+	Random io.Reader
+
+	firstFilterKeys int // of the dedupe filters; 0: as index has it
 }
 
 func (o *Options) setDefaults() {
@@ -65,6 +70,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.CompactAfterIdle == 0 {
 		o.CompactAfterIdle = 20 * time.Second
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { panic(err) }
@@ -93,6 +101,7 @@ type DB struct {
 		flushing []*memtable // oldest first
 	}
 	filters      *index.Filters
+	idKey        idKey         // of the hashes in filters and memtables
 	applied      atomic.Uint64 // log index of the last entry that was applied
 	durable      atomic.Uint64 // log index up to which everything is in files
 	lastReceived atomic.Int64
@@ -115,6 +124,13 @@ type DB struct {
 	tailSeen  tailCache
 }
 
+// lockName is the file that the one process locks that may write, and
+// segmentSuffix ends the names of segments.
+const (
+	lockName      = "LOCK"
+	segmentSuffix = ".seg"
+)
+
 // ErrClosed is answered after Close.
 var ErrClosed = errors.New("store is closed")
 
@@ -131,6 +147,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	db.ctx, db.stop = context.WithCancel(context.Background())
 	if err := db.open(); err != nil {
 		db.stop()
+		if db.files.current != nil {
+			db.files.current.release()
+		}
 		if db.lock != nil {
 			_ = db.lock.Close()
 		}
@@ -148,11 +167,19 @@ func (db *DB) open() error {
 		return err
 	}
 	var err error
-	if db.lock, err = db.fs.Lock(path.Join(db.dir, "LOCK")); err != nil {
+	if db.lock, err = db.fs.Lock(path.Join(db.dir, lockName)); err != nil {
 		return err
 	}
 	m, err := readManifest(db.fs, db.dir)
 	if err != nil {
+		return err
+	}
+	if m.DedupeKey == nil {
+		if err := db.create(m); err != nil {
+			return err
+		}
+	}
+	if db.idKey, err = parseIDKey(m.DedupeKey); err != nil {
 		return err
 	}
 	db.nextFile.Store(m.NextFile)
@@ -165,7 +192,7 @@ func (db *DB) open() error {
 		}
 		db.files.current.files = append(db.files.current.files, f)
 	}
-	if err := db.loadIdentity(); err != nil {
+	if err := loadIdentity(db.fs, db.dir, m, db.identity); err != nil {
 		return err
 	}
 	if db.docsFile != "" {
@@ -188,6 +215,34 @@ func (db *DB) open() error {
 	return db.removeOrphans(m)
 }
 
+// create writes the first manifest of a store, or the first with a key. Filters
+// that were made without it would deny ids that are stored: they go before it comes.
+func (db *DB) create(m *manifest) error {
+	entries, err := db.fs.ReadDir(db.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case strings.HasSuffix(name, ".bloom"):
+			if err := db.fs.Remove(path.Join(db.dir, name)); err != nil {
+				return err
+			}
+		case strings.HasSuffix(name, segmentSuffix) && m.Applied == 0 && len(m.Files) == 0:
+			// The manifest comes before the first segment: it was lost, and opening would remove the data.
+			return fmt.Errorf("%w: %s is missing in %s, which holds %s; restore it from a backup or replace this copy of the data",
+				ErrManifest, manifestName, db.dir, name)
+		}
+	}
+	if err := db.fs.SyncDir(db.dir); err != nil {
+		return err
+	}
+	if m.DedupeKey, err = newIDKey(db.opts.Random); err != nil {
+		return err
+	}
+	return writeManifest(db.fs, db.dir, m)
+}
+
 // removeOrphans removes what a crash left: files that no manifest names.
 func (db *DB) removeOrphans(m *manifest) error {
 	entries, err := db.fs.ReadDir(db.dir)
@@ -196,9 +251,7 @@ func (db *DB) removeOrphans(m *manifest) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		live := name == m.IdentityFile || name == m.Documents || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name })
-		orphan := strings.HasSuffix(name, ".tmp") || !live && (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs"))
-		if orphan {
+		if isOrphan(name, m) {
 			db.log.Info("removing a file that a crash left behind", "file", name)
 			if err := db.fs.Remove(path.Join(db.dir, name)); err != nil {
 				return err
@@ -208,11 +261,30 @@ func (db *DB) removeOrphans(m *manifest) error {
 	return nil
 }
 
+// isOrphan tells whether a file is one that only a crash leaves behind.
+func isOrphan(name string, m *manifest) bool {
+	if strings.HasSuffix(name, vfs.TempSuffix) {
+		return true
+	}
+	if name == m.IdentityFile || name == m.Documents || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
+		return false
+	}
+	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs")
+}
+
 // AppliedIndex is the log index of the last applied entry.
 func (db *DB) AppliedIndex() uint64 { return db.applied.Load() }
 
 // DurableIndex is the log index up to which all entries are durable in the store's own files.
 func (db *DB) DurableIndex() uint64 { return db.durable.Load() }
+
+// broken is the error after which nothing may be promised any more, nil while all is well.
+func (db *DB) broken() error {
+	if err := db.failed.Load(); err != nil {
+		return fmt.Errorf("the store stopped at an error: %w", *err)
+	}
+	return nil
+}
 
 // fatal reports the first error after which nothing may be promised any more.
 func (db *DB) fatal(err error) {
@@ -226,8 +298,13 @@ func (db *DB) fatal(err error) {
 func (db *DB) Close() error {
 	db.stop()
 	db.wg.Wait()
+	db.compactMu.Lock()
+	defer db.compactMu.Unlock()
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
+	if db.broken() == nil {
+		db.saveFilters(true) // the next start then reads no ids
+	}
 	db.files.mu.Lock()
 	current := db.files.current
 	db.files.current = &version{}

@@ -14,6 +14,20 @@ import (
 type documents struct {
 	mu   sync.RWMutex
 	docs map[docKey]Document
+	// last is the log index of the last change. Files may be ahead of the index that
+	// the manifest covers: what is replayed up to last is in docs already.
+	last uint64
+}
+
+const (
+	documentsMagic   = "SPOORDOC"
+	documentsVersion = 1
+)
+
+// documentsFile is the JSON of a file of documents, which stands in a frame.
+type documentsFile struct {
+	Last      uint64     `json:"last"`
+	Documents []Document `json:"documents"`
 }
 
 type docKey struct{ kind, name string }
@@ -39,6 +53,10 @@ func newDocuments() *documents { return &documents{docs: map[docKey]Document{}} 
 func (d *documents) put(doc Document) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if doc.Index <= d.last {
+		return
+	}
+	d.last = doc.Index
 	k := docKey{doc.Kind, doc.Name}
 	if _, ok := d.docs[k]; !ok && len(d.docs) >= MaxDocuments {
 		return // as the proposer was told: every replica decides alike
@@ -46,9 +64,13 @@ func (d *documents) put(doc Document) {
 	d.docs[k] = doc
 }
 
-func (d *documents) remove(kind, name string) bool {
+func (d *documents) remove(kind, name string, index uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if index <= d.last {
+		return true // it was removed before the store was opened again
+	}
+	d.last = index
 	_, ok := d.docs[docKey{kind, name}]
 	delete(d.docs, docKey{kind, name})
 	return ok
@@ -82,17 +104,23 @@ func (d *documents) marshal() ([]byte, error) {
 	all := slices.SortedFunc(maps.Values(d.docs), func(a, b Document) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	return json.Marshal(all)
+	body, err := json.Marshal(documentsFile{d.last, all})
+	return frame(documentsMagic, documentsVersion, body), err
 }
 
 func (d *documents) unmarshal(b []byte) error {
-	var all []Document
-	if err := json.Unmarshal(b, &all); err != nil {
+	body, err := unframe(b, documentsMagic, documentsVersion)
+	if err != nil {
+		return fmt.Errorf("documents: %w", err)
+	}
+	var file documentsFile
+	if err := json.Unmarshal(body, &file); err != nil {
 		return fmt.Errorf("documents: %w", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, doc := range all {
+	d.last = file.Last
+	for _, doc := range file.Documents {
 		d.docs[docKey{doc.Kind, doc.Name}] = doc
 	}
 	return nil

@@ -59,6 +59,9 @@ func (db *DB) openFile(meta fileMeta) (*file, error) {
 	return f, nil
 }
 
+// writeBytes are written to a segment file at a time.
+const writeBytes = 256 << 10
+
 // writeFile assembles inputs into a new durable segment file and opens it.
 func (db *DB) writeFile(inputs []input, level int, meta segment.Meta) (*file, error) {
 	name := fmt.Sprintf("%08d.seg", db.nextFile.Add(1)-1)
@@ -67,7 +70,7 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta) (*file, er
 	if err != nil {
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
-	buf := bufio.NewWriterSize(h, 1<<20)
+	buf := bufio.NewWriterSize(h, writeBytes)
 	size, err := assemble(buf, inputs, db.identity, meta)
 	if err == nil {
 		err = buf.Flush()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"syscall"
 	"time"
 
 	"spoor/segment"
@@ -19,7 +20,8 @@ func (db *DB) Checkpoint(ctx context.Context) (uint64, error) {
 	if err := db.flush(ctx); err != nil {
 		return 0, err
 	}
-	return db.durable.Load(), nil
+	db.saveFilters(true)
+	return db.durable.Load(), db.broken()
 }
 
 // flush writes the closed memtables, oldest first, and then the manifest.
@@ -27,6 +29,9 @@ func (db *DB) flush(ctx context.Context) error {
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
 	for {
+		if err := db.broken(); err != nil {
+			return fmt.Errorf("flush: %w", err)
+		}
 		db.mem.RLock()
 		var m *memtable
 		if len(db.mem.flushing) > 0 {
@@ -39,19 +44,30 @@ func (db *DB) flush(ctx context.Context) error {
 		db.mem.RUnlock()
 		if m == nil {
 			if idle && applied > db.durable.Load() {
-				return db.commit(nil, nil, applied)
+				return db.flushError(db.commit(nil, nil, applied, func() {}))
 			}
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("flush: %w", err)
 		}
-		if err := db.flushOne(m); err != nil {
-			err = fmt.Errorf("flush: %w", err)
-			db.fatal(err)
+		if err := db.flushError(db.flushOne(m)); err != nil {
 			return err
 		}
 	}
+}
+
+// flushError makes a failed flush fatal. A full disk is not: nothing was promised,
+// the events are in the log and in memory, and the next flush tries again.
+func (db *DB) flushError(err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("flush: %w", err)
+	if !errors.Is(err, syscall.ENOSPC) {
+		db.fatal(err)
+	}
+	return err
 }
 
 func (db *DB) flushOne(m *memtable) error {
@@ -69,42 +85,57 @@ func (db *DB) flushOne(m *memtable) error {
 	if err != nil {
 		return err
 	}
-	if err := db.commit(nil, []*file{f}, m.last); err != nil {
-		f.obsolete.Store(true)
-		f.release()
-		return err
-	}
-	db.mem.RLock() // Apply, which adds to the filters, waits
-	err = db.filters.Save(m.last, false)
-	db.mem.RUnlock()
+	err = db.commit(nil, []*file{f}, m.last, func() {
+		// At once, under both locks: views see the events in one of the two, see view.go.
+		db.mem.Lock()
+		db.files.replace(nil, []*file{f})
+		db.mem.flushing = db.mem.flushing[1:]
+		db.mem.Unlock()
+	})
 	if err != nil {
+		f.release() // the file stays: the manifest that names it may have reached the disk
 		return err
 	}
-	// The file is in the version and the memtable still in the list: views taken
-	// under both locks see the events once, see view.go.
-	db.mem.Lock()
-	db.files.replace(nil, []*file{f})
-	db.mem.flushing = db.mem.flushing[1:]
-	db.mem.Unlock()
+	db.saveFilters(false)
 	db.log.Debug("flushed", "file", f.meta.Name, "rows", f.meta.Rows, "bytes", f.meta.Bytes, "seconds", time.Since(start).Seconds())
 	return nil
 }
 
+// saveFilters writes the dedupe filters if that is worth it, or all is set. That
+// they are not written costs the next start some reading, and no more.
+func (db *DB) saveFilters(all bool) {
+	err := db.filters.Save(db.durable.Load(), all)
+	switch {
+	case err == nil:
+	case errors.Is(err, syscall.ENOSPC):
+		db.log.Warn("dedupe filters could not be saved; the next start reads ids from the segments", "error", err)
+	default:
+		db.fatal(err)
+	}
+}
+
 // commit makes the manifest name added instead of gone, and covers the log up
-// to applied when that is above what it covered. The caller then changes the version.
-func (db *DB) commit(gone, added []*file, applied uint64) error {
+// to applied when that is above what it covered. Then install changes the version,
+// before another commit can list the files. After an error it is not known which
+// manifest the disk has: files that either names must stay until the next start.
+func (db *DB) commit(gone, added []*file, applied uint64, install func()) error {
 	db.manifestMu.Lock()
 	defer db.manifestMu.Unlock()
+	if err := db.broken(); err != nil {
+		return err
+	}
 	if err := db.saveIdentity(); err != nil {
 		return err
 	}
-	if err := db.saveDocuments(); err != nil {
+	oldDocs, err := db.saveDocuments()
+	if err != nil {
 		return err
 	}
 	applied = max(applied, db.durable.Load())
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile,
+		DedupeKey: db.idKey.bytes(),
 	}
 	db.files.mu.Lock()
 	m.Files = metasAfter(db.files.current, gone, added)
@@ -113,6 +144,10 @@ func (db *DB) commit(gone, added []*file, applied uint64) error {
 		return err
 	}
 	db.durable.Store(applied)
+	install()
+	if oldDocs != "" {
+		_ = db.fs.Remove(db.pathOf(oldDocs)) // what stays is removed by the next start
+	}
 	return nil
 }
 
@@ -142,26 +177,23 @@ func metasAfter(v *version, gone, added []*file) []fileMeta {
 	return metas
 }
 
-// saveDocuments writes the documents to a new file when they changed.
-func (db *DB) saveDocuments() error {
+// saveDocuments writes the documents to a new file when they changed, and
+// returns the file that this replaces, "" for none. The caller holds manifestMu.
+func (db *DB) saveDocuments() (old string, err error) {
 	if !db.docsDirty.Swap(false) && db.docsFile != "" {
-		return nil
+		return "", nil
 	}
 	b, err := db.docs.marshal()
-	if err != nil {
-		return err
-	}
 	name := fmt.Sprintf("%08d.docs", db.nextFile.Add(1)-1)
-	if err := db.writeWhole(name, b); err != nil {
-		return fmt.Errorf("write documents: %w", err)
+	if err == nil {
+		err = db.writeWhole(name, b)
 	}
-	old := db.docsFile
-	db.docsFile = name
-	if old != "" {
-		// The manifest still names it until the next one is written; removing it is the next start's business.
-		db.log.Debug("documents moved", "from", old, "to", name)
+	if err != nil {
+		db.docsDirty.Store(true)
+		return "", fmt.Errorf("write documents: %w", err)
 	}
-	return nil
+	old, db.docsFile = db.docsFile, name
+	return old, nil
 }
 
 // background flushes closed memtables and merges segments until Close.
@@ -194,7 +226,10 @@ func (db *DB) background() {
 		}
 		db.mem.Unlock()
 		if err := db.flush(db.ctx); err != nil && !errors.Is(err, context.Canceled) {
-			return // fatal was called
+			if db.broken() != nil {
+				return
+			}
+			db.log.Error("flush failed; it will be tried again", "error", err)
 		}
 		idle := now.Sub(quiet) >= db.opts.CompactAfterIdle
 		if err := db.compactSome(db.ctx, idle); err != nil && !errors.Is(err, context.Canceled) {

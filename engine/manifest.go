@@ -13,9 +13,7 @@ import (
 )
 
 // manifestName names the live files of a store. It is written whole to another
-// name, fsynced and renamed, so there is always one that is complete:
-//
-//	"SPOORMAN" | version u32 | length u32 | CRC32C of the JSON u32 | JSON
+// name, fsynced and renamed, so there is always one that is complete: JSON in a frame.
 const (
 	manifestName    = "MANIFEST"
 	manifestMagic   = "SPOORMAN"
@@ -37,6 +35,10 @@ type manifest struct {
 	// IdentityFile and IdentityBytes say how much of which file is valid.
 	IdentityFile  string `json:"identityFile"`
 	IdentityBytes int64  `json:"identityBytes"`
+	// DedupeKey is the store's secret, see idKey.
+	DedupeKey []byte `json:"dedupeKey,omitempty"`
+	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.
+	Backup []backupFile `json:"backup"`
 	// Documents is the file that holds the documents, "" for none.
 	Documents string `json:"documents,omitempty"`
 }
@@ -59,6 +61,33 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // ErrManifest is wrapped when the manifest is damaged or was written by a newer program.
 var ErrManifest = errors.New("manifest cannot be read")
 
+// A small file is framed whole:
+//
+//	magic, 8 bytes | version u32 | length u32 | CRC32C of the body u32 | body
+const frameBytes = 20
+
+func frame(magic string, version uint32, body []byte) []byte {
+	b := append(make([]byte, 0, frameBytes+len(body)), magic...)
+	b = binary.LittleEndian.AppendUint32(b, version)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return append(b, body...)
+}
+
+func unframe(b []byte, magic string, version uint32) (body []byte, err error) {
+	if len(b) < frameBytes || string(b[:8]) != magic {
+		return nil, fmt.Errorf("it does not start with %s", magic)
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
+		return nil, fmt.Errorf("it has version %d, this program reads version %d", v, version)
+	}
+	body = b[frameBytes:]
+	if n := binary.LittleEndian.Uint32(b[12:]); int(n) != len(body) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(body, castagnoli) {
+		return nil, fmt.Errorf("checksum or length of %d bytes differs", len(body))
+	}
+	return body, nil
+}
+
 func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	name := path.Join(dir, manifestName)
 	b, err := vfs.ReadFile(fsys, name)
@@ -68,16 +97,9 @@ func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	const head = 20
-	if len(b) < head || string(b[:8]) != manifestMagic {
-		return nil, fmt.Errorf("%w: %s does not start with %s", ErrManifest, name, manifestMagic)
-	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != manifestVersion {
-		return nil, fmt.Errorf("%w: %s has version %d, this program reads version %d", ErrManifest, name, v, manifestVersion)
-	}
-	body := b[head:]
-	if n := binary.LittleEndian.Uint32(b[12:]); int(n) != len(body) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(body, castagnoli) {
-		return nil, fmt.Errorf("%w: %s: checksum or length of %d bytes differs", ErrManifest, name, len(body))
+	body, err := unframe(b, manifestMagic, manifestVersion)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrManifest, name, err)
 	}
 	m := &manifest{}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -91,11 +113,7 @@ func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	b := append([]byte(nil), manifestMagic...)
-	b = binary.LittleEndian.AppendUint32(b, manifestVersion)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
-	if err := vfs.WriteFileAtomic(fsys, path.Join(dir, manifestName), append(b, body...)); err != nil {
+	if err := vfs.WriteFileAtomic(fsys, path.Join(dir, manifestName), frame(manifestMagic, manifestVersion, body)); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

@@ -111,6 +111,14 @@ func (m *memtable) begin(p *part) uint32 {
 	return first
 }
 
+// forget takes back begin of the last part, of which no row was kept: clients
+// that send everything again must not fill the memory.
+func (m *memtable) forget(first uint32) {
+	last := len(m.parts) - 1
+	m.parts[last] = nil
+	m.parts, m.starts, m.total = m.parts[:last], m.starts[:last], first
+}
+
 // batchBytes is about the memory of a batch.
 func batchBytes(b *batch.Batch) int64 {
 	n := int64(b.N)*(16+8+5*4) + int64(len(b.IDBytes)+len(b.IDIsText))

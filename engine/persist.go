@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"path"
 
 	"spoor/index"
 	"spoor/internal/vfs"
+	"spoor/segment/batch"
 )
 
 // The identity file is a list of frames, one per checkpoint that had news:
@@ -20,7 +22,7 @@ import (
 const frameHead = 8
 
 // saveIdentity appends the operations since the last checkpoint. The caller holds manifestMu.
-func (db *DB) saveIdentity() error {
+func (db *DB) saveIdentity() (err error) {
 	x := db.identity
 	x.mu.Lock()
 	ops := x.pending
@@ -29,6 +31,13 @@ func (db *DB) saveIdentity() error {
 	if len(ops) == 0 {
 		return nil
 	}
+	defer func() {
+		if err != nil { // they wait for the next try
+			x.mu.Lock()
+			x.pending = append(ops, x.pending...)
+			x.mu.Unlock()
+		}
+	}()
 	if db.identityFile == "" {
 		name := fmt.Sprintf("%08d.identity", db.nextFile.Add(1)-1)
 		if err := db.writeWhole(name, nil); err != nil {
@@ -57,27 +66,28 @@ func (db *DB) saveIdentity() error {
 	return nil
 }
 
-func (db *DB) loadIdentity() error {
-	if db.identityFile == "" {
+// loadIdentity reads the operations that the manifest counts into x.
+func loadIdentity(fsys vfs.FS, dir string, m *manifest, x *identity) error {
+	if m.IdentityFile == "" {
 		return nil
 	}
-	b, err := vfs.ReadFile(db.fs, db.pathOf(db.identityFile))
+	b, err := vfs.ReadFile(fsys, path.Join(dir, m.IdentityFile))
 	if err != nil {
 		return fmt.Errorf("read identity: %w", err)
 	}
-	if int64(len(b)) < db.identityBytes {
-		return fmt.Errorf("read identity: %s has %d bytes, the manifest counts %d", db.identityFile, len(b), db.identityBytes)
+	if int64(len(b)) < m.IdentityBytes {
+		return fmt.Errorf("read identity: %s has %d bytes, the manifest counts %d", m.IdentityFile, len(b), m.IdentityBytes)
 	}
-	b = b[:db.identityBytes]
+	b = b[:m.IdentityBytes]
 	for len(b) > 0 {
 		if len(b) < frameHead {
 			return fmt.Errorf("read identity: %d bytes remain", len(b))
 		}
 		n := int(binary.LittleEndian.Uint32(b))
 		if n > len(b)-frameHead || crc32.Checksum(b[frameHead:frameHead+n], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
-			return fmt.Errorf("read identity: %s: checksum of a frame of %d bytes", db.identityFile, n)
+			return fmt.Errorf("read identity: %s: checksum of a frame of %d bytes", m.IdentityFile, n)
 		}
-		if err := db.identity.replay(b[frameHead : frameHead+n]); err != nil {
+		if err := x.replay(b[frameHead : frameHead+n]); err != nil {
 			return err
 		}
 		b = b[frameHead+n:]
@@ -94,7 +104,13 @@ func (db *DB) writeWhole(name string, b []byte) error {
 // not cover: those of the last flushes before a crash, or all of them when a
 // filter is damaged or missing.
 func (db *DB) loadFilters() error {
-	filters, covered, err := index.OpenFilters(db.fs, db.dir)
+	open := index.OpenFilters
+	if n := db.opts.firstFilterKeys; n > 0 {
+		open = func(fsys vfs.FS, dir string) (*index.Filters, uint64, error) {
+			return index.OpenFiltersSized(fsys, dir, n)
+		}
+	}
+	filters, covered, err := open(db.fs, db.dir)
 	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(db.files.current.files) > 0) {
 		db.log.Warn("dedupe filters are rebuilt from the segments", "reason", err)
 	}
@@ -103,7 +119,11 @@ func (db *DB) loadFilters() error {
 		if f.meta.Last <= covered {
 			continue
 		}
-		if err := f.r.EachIDHash(func(h uint64) { filters.Add(h) }); err != nil {
+		err := eachID(f.r, func(id batch.ID, text []byte) error {
+			filters.Add(db.idKey.hash(id, text))
+			return nil
+		})
+		if err != nil {
 			return fmt.Errorf("rebuild dedupe filters: %w", err)
 		}
 	}

@@ -91,3 +91,11 @@ func (b Bits) Put(p *Persons) {
 	}
 	p.b.WriteDenseTo(b) // it copies whole containers, cut off at the end of b
 }
+
+// OrPersons adds the persons of p. spare is working memory as long as b; what it
+// held is lost.
+func (b Bits) OrPersons(p *Persons, spare Bits) {
+	spare.Clear()
+	spare.Put(p)
+	b.Or(spare)
+}

@@ -73,6 +73,12 @@ func OpenFilters(fsys vfs.FS, dir string) (f *Filters, covered uint64, err error
 	return openFilters(fsys, dir, firstFilterKeys)
 }
 
+// OpenFiltersSized is OpenFilters with room for firstKeys ids in the first
+// generation of a new set; the others grow from there.
+func OpenFiltersSized(fsys vfs.FS, dir string, firstKeys int) (f *Filters, covered uint64, err error) {
+	return openFilters(fsys, dir, firstKeys)
+}
+
 func openFilters(fsys vfs.FS, dir string, firstKeys int) (*Filters, uint64, error) {
 	f := &Filters{fsys: fsys, dir: dir, first: firstKeys}
 	numbers, err := f.list()

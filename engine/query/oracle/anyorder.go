@@ -215,6 +215,9 @@ func (c *anyChains) deepest(g given) int {
 	}
 	d := len(c.ranked(g))
 	for _, n := range c.next(g) {
+		if d == len(c.required()) {
+			break // no chain is deeper
+		}
 		d = max(d, c.deepest(n))
 	}
 	c.depths[key] = d

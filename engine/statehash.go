@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"spoor/segment"
+	"spoor/segment/batch"
+)
+
+// Hash is a sum of 128-bit hashes of things, so that their order means nothing.
+type Hash struct{ Hi, Lo uint64 }
+
+func (h *Hash) add(x uint64) {
+	h.Lo += mix64(x)
+	h.Hi += mix64(x ^ 0x5851f42d4c957f2d)
+}
+
+// String is the hash in hexadecimal.
+func (h Hash) String() string {
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, h.Hi), h.Lo))
+}
+
+func mix64(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// DayHash sums the events of one UTC day.
+type DayHash struct {
+	Day  int32
+	Rows int64
+	Hash Hash
+}
+
+// StateHash tells whether two replicas hold the same, however their files are
+// cut: it depends on the log up to AppliedIndex and on nothing else.
+type StateHash struct {
+	AppliedIndex uint64
+	Rows         int64
+	// Days are sums over the events of each day: eventId, name, time, receipt, userId,
+	// anonymousId, source and every property.
+	Days []DayHash
+	// Identity sums over all ids the person that each stands for; Documents sums over
+	// the documents. These two are as of the end of the call: compare them while nothing is applied.
+	Identity  Hash
+	Documents Hash
+}
+
+// StateHash reads every event. Replicas whose AppliedIndex is equal have equal Days.
+func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
+	v, err := db.View()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Release()
+	out := &StateHash{AppliedIndex: v.AppliedIndex}
+	days := map[int32]*DayHash{}
+	h := rowHasher{x: db.identity}
+	for _, r := range v.Segments {
+		err := h.segment(ctx, r, func(day int32, hash uint64) {
+			d := days[day]
+			if d == nil {
+				d = &DayHash{Day: day}
+				days[day] = d
+			}
+			d.Rows++
+			d.Hash.add(hash)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("hash the state: %w", err)
+		}
+	}
+	for _, d := range days {
+		out.Days = append(out.Days, *d)
+		out.Rows += d.Rows
+	}
+	slices.SortFunc(out.Days, func(a, b DayHash) int { return cmp.Compare(a.Day, b.Day) })
+	out.Identity = db.identity.hash()
+	out.Documents = db.docs.hash()
+	return out, nil
+}
+
+// hash sums over all ids the name of the person that each stands for.
+func (x *identity) hash() Hash {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var h Hash
+	add := func(kind byte, id []byte, person uint32) {
+		if person != noPerson {
+			h.add(hashTexts(kind, id, []byte(x.name(person))))
+		}
+	}
+	for u, p := range x.userPerson {
+		add('u', x.users.Text(uint32(u)), p)
+	}
+	for a, p := range x.anonPerson {
+		if u := x.anonUser[a]; u != 0 {
+			p = x.userPerson[u-1]
+		}
+		add('a', x.anons.Text(uint32(a)), p)
+	}
+	return h
+}
+
+func (d *documents) hash() Hash {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var h Hash
+	for k, doc := range d.docs {
+		h.add(hashTexts('d', []byte(k.kind), []byte(k.name), doc.Value, binary.AppendUvarint(nil, doc.Index)))
+	}
+	return h
+}
+
+// hashTexts hashes texts with their lengths.
+func hashTexts(kind byte, texts ...[]byte) uint64 {
+	b := []byte{kind}
+	for _, t := range texts {
+		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
+	}
+	return xxhash.Sum64(b)
+}
+
+// hashStep rows of a section are read at a time.
+const hashStep = 1 << 15
+
+// rowHasher reads segments to the last value, row by row. Two rows that were
+// sent alike have one hash, whichever files they are in.
+type rowHasher struct {
+	x       *identity
+	scratch segment.Scratch
+	keys    []uint64
+	refs    []uint32
+	micros  []int64
+	has     []bool
+	nums    []float64
+	sums    []uint64 // per row: of what was read of it so far
+}
+
+// segment calls f with the day and hash of every row.
+func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day int32, hash uint64)) error {
+	sections := r.Sections()
+	for i := range sections {
+		s := &sections[i]
+		for from := 0; from < s.Rows(); from += hashStep {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := h.rows(r, s, from, min(from+hashStep, s.Rows())); err != nil {
+				return err
+			}
+			for _, sum := range h.sums {
+				f(s.Day(), sum)
+			}
+		}
+	}
+	return nil
+}
+
+// value adds a value of a row: what it is of, and its hash.
+func (h *rowHasher) value(row int, of uint64, hash uint64) { h.sums[row] += mix64(of ^ mix64(hash)) }
+
+func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+
+func (h *rowHasher) rows(r *segment.Reader, s *segment.Section, from, to int) error {
+	n := to - from
+	h.keys, h.refs, h.micros, h.has = sized(h.keys, n), sized(h.refs, n), sized(h.micros, n), sized(h.has, n)
+	h.nums, h.sums = sized(h.nums, n), sized(h.sums, n)
+	clear(h.sums)
+	ids, err := r.IDs(s.FirstRow()+from, s.FirstRow()+to)
+	if err != nil {
+		return err
+	}
+	if err := s.Keys(h.keys, from, to, &h.scratch); err != nil {
+		return err
+	}
+	if err := s.Received(h.micros, from, to, &h.scratch); err != nil {
+		return err
+	}
+	name := hashTexts('n', []byte(s.Event()))
+	var id []byte
+	for row, key := range h.keys {
+		id = ids.AppendText(id[:0], row)
+		h.value(row, 'i', xxhash.Sum64(id))
+		h.value(row, 'n', name)
+		h.value(row, 't', uint64(segment.KeyTime(key, s.Day())))
+		h.value(row, 'r', uint64(h.micros[row]))
+	}
+	if err := h.ids(s, from, to); err != nil {
+		return err
+	}
+	for kind, column := range map[uint64]func() (segment.Column, bool, error){'s': s.Sources, 'f': s.Shapes} {
+		c, ok, err := column()
+		if err != nil {
+			return err
+		}
+		if ok {
+			if err := h.codes(c, kind, from, to); err != nil {
+				return err
+			}
+		}
+	}
+	columns, err := s.AllColumns()
+	if err != nil {
+		return err
+	}
+	for _, c := range columns {
+		if err := h.column(c, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ids adds the texts of userId and anonymousId and checks the references to them.
+func (h *rowHasher) ids(s *segment.Section, from, to int) error {
+	if err := s.Users(h.refs, from, to, &h.scratch); err != nil {
+		return err
+	}
+	h.x.mu.RLock()
+	defer h.x.mu.RUnlock()
+	for row, ref := range h.refs {
+		p := segment.KeyPerson(h.keys[row])
+		if !h.x.validUser(p, ref) {
+			return fmt.Errorf("read segment %s: %w: row %d of %s names user %d of person %d", s.Reader().Name(), segment.ErrCorrupt, from+row, s.Event(), ref, p)
+		}
+		if u, ok := h.x.user(p, ref); ok {
+			h.value(row, 'u', xxhash.Sum64(h.x.users.Text(u)))
+		}
+	}
+	if err := s.Anons(h.refs, from, to, &h.scratch); err != nil {
+		return err
+	}
+	for row, ref := range h.refs {
+		p := segment.KeyPerson(h.keys[row])
+		a, ok := h.x.anon(p, ref)
+		if ok != (ref != 0) || ok && int(a) >= h.x.anons.Len() {
+			return fmt.Errorf("read segment %s: %w: row %d of %s names anonymousId %d of person %d", s.Reader().Name(), segment.ErrCorrupt, from+row, s.Event(), ref, p)
+		}
+		if ok {
+			h.value(row, 'a', xxhash.Sum64(h.x.anons.Text(a)))
+		}
+	}
+	return nil
+}
+
+// validUser tells whether a person exists and has the user that ref names. The caller holds mu.
+func (x *identity) validUser(person, ref uint32) bool {
+	if int(person) >= len(x.canon) {
+		return false
+	}
+	switch ref {
+	case 0:
+		return true
+	case 1:
+		return x.personUser[person] != 0
+	}
+	return int(ref-2) < x.users.Len()
+}
+
+func (h *rowHasher) column(c segment.Column, from, to int) error {
+	of := hashTexts(byte(c.Kind()), []byte(c.Path()))
+	switch c.Kind() {
+	case batch.KindNumber:
+		if err := c.Numbers(h.nums, from, to, &h.scratch); err != nil {
+			return err
+		}
+		for row, v := range h.nums {
+			if v == v {
+				h.value(row, of, math.Float64bits(v))
+			}
+		}
+	case batch.KindInt:
+		clear(h.has)
+		if err := c.Ints(h.micros, h.has, from, to, &h.scratch); err != nil {
+			return err
+		}
+		for row, v := range h.micros {
+			if h.has[row] {
+				h.value(row, of, uint64(v))
+			}
+		}
+	default:
+		return h.codes(c, of, from, to)
+	}
+	return nil
+}
+
+func (h *rowHasher) codes(c segment.Column, of uint64, from, to int) error {
+	texts, err := c.Codes(h.refs, from, to, &h.scratch)
+	if err != nil {
+		return err
+	}
+	for row, code := range h.refs {
+		switch {
+		case code == 0:
+		case texts == nil:
+			h.value(row, of, uint64(code))
+		default:
+			h.value(row, of, xxhash.Sum64(texts.At(int(code-1))))
+		}
+	}
+	return nil
+}

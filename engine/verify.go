@@ -1,0 +1,447 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"spoor/index"
+	"spoor/internal/vfs"
+	"spoor/segment"
+	"spoor/segment/batch"
+)
+
+// Report is what Verify found. A store without Problems answers every query as
+// it would have on the day its events came.
+type Report struct {
+	AppliedIndex uint64
+	Files        int
+	Bytes        int64 // of all files that were read
+	Rows         int64
+	Persons      int
+	Documents    int
+	// Problems are what is wrong, at most MaxProblems; More counts the others.
+	Problems []Problem
+	More     int
+	// Notes are what is unusual and does no harm.
+	Notes []string
+}
+
+// Problem is one thing that is wrong with a file.
+type Problem struct {
+	File string
+	Text string
+}
+
+// MaxProblems bounds the list in a Report.
+const MaxProblems = 1000
+
+func (r *Report) problem(file, format string, args ...any) {
+	if len(r.Problems) == MaxProblems {
+		r.More++
+		return
+	}
+	r.Problems = append(r.Problems, Problem{file, fmt.Sprintf(format, args...)})
+}
+
+// Err is nil if there are no problems, else an error that names the first.
+func (r *Report) Err() error {
+	if len(r.Problems) == 0 {
+		return nil
+	}
+	p := r.Problems[0]
+	return fmt.Errorf("%w: %s: %s (%d problems)", ErrDamaged, p.File, p.Text, len(r.Problems)+r.More)
+}
+
+// ErrDamaged is wrapped when Verify found problems.
+var ErrDamaged = errors.New("the store is damaged")
+
+// Progress is told how many of all bytes are done. It may be nil.
+type Progress func(done, total int64)
+
+// Verify checks the store in dir, which no process may have open: the manifest
+// against the files, every byte and every value of every segment, that each eventId is there
+// once, that the dedupe filters know it, who is who, and the documents. It changes nothing.
+// The error says that it could not be done; what is wrong with the store stands in the report.
+func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*Report, error) {
+	lock, err := fsys.Lock(path.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", dir, err)
+	}
+	defer func() { _ = lock.Close() }()
+	c := &checker{fsys: fsys, dir: dir, progress: progress, report: &Report{}}
+	m, err := readManifest(fsys, dir)
+	if err != nil {
+		c.report.problem(manifestName, "%v", err)
+		return c.report, nil
+	}
+	c.m = m
+	if m.DedupeKey == nil {
+		c.missingManifest()
+		return c.report, nil
+	}
+	if c.key, err = parseIDKey(m.DedupeKey); err != nil {
+		c.report.problem(manifestName, "%v", err)
+		return c.report, nil
+	}
+	if m.Documents != "" {
+		c.docs, c.docsErr = vfs.ReadFile(fsys, path.Join(dir, m.Documents))
+	}
+	var covered uint64
+	if c.filters, covered, err = index.OpenFilters(fsys, dir); err != nil {
+		c.filters = nil
+		if len(m.Files) > 0 {
+			c.note("the dedupe filters cannot be used and will be built again at the next start: %v", err)
+		}
+	}
+	c.covered = covered
+	c.orphans()
+	return c.run(ctx)
+}
+
+// Verify checks the files of a store that is in use. Those of the moment of the
+// call are read, past the caches; writing and queries go on.
+func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
+	c := &checker{fsys: db.fs, dir: db.dir, progress: progress, report: &Report{}, key: db.idKey, filters: db.filters, covered: ^uint64(0)}
+	pinned, m, err := db.pin()
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", db.dir, err)
+	}
+	defer pinned.release()
+	c.m, c.docs = m, pinned.docs
+	return c.run(ctx)
+}
+
+// pin is a manifest with the files that it names, which stay while it is held.
+type pin struct {
+	files *version
+	docs  []byte
+}
+
+func (p *pin) release() { p.files.release() }
+
+// pin reads the manifest at a moment when nobody changes it.
+func (db *DB) pin() (*pin, *manifest, error) {
+	db.manifestMu.Lock()
+	defer db.manifestMu.Unlock()
+	m, err := readManifest(db.fs, db.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &pin{}
+	if m.Documents != "" {
+		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
+			return nil, nil, err
+		}
+	}
+	p.files = db.files.acquire()
+	if len(p.files.files) != len(m.Files) {
+		p.release()
+		return nil, nil, fmt.Errorf("%w: it names %d files, the store has %d", ErrManifest, len(m.Files), len(p.files.files))
+	}
+	return p, m, nil
+}
+
+// checker does one verification.
+type checker struct {
+	fsys     vfs.FS
+	dir      string
+	m        *manifest
+	key      idKey
+	docs     []byte
+	docsErr  error
+	filters  *index.Filters // nil: not checked
+	covered  uint64         // files up to it have their ids in filters
+	progress Progress
+	report   *Report
+
+	identity    *identity // nil if its file is damaged
+	done, total int64
+}
+
+func (c *checker) note(format string, args ...any) {
+	c.report.Notes = append(c.report.Notes, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) missingManifest() {
+	entries, err := c.fsys.ReadDir(c.dir)
+	if err != nil {
+		c.report.problem(manifestName, "%v", err)
+		return
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), segmentSuffix) {
+			c.report.problem(manifestName, "it is missing, and the directory holds %s", e.Name())
+			return
+		}
+	}
+	c.note("the directory holds no store")
+}
+
+// orphans notes files that the next start removes.
+func (c *checker) orphans() {
+	entries, err := c.fsys.ReadDir(c.dir)
+	if err != nil {
+		c.report.problem(c.dir, "%v", err)
+		return
+	}
+	for _, e := range entries {
+		if isOrphan(e.Name(), c.m) {
+			c.note("%s is left from a crash and will be removed at the next start", e.Name())
+		}
+	}
+}
+
+func (c *checker) run(ctx context.Context) (*Report, error) {
+	r, m := c.report, c.m
+	r.AppliedIndex, r.Files = m.Applied, len(m.Files)
+	c.total = m.IdentityBytes
+	for i := range m.Files {
+		c.total += m.Files[i].Bytes
+	}
+	c.checkIdentity()
+	c.checkDocuments()
+	seen := map[string]bool{}
+	var readable []*segment.Reader
+	for i := range m.Files {
+		fm := &m.Files[i]
+		if seen[fm.Name] {
+			r.problem(manifestName, "%s is listed twice", fm.Name)
+			continue
+		}
+		seen[fm.Name] = true
+		h, err := c.fsys.Open(path.Join(c.dir, fm.Name))
+		if err != nil {
+			r.problem(fm.Name, "%v", err)
+			continue
+		}
+		defer func() { _ = h.Close() }()
+		if s := c.checkFile(ctx, fm, h); s != nil {
+			readable = append(readable, s)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("verify %s: %w", c.dir, err)
+		}
+	}
+	if err := c.checkUnique(ctx, readable); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", c.dir, err)
+	}
+	return r, nil
+}
+
+func (c *checker) step(n int64) {
+	c.done += n
+	c.report.Bytes += n
+	if c.progress != nil {
+		c.progress(c.done, c.total)
+	}
+}
+
+func (c *checker) checkIdentity() {
+	x, m := newIdentity(), c.m
+	if m.IdentityFile != "" {
+		if err := loadIdentity(c.fsys, c.dir, m, x); err != nil {
+			c.report.problem(m.IdentityFile, "%v", err)
+			return
+		}
+		c.step(m.IdentityBytes)
+	}
+	c.identity, c.report.Persons = x, len(x.canon)
+}
+
+func (c *checker) checkDocuments() {
+	if c.m.Documents == "" {
+		return
+	}
+	d, err := newDocuments(), c.docsErr
+	if err == nil {
+		err = d.unmarshal(c.docs)
+	}
+	if err != nil {
+		c.report.problem(c.m.Documents, "%v", err)
+		return
+	}
+	c.report.Documents = len(d.docs)
+}
+
+// checkFile reads a segment to the last value. It returns nil if its ids cannot be read.
+func (c *checker) checkFile(ctx context.Context, fm *fileMeta, h vfs.File) *segment.Reader {
+	r := c.report
+	s, err := segment.Open(h, h.Size(), fm.Name, nil)
+	if err != nil {
+		r.problem(fm.Name, "%v", err)
+		return nil
+	}
+	r.Rows += int64(s.Rows())
+	if s.Rows() != fm.Rows || s.Size() != fm.Bytes {
+		r.problem(fm.Name, "it has %d rows in %d bytes, the manifest says %d in %d", s.Rows(), s.Size(), fm.Rows, fm.Bytes)
+	}
+	if meta := s.Meta(); meta.FirstIndex != fm.First || meta.LastIndex != fm.Last {
+		r.problem(fm.Name, "it covers the log from %d to %d, the manifest says %d to %d", meta.FirstIndex, meta.LastIndex, fm.First, fm.Last)
+	}
+	if sections := s.Sections(); len(sections) > 0 && (sections[0].Day() != fm.MinDay || sections[len(sections)-1].Day() != fm.MaxDay) {
+		r.problem(fm.Name, "its days are %d to %d, the manifest says %d to %d", sections[0].Day(), sections[len(sections)-1].Day(), fm.MinDay, fm.MaxDay)
+	}
+	if fm.Last > c.m.Applied {
+		r.problem(fm.Name, "it has events up to log index %d, the manifest covers %d", fm.Last, c.m.Applied)
+	}
+	if err := c.checkBytes(ctx, s); err != nil && ctx.Err() == nil {
+		r.problem(fm.Name, "%v", err)
+		return nil
+	}
+	if err := checkFilter(s); err != nil {
+		r.problem(fm.Name, "%v", err)
+	}
+	c.step(fm.Bytes)
+	return s
+}
+
+// filterSample is how many ids are looked up through the filter of each file: its
+// bytes have a checksum, so a few tell whether it belongs to the file.
+const filterSample = 256
+
+func checkFilter(s *segment.Reader) error {
+	for i, step := 0, max(1, s.Rows()/filterSample); i < s.Rows(); i += step {
+		ids, err := s.IDs(i, i+1)
+		if err != nil {
+			return err
+		}
+		id := ids.IDs[0]
+		var text []byte
+		if ids.Texts != nil && ids.Texts[0] != nil {
+			text = ids.Texts[0]
+			id.Lo = xxhash.Sum64(text)
+		}
+		found, err := s.HasID(id, text)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("%w: it does not find the id of its row %d", segment.ErrCorrupt, i)
+		}
+	}
+	return nil
+}
+
+// checkBytes reads all there is in a segment.
+func (c *checker) checkBytes(ctx context.Context, s *segment.Reader) error {
+	if c.identity != nil {
+		rows := rowHasher{x: c.identity}
+		if err := rows.segment(ctx, s, func(int32, uint64) {}); err != nil {
+			return err
+		}
+	}
+	var timeline []uint32
+	var x segment.Scratch
+	var failed error
+	s.Days(func(day int32, sections []segment.Section) {
+		n := 0
+		for i := range sections {
+			n += sections[i].Rows()
+			if _, err := sections[i].Persons(); err != nil && failed == nil {
+				failed = err
+			}
+		}
+		timeline = sized(timeline, n)
+		if err := s.Timeline(day, timeline, 0, n, &x); err != nil && failed == nil {
+			failed = err
+		}
+		if _, err := s.Persons(day); err != nil && failed == nil {
+			failed = err
+		}
+	})
+	return failed
+}
+
+// maxIDsAtOnce bounds the memory of the search for ids that are there twice: 128 MiB.
+const maxIDsAtOnce = 16 << 20
+
+// checkUnique looks for ids that are there twice, and for ids that the filters deny.
+func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) error {
+	rows := 0
+	for _, s := range files {
+		rows += s.Rows()
+	}
+	passes := uint64(rows/maxIDsAtOnce + 1)
+	hashes := make([]uint64, 0, min(rows, maxIDsAtOnce+maxIDsAtOnce/4))
+	twice := map[uint64][]string{}
+	for pass := range passes {
+		hashes = hashes[:0]
+		for _, s := range files {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			missing := 0
+			known := c.filters == nil || pass > 0 || s.Meta().LastIndex > c.covered
+			err := eachID(s, func(id batch.ID, text []byte) error {
+				hash := c.key.hash(id, text)
+				if hash>>32*passes>>32 == pass {
+					hashes = append(hashes, hash)
+				}
+				if !known && !c.filters.Has(hash) {
+					missing++
+				}
+				return nil
+			})
+			if err != nil {
+				c.report.problem(s.Name(), "%v", err)
+			}
+			if missing > 0 {
+				c.report.problem(s.Name(), "the dedupe filters deny %d of its ids: resends of those events would be stored again; stop the store, remove dedupe-*.bloom and start it", missing)
+			}
+		}
+		slices.Sort(hashes)
+		for i := 1; i < len(hashes); i++ {
+			if hashes[i] == hashes[i-1] && len(twice) < MaxProblems {
+				twice[hashes[i]] = nil
+			}
+		}
+	}
+	if len(twice) == 0 {
+		return nil
+	}
+	first := map[string]string{} // id -> file
+	for _, s := range files {
+		_ = eachID(s, func(id batch.ID, text []byte) error {
+			if _, ok := twice[c.key.hash(id, text)]; !ok {
+				return nil
+			}
+			name := string(text)
+			if text == nil {
+				name = string(batch.AppendUUID(nil, id))
+			}
+			if other, ok := first[name]; ok {
+				c.report.problem(s.Name(), "the event %q is also in %s", name, other)
+			}
+			first[name] = s.Name()
+			return nil
+		})
+	}
+	return nil
+}
+
+// eachID calls f with every id of a segment; text is nil for a UUID.
+func eachID(r *segment.Reader, f func(id batch.ID, text []byte) error) error {
+	const step = 1 << 16
+	for from := 0; from < r.Rows(); from += step {
+		ids, err := r.IDs(from, min(from+step, r.Rows()))
+		if err != nil {
+			return err
+		}
+		for i, id := range ids.IDs {
+			var text []byte
+			if ids.Texts != nil {
+				text = ids.Texts[i]
+			}
+			if err := f(id, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
