@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path"
 	"slices"
@@ -23,9 +24,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spoor/engine/idkey"
 	"spoor/index"
 	"spoor/internal/vfs"
 	"spoor/segment"
+	"spoor/segment/batch"
 )
 
 // Options tune a store. The zero value is ready.
@@ -46,7 +49,7 @@ type Options struct {
 	CompactAfterIdle time.Duration
 	// ManualCompaction leaves merging to calls of Compact.
 	ManualCompaction bool
-	// Random gives a new store its secret, see idKey; default: the system's. No answer depends on it.
+	// Random gives a new store its secret, see package idkey; default: the system's. No answer depends on it.
 	Random io.Reader
 
 	firstFilterKeys int // of the dedupe filters; 0: as index has it
@@ -101,7 +104,7 @@ type DB struct {
 		flushing []*memtable // oldest first
 	}
 	filters      *index.Filters
-	idKey        idKey         // of the hashes in filters and memtables
+	idKey        idkey.Key     // of the hashes in filters and memtables
 	applied      atomic.Uint64 // log index of the last entry that was applied
 	durable      atomic.Uint64 // log index up to which everything is in files
 	lastReceived atomic.Int64
@@ -179,7 +182,7 @@ func (db *DB) open() error {
 			return err
 		}
 	}
-	if db.idKey, err = parseIDKey(m.DedupeKey); err != nil {
+	if db.idKey, err = idkey.Parse(m.DedupeKey); err != nil {
 		return err
 	}
 	db.nextFile.Store(m.NextFile)
@@ -237,7 +240,7 @@ func (db *DB) create(m *manifest) error {
 	if err := db.fs.SyncDir(db.dir); err != nil {
 		return err
 	}
-	if m.DedupeKey, err = newIDKey(db.opts.Random); err != nil {
+	if m.DedupeKey, err = idkey.New(db.opts.Random); err != nil {
 		return err
 	}
 	return writeManifest(db.fs, db.dir, m)
@@ -270,6 +273,36 @@ func isOrphan(name string, m *manifest) bool {
 		return false
 	}
 	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs")
+}
+
+// loadFilters opens the dedupe filters and adds the ids of files that they do
+// not cover: those of the last flushes before a crash, or all of them when a
+// filter is damaged or missing.
+func (db *DB) loadFilters() error {
+	open := index.OpenFilters
+	if n := db.opts.firstFilterKeys; n > 0 {
+		open = func(fsys vfs.FS, dir string) (*index.Filters, uint64, error) {
+			return index.OpenFiltersSized(fsys, dir, n)
+		}
+	}
+	filters, covered, err := open(db.fs, db.dir)
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(db.files.current.files) > 0) {
+		db.log.Warn("dedupe filters are rebuilt from the segments", "reason", err)
+	}
+	db.filters = filters
+	for _, f := range db.files.current.files {
+		if f.meta.Last <= covered {
+			continue
+		}
+		err := eachID(f.r, func(id batch.ID, text []byte) error {
+			filters.Add(db.idKey.Hash(id, text))
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("rebuild dedupe filters: %w", err)
+		}
+	}
+	return nil
 }
 
 // AppliedIndex is the log index of the last applied entry.

@@ -135,7 +135,7 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile,
-		DedupeKey: db.idKey.bytes(),
+		DedupeKey: db.idKey.Bytes(),
 	}
 	db.files.mu.Lock()
 	m.Files = metasAfter(db.files.current, gone, added)

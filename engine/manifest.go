@@ -35,7 +35,7 @@ type manifest struct {
 	// IdentityFile and IdentityBytes say how much of which file is valid.
 	IdentityFile  string `json:"identityFile"`
 	IdentityBytes int64  `json:"identityBytes"`
-	// DedupeKey is the store's secret, see idKey.
+	// DedupeKey is the store's secret, see package idkey.
 	DedupeKey []byte `json:"dedupeKey,omitempty"`
 	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.
 	Backup []backupFile `json:"backup"`

@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/idkey"
 	"spoor/index"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -269,7 +270,7 @@ func TestTheNextStartReadsIdsOnlyOfFilesThatTheFiltersDoNotCover(t *testing.T) {
 	require.Greater(t, read[files[1].path], 3)
 	for _, f := range files {
 		require.NoError(t, eachID(f.r, func(id batch.ID, text []byte) error {
-			require.True(t, db.filters.Has(db.idKey.hash(id, text)))
+			require.True(t, db.filters.Has(db.idKey.Hash(id, text)))
 			return nil
 		}))
 	}
@@ -308,7 +309,7 @@ func TestIdsThatAreMadeToCollideCostNoMoreThanOthers(t *testing.T) {
 	}
 	db := memStore(t, vfs.NewMem(), Options{})
 	key := db.idKey
-	require.NotEqual(t, key.uuid(id0), key.uuid(id1))
+	require.NotEqual(t, key.Hash(id0, nil), key.Hash(id1, nil))
 
 	// The work is counted in candidates of the memtable, not in time.
 	for i := range s.entries {
@@ -318,7 +319,7 @@ func TestIdsThatAreMadeToCollideCostNoMoreThanOthers(t *testing.T) {
 	for i := range hostile {
 		id, _ := batch.ParseUUID([]byte(hostile[i].id))
 		candidates := 0
-		for it := db.mem.active.ids.Find(key.uuid(id)); it.Next(); {
+		for it := db.mem.active.ids.Find(key.Hash(id, nil)); it.Next(); {
 			candidates++
 		}
 		most = max(most, candidates)
@@ -343,18 +344,18 @@ func TestEveryStoreHasItsOwnKeyAndKeepsIt(t *testing.T) {
 	db = memStore(t, vfs.NewMem(), Options{})
 	require.NotEqual(t, key, db.idKey)
 	require.NoError(t, db.Close())
-	require.Equal(t, key.text([]byte("order/1")), key.text([]byte("order/1")))
-	require.NotEqual(t, xxhash.Sum64String("order/1"), key.text([]byte("order/1")))
+	require.Equal(t, key.Hash(batch.ID{}, []byte("order/1")), key.Hash(batch.ID{}, []byte("order/1")))
+	require.NotEqual(t, xxhash.Sum64String("order/1"), key.Hash(batch.ID{}, []byte("order/1")))
 }
 
 func TestTheKeyedHashIsSipHash13(t *testing.T) {
 	// The reference implementation's answers for the key 00 01 .. 0f and the inputs
 	// of 0, 1, .. bytes 00 01 02 ..
-	key := make([]byte, idKeyBytes)
+	key := make([]byte, idkey.Size)
 	for i := range key {
 		key[i] = byte(i)
 	}
-	k, err := parseIDKey(key)
+	k, err := idkey.Parse(key)
 	require.NoError(t, err)
 	seen := map[uint64]bool{}
 	for n := range 64 {
@@ -362,11 +363,11 @@ func TestTheKeyedHashIsSipHash13(t *testing.T) {
 		for i := range text {
 			text[i] = byte(i)
 		}
-		h := k.text(text)
+		h := k.Hash(batch.ID{}, text)
 		require.False(t, seen[h])
 		seen[h] = true
 	}
-	require.Equal(t, uint64(0xabac0158050fc4dc), k.text(nil))
-	require.Equal(t, uint64(0xc9f49bf37d57ca93), k.text([]byte{0}))
-	require.Equal(t, uint64(0x82cb9b024dc7d44d), k.text([]byte{0, 1}))
+	require.Equal(t, uint64(0xabac0158050fc4dc), k.Hash(batch.ID{}, []byte{}))
+	require.Equal(t, uint64(0xc9f49bf37d57ca93), k.Hash(batch.ID{}, []byte{0}))
+	require.Equal(t, uint64(0x82cb9b024dc7d44d), k.Hash(batch.ID{}, []byte{0, 1}))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"spoor/engine/idkey"
 	"spoor/index"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -85,7 +86,7 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 		c.missingManifest()
 		return c.report, nil
 	}
-	if c.key, err = parseIDKey(m.DedupeKey); err != nil {
+	if c.key, err = idkey.Parse(m.DedupeKey); err != nil {
 		c.report.problem(manifestName, "%v", err)
 		return c.report, nil
 	}
@@ -152,7 +153,7 @@ type checker struct {
 	fsys     vfs.FS
 	dir      string
 	m        *manifest
-	key      idKey
+	key      idkey.Key
 	docs     []byte
 	docsErr  error
 	filters  *index.Filters // nil: not checked
@@ -379,7 +380,7 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 			missing := 0
 			known := c.filters == nil || pass > 0 || s.Meta().LastIndex > c.covered
 			err := eachID(s, func(id batch.ID, text []byte) error {
-				hash := c.key.hash(id, text)
+				hash := c.key.Hash(id, text)
 				if hash>>32*passes>>32 == pass {
 					hashes = append(hashes, hash)
 				}
@@ -408,7 +409,7 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 	first := map[string]string{} // id -> file
 	for _, s := range files {
 		_ = eachID(s, func(id batch.ID, text []byte) error {
-			if _, ok := twice[c.key.hash(id, text)]; !ok {
+			if _, ok := twice[c.key.Hash(id, text)]; !ok {
 				return nil
 			}
 			name := string(text)

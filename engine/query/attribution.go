@@ -105,13 +105,13 @@ func (x *exec) attribute(events, touches []kernel.Event, c *credit) []kernel.Eve
 		if at.Value == nil || value != value {
 			value = 0
 		}
-		c.add(touches[first:end], e.Time, value, at)
+		c.add(touches[first:end], value, at)
 	}
 	return touches
 }
 
 // add shares one conversion among its touches, which are in the order of time.
-func (c *credit) add(touches []kernel.Event, t int64, value float64, at *lang.Attribution) {
+func (c *credit) add(touches []kernel.Event, value float64, at *lang.Attribution) {
 	c.conversions++
 	c.value += value
 	n := len(touches)
@@ -137,12 +137,14 @@ func (c *credit) add(touches []kernel.Event, t int64, value float64, at *lang.At
 			give(&touches[i], 1/float64(n))
 		}
 	case lang.ModelTimeDecay:
+		// Weights relative to the youngest touch are the same shares, and never all 0.
+		youngest := touches[n-1].Time
 		sum := 0.0
 		for i := range touches {
-			sum += decay(t-touches[i].Time, at.HalfLife)
+			sum += decay(youngest-touches[i].Time, at.HalfLife)
 		}
 		for i := range touches {
-			give(&touches[i], decay(t-touches[i].Time, at.HalfLife)/sum)
+			give(&touches[i], decay(youngest-touches[i].Time, at.HalfLife)/sum)
 		}
 	case lang.ModelPosition:
 		switch n {

@@ -1,7 +1,9 @@
-package engine
+// Package idkey hashes eventIds with a secret of the store.
+package idkey
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -9,7 +11,7 @@ import (
 	"spoor/segment/batch"
 )
 
-// idKey is the key of the hashes that filters and memtables use for eventIds.
+// Key is the key of the hashes that filters and memtables use for eventIds.
 // Clients choose the ids: with a hash that anybody can compute, and invert, they
 // could send a million ids that fall into one place, and each would have to be compared
 // with all before it. The key is random, one per store, and kept in the manifest. What
@@ -17,42 +19,41 @@ import (
 //
 // The filter inside a segment file has no key, so that the file is readable by
 // itself; it is only asked about ids that passed the store's.
-type idKey struct{ k0, k1 uint64 }
+type Key struct{ k0, k1 uint64 }
 
-const idKeyBytes = 16
+// Size is the length of a key in bytes.
+const Size = 16
 
-func newIDKey(random io.Reader) ([]byte, error) {
-	b := make([]byte, idKeyBytes)
+// New draws the key of a new store.
+func New(random io.Reader) ([]byte, error) {
+	b := make([]byte, Size)
 	if _, err := io.ReadFull(random, b); err != nil {
 		return nil, fmt.Errorf("make the key of the dedupe filters: %w", err)
 	}
 	return b, nil
 }
 
-func parseIDKey(b []byte) (idKey, error) {
-	if len(b) != idKeyBytes {
-		return idKey{}, fmt.Errorf("%w: a dedupe key of %d bytes", ErrManifest, len(b))
+// ErrKey is wrapped when bytes are no key.
+var ErrKey = errors.New("dedupe key cannot be read")
+
+// Parse reads what Bytes gave.
+func Parse(b []byte) (Key, error) {
+	if len(b) != Size {
+		return Key{}, fmt.Errorf("%w: %d bytes", ErrKey, len(b))
 	}
-	return idKey{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, nil
+	return Key{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, nil
 }
 
-func (k idKey) bytes() []byte {
+// Bytes is the stored form.
+func (k Key) Bytes() []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, k.k0), k.k1)
-}
-
-// of is the hash of the id of a row.
-func (k idKey) of(b *batch.Batch, row int) uint64 {
-	if isText(b, row) {
-		return k.text(idText(b, row))
-	}
-	return k.uuid(b.IDs[row])
 }
 
 // SipHash-1-3 (Aumasson, Bernstein: SipHash: a fast short-input PRF, 2012, with
 // the rounds of hash tables): whoever does not know the key cannot aim at a value.
 type sip struct{ v0, v1, v2, v3 uint64 }
 
-func (k idKey) sip() sip {
+func (k Key) sip() sip {
 	return sip{k.k0 ^ 0x736f6d6570736575, k.k1 ^ 0x646f72616e646f6d, k.k0 ^ 0x6c7967656e657261, k.k1 ^ 0x7465646279746573}
 }
 
@@ -83,22 +84,22 @@ func (s *sip) finish() uint64 {
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
 }
 
-// hash is the hash of an id; text is nil for a UUID.
-func (k idKey) hash(id batch.ID, text []byte) uint64 {
+// Hash is the hash of an id; text is nil for a UUID.
+func (k Key) Hash(id batch.ID, text []byte) uint64 {
 	if text != nil {
 		return k.text(text)
 	}
 	return k.uuid(id)
 }
 
-func (k idKey) uuid(id batch.ID) uint64 {
+func (k Key) uuid(id batch.ID) uint64 {
 	s := k.sip()
 	s.word(id.Hi)
 	s.word(id.Lo)
 	return s.finish() // no text ends without a word for its length
 }
 
-func (k idKey) text(t []byte) uint64 {
+func (k Key) text(t []byte) uint64 {
 	s := k.sip()
 	n := uint64(len(t))
 	for ; len(t) >= 8; t = t[8:] {
