@@ -37,7 +37,7 @@ func restored(t *testing.T, src vfs.FS, dir string, log []logEntry) uint64 {
 
 func TestABackupOfAStoreThatIsWrittenHoldsOneMoment(t *testing.T) {
 	ctx := context.Background()
-	log := script(600, 300, 20)
+	log := script(600, 160, 20)
 	mem := vfs.NewMem()
 	db, err := Open("data", Options{FS: mem, FlushRows: 150, firstFilterKeys: testFilterKeys, CompactAfterIdle: time.Nanosecond, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
 	require.NoError(t, err)

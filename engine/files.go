@@ -22,7 +22,6 @@ type file struct {
 	r        *segment.Reader
 	refs     atomic.Int32
 	obsolete atomic.Bool
-	onGone   func()
 }
 
 func (f *file) acquire() { f.refs.Add(1) }

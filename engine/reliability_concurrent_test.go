@@ -59,7 +59,7 @@ func assertNoError(t *testing.T, err error) bool {
 
 func TestViewsAreConsistentWhileEverythingRunsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	log := script(400, 400, 20)
+	log := script(400, 240, 20)
 	counts := make([]int, len(log)+1)
 	m := newNaive()
 	for i := range log {

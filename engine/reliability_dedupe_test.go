@@ -46,7 +46,9 @@ func TestAFilterThatSaysMaybeToEverythingLosesNothing(t *testing.T) {
 		require.NoError(t, memStore(t, mem, Options{}).Close())
 		credulous(t, mem)
 		db := memStore(t, mem, Options{FlushRows: 100})
-		require.True(t, db.filters.Has(rng.Uint64()) && db.filters.Has(rng.Uint64()), "the filter denies an id")
+		for range 2 {
+			require.True(t, db.filters.Has(rng.Uint64()), "the filter denies an id")
+		}
 		for i := range log {
 			require.Equal(t, m.apply(&log[i]), applyEntry(db, log, i))
 			_, err := step(ctx, db, rng)

@@ -131,3 +131,53 @@ func TestAFailureOfAnyIOCallIsReportedAndAReopenLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestAManifestThatMayHaveReachedTheDiskKeepsItsFiles fails every call of one
+// flush and of one merge, in every way: most of what can go wrong is between them and their manifest.
+func TestAManifestThatMayHaveReachedTheDiskKeepsItsFiles(t *testing.T) {
+	ctx := context.Background()
+	log := script(13, 14, 10)
+	for name, last := range map[string]func(db *DB) error{
+		"flush": func(db *DB) error { _, err := db.Checkpoint(ctx); return err },
+		"merge": func(db *DB) error { _, err := db.compactOnce(ctx, true); return err },
+	} {
+		for n := 1; ; n++ {
+			failed := false
+			for k := range 4 {
+				if raceEnabled && (n+k)%4 != 0 {
+					continue
+				}
+				mem, armed := vfs.NewMem(), false
+				fault := vfs.NewFault(mem, vfs.Plan{
+					FailAt: n, Sticky: k&1 != 0, Err: []error{syscall.EIO, syscall.ENOSPC}[k>>1],
+					Only: func(vfs.Op, string) bool { return armed },
+				})
+				db, err := Open("data", Options{FS: fault, ManualCompaction: true, firstFilterKeys: testFilterKeys, OnFatal: func(error) {}})
+				require.NoError(t, err)
+				for i := range log {
+					applyEntry(db, log, i)
+					if i == len(log)/2 || i == len(log)-1 && name == "merge" {
+						_, err := db.Checkpoint(ctx)
+						require.NoError(t, err)
+					}
+				}
+				armed = true
+				_ = last(db)
+				promised := db.DurableIndex()
+				_, failed = fault.Failed()
+				if armed = false; db.broken() == nil { // a full disk: it goes on when there is space
+					require.NoError(t, last(db))
+					check(t, db, modelAt(log, uint64(len(log))))
+					promised = db.DurableIndex()
+				}
+				rng := rand.New(rand.NewPCG(uint64(n), uint64(k)))
+				recovered(t, mem.CrashClone(rng), log, promised, uint64(len(log)), rng)
+				require.NoError(t, db.lock.Close())
+				recovered(t, mem, log, promised, uint64(len(log)), rng)
+			}
+			if !failed && n > 4 {
+				break
+			}
+		}
+	}
+}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
 	"spoor/engine/idkey"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -295,41 +293,11 @@ func (c *checker) checkFile(ctx context.Context, fm *fileMeta, h vfs.File) *segm
 		r.problem(fm.Name, "%v", err)
 		return nil
 	}
-	if err := checkFilter(s); err != nil {
-		r.problem(fm.Name, "%v", err)
-	}
 	c.step(fm.Bytes)
 	return s
 }
 
-// filterSample is how many ids are looked up through the filter of each file: its
-// bytes have a checksum, so a few tell whether it belongs to the file.
-const filterSample = 256
-
-func checkFilter(s *segment.Reader) error {
-	for i, step := 0, max(1, s.Rows()/filterSample); i < s.Rows(); i += step {
-		ids, err := s.IDs(i, i+1)
-		if err != nil {
-			return err
-		}
-		id := ids.IDs[0]
-		var text []byte
-		if ids.Texts != nil && ids.Texts[0] != nil {
-			text = ids.Texts[0]
-			id.Lo = xxhash.Sum64(text)
-		}
-		found, err := s.HasID(id, text)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return fmt.Errorf("%w: it does not find the id of its row %d", segment.ErrCorrupt, i)
-		}
-	}
-	return nil
-}
-
-// checkBytes reads all there is in a segment.
+// checkBytes reads all there is in a segment, and that its rows name ids that exist.
 func (c *checker) checkBytes(ctx context.Context, s *segment.Reader) error {
 	if c.identity != nil {
 		rows := rowHasher{x: c.identity}
@@ -337,26 +305,8 @@ func (c *checker) checkBytes(ctx context.Context, s *segment.Reader) error {
 			return err
 		}
 	}
-	var timeline []uint32
-	var x segment.Scratch
-	var failed error
-	s.Days(func(day int32, sections []segment.Section) {
-		n := 0
-		for i := range sections {
-			n += sections[i].Rows()
-			if _, err := sections[i].Persons(); err != nil && failed == nil {
-				failed = err
-			}
-		}
-		timeline = sized(timeline, n)
-		if err := s.Timeline(day, timeline, 0, n, &x); err != nil && failed == nil {
-			failed = err
-		}
-		if _, err := s.Persons(day); err != nil && failed == nil {
-			failed = err
-		}
-	})
-	return failed
+	_, err := s.Verify(ctx, nil)
+	return err
 }
 
 // maxIDsAtOnce bounds the memory of the search for ids that are there twice: 128 MiB.

@@ -39,7 +39,6 @@ type Reader struct {
 	footerLen uint32
 
 	bloom atomic.Pointer[index.Bloom]
-	mu    sync.Mutex
 
 	bytesRead atomic.Int64
 }

@@ -14,12 +14,12 @@ import (
 // FunnelAnswer is the answer to a funnel.
 type FunnelAnswer struct {
 	Common
-	Steps         []FunnelStep   `json:"steps"`
-	Open          int            `json:"open"`
-	TimeToConvert *TimeToConvert `json:"time_to_convert,omitempty"`
-	By            []string       `json:"by,omitempty"`
-	Groups        []FunnelGroup  `json:"groups,omitempty"`
-	Points        []FunnelPoint  `json:"points,omitempty"`
+	Steps         []FunnelStep         `json:"steps"`
+	Open          int                  `json:"open"`
+	TimeToConvert *stats.TimeToConvert `json:"time_to_convert,omitempty"`
+	By            []string             `json:"by,omitempty"`
+	Groups        []FunnelGroup        `json:"groups,omitempty"`
+	Points        []FunnelPoint        `json:"points,omitempty"`
 }
 
 // FunnelPoint is the funnel of those who entered in the period at T.
@@ -45,20 +45,6 @@ type FunnelGroup struct {
 	Other  bool          `json:"other,omitempty"`
 	Steps  []FunnelStep  `json:"steps"`
 	Points []FunnelPoint `json:"points,omitempty"`
-}
-
-// TimeToConvert is the time from the first step to the last, over those who converted.
-type TimeToConvert struct {
-	MedianSeconds float64        `json:"median_seconds"`
-	P90Seconds    float64        `json:"p90_seconds"`
-	Histogram     []HistogramBin `json:"histogram"`
-}
-
-// HistogramBin counts values in [From, To) seconds; the last bin holds its end.
-type HistogramBin struct {
-	From  float64 `json:"from"`
-	To    float64 `json:"to"`
-	Count int     `json:"count"`
 }
 
 func (x *exec) funnel() (Answer, error) {
@@ -382,7 +368,7 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 	}
 	a.Steps = x.funnelSteps(users, lags)
 	if n > 1 && len(convert) > 0 {
-		a.TimeToConvert = timeToConvert(convert)
+		a.TimeToConvert = stats.NewTimeToConvert(convert)
 	}
 	if len(x.q.By) > 0 {
 		x.funnelGroups(a, parts, walk)
@@ -461,28 +447,6 @@ func (x *exec) funnelGroups(a *FunnelAnswer, parts []*funnelPart, walk *funnelWa
 	if rest != nil {
 		a.Groups = append(a.Groups, FunnelGroup{Key: rest.key, Other: true, Steps: x.funnelSteps(rest.users, rest.lags), Points: x.funnelPoints(walk, rest.points)})
 	}
-}
-
-// histogramBins is how many bins a histogram of times has at most.
-const histogramBins = 20
-
-// timeToConvert sums up times in microseconds.
-func timeToConvert(lags []int64) *TimeToConvert {
-	q := stats.Quantiles(lags, 0, 0.5, 0.9, 1)
-	t := &TimeToConvert{MedianSeconds: q[1] / 1e6, P90Seconds: q[2] / 1e6}
-	lo, hi := int64(q[0]), int64(q[3])
-	if lo == hi {
-		t.Histogram = []HistogramBin{{float64(lo) / 1e6, float64(hi) / 1e6, len(lags)}}
-		return t
-	}
-	width := (hi - lo + histogramBins - 1) / histogramBins
-	for from := lo; from < hi; from += width {
-		t.Histogram = append(t.Histogram, HistogramBin{From: float64(from) / 1e6, To: float64(from+width) / 1e6})
-	}
-	for _, v := range lags {
-		t.Histogram[min(int((v-lo)/width), len(t.Histogram)-1)].Count++
-	}
-	return t
 }
 
 // share is a / b, 0 of nothing.

@@ -33,6 +33,16 @@ func report(t *testing.T, offences []string) {
 
 func TestImportsPointDownOnly(t *testing.T) { report(t, layerOffences(module, program(t))) }
 
+func TestTheProgramImportsNoTestCode(t *testing.T) { report(t, testCodeOffences(module, program(t))) }
+
+func TestAnImportOfTestCodeIsFound(t *testing.T) {
+	require.Equal(t, []string{"server/a.go: spoor/engine/query/oracle is for tests alone"}, testCodeOffences(module, tree(map[string]string{
+		"server/a.go":                importing("spoor/engine/query/oracle"),
+		"server/a_test.go":           importing("spoor/engine/query/oracle"),
+		"engine/query/oracle/x/b.go": importing("spoor/engine/query/oracle"),
+	})))
+}
+
 func TestFilesAndPackagesStaySmall(t *testing.T) { report(t, sizeOffences(program(t))) }
 
 func tree(files map[string]string) []sourceFile {

@@ -156,7 +156,7 @@ const (
 func sizeOffences(files []sourceFile) (offences []string) {
 	perPackage := map[string]int{}
 	for _, f := range files {
-		if f.test || f.generated {
+		if f.test || f.generated || testOnly(f.dir()) {
 			continue
 		}
 		perPackage[f.dir()]++
@@ -167,6 +167,29 @@ func sizeOffences(files []sourceFile) (offences []string) {
 	for dir, n := range perPackage {
 		if n > maxPackageFiles {
 			offences = append(offences, fmt.Sprintf("%s: %d files, at most %d: a concept of its own wants a package", dir, n, maxPackageFiles))
+		}
+	}
+	slices.Sort(offences)
+	return offences
+}
+
+// testCode are packages that tests alone import: what they hold is test code.
+var testCode = []string{"engine/query/oracle"}
+
+func testOnly(dir string) bool {
+	return slices.ContainsFunc(testCode, func(t string) bool { return dir == t || strings.HasPrefix(dir, t+"/") })
+}
+
+// testCodeOffences lists the files of the program that import test code.
+func testCodeOffences(module string, files []sourceFile) (offences []string) {
+	for _, f := range files {
+		if f.test || testOnly(f.dir()) {
+			continue
+		}
+		for _, path := range f.imports {
+			if dir, ok := strings.CutPrefix(path, module+"/"); ok && testOnly(dir) {
+				offences = append(offences, fmt.Sprintf("%s: %s is for tests alone", f.path, path))
+			}
 		}
 	}
 	slices.Sort(offences)

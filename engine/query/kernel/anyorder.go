@@ -1,0 +1,68 @@
+package kernel
+
+import "math/bits"
+
+// anyOrder finds the window, from an event that matches a step, in which most
+// steps are matched by different events. Events that lie before the range have
+// bit 63 of Void set: none of them may be the first.
+func (c *Chain) anyOrder(events []Event) {
+	for k := range c.res.Events {
+		c.res.Events[k] = -1
+	}
+	end, last := 0, 0
+	for i := range events {
+		if events[i].Steps == 0 || events[i].Void&NotFirst != 0 {
+			continue
+		}
+		c.res.LastStart = events[i].Time
+		for end = max(end, i); end < len(events) && events[end].Time-events[i].Time <= c.rules.Window; end++ {
+		}
+		if i > 0 && len(events) > manyEvents && end == last && !c.rules.hasExclusions() {
+			continue // the window lost events alone: it cannot go deeper
+		}
+		last = end
+		c.window = c.window[:0]
+		c.fill(events, i, end)
+	}
+}
+
+// manyEvents is how many events a person has before windows that can only repeat
+// what an earlier one showed are passed over, although a shorter time to the same
+// depth may be missed then.
+const manyEvents = 10_000
+
+// NotFirst in Event.Void: under AnyOrder no chain begins with the event.
+const NotFirst = 1 << 63
+
+func (r *Rules) hasExclusions() bool { return len(r.Exclude) > 0 }
+
+// fill shares the events [i, end) out to steps, in the order of time, beginning
+// with event i. The n-th event that makes the matching grow is the n-th of the chain.
+func (c *Chain) fill(events []Event, i, end int) {
+	c.match.begin(nil)
+	depth := 0
+	times := c.window
+	for e := i; e < end && depth < c.rules.Steps; e++ {
+		for v := events[e].Void & (1<<len(c.rules.Exclude) - 1); v != 0; v &= v - 1 {
+			x := c.rules.Exclude[bits.TrailingZeros64(v)]
+			if depth > x.From && depth <= x.To && events[e].Time > events[times[x.From]].Time {
+				return
+			}
+		}
+		if !c.match.offer(events[e].Steps, e-i, c.rules.Steps) {
+			if e == i {
+				return
+			}
+			continue
+		}
+		times = append(times, e)
+		depth++
+		if c.reach(depth-1, events[e].Time, events[i].Time) {
+			for step := range c.res.Events {
+				c.res.Events[step] = -1
+			}
+			copy(c.res.Events, times)
+		}
+	}
+	c.window = times
+}
