@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,4 +163,27 @@ func TestAStoreThatIsDroppedManyTimesGoesOnWhereItsFilesEnd(t *testing.T) {
 	}
 	check(t, db, m)
 	require.NoError(t, db.Close())
+}
+
+func TestDocumentsThatAreAheadOfTheLogStandStillUntilItArrives(t *testing.T) {
+	d := newDocuments()
+	for i := range MaxDocuments {
+		d.put(Document{Kind: "query", Name: strconv.Itoa(i), Index: uint64(i) + 1})
+	}
+	next := uint64(MaxDocuments)
+	replayed := func(d *documents) {
+		d.put(Document{Kind: "query", Name: "one too many", Index: next + 1})
+		d.remove("query", "0", next+2)
+	}
+	replayed(d)
+	require.Len(t, d.list("query"), MaxDocuments-1)
+	b, err := d.marshal()
+	require.NoError(t, err)
+	after := newDocuments()
+	require.NoError(t, after.unmarshal(b))
+	require.Equal(t, d.hash(), after.hash())
+	replayed(after) // the manifest covers less of the log than the documents
+	require.Equal(t, d.hash(), after.hash())
+	after.put(Document{Kind: "query", Name: "new", Index: next + 3})
+	require.Len(t, after.list("query"), MaxDocuments)
 }
