@@ -18,12 +18,16 @@ type View struct {
 	AppliedIndex uint64
 	// LastReceived is the latest receivedAt in the view, microseconds; 0 when it is empty.
 	LastReceived int64
-	// DataThrough is the latest event time in the view, microseconds; 0 when it is empty.
+	// DataThrough is the latest event time in the view, microseconds, also before
+	// 1970; without meaning when the view is empty.
 	DataThrough int64
 
 	Identity *Identity
 	files    *version
 }
+
+// Empty tells whether no event was ever stored: none was received.
+func (v *View) Empty() bool { return v.LastReceived == 0 }
 
 // Identity is who is who in a view.
 type Identity struct {

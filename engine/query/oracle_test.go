@@ -178,7 +178,7 @@ func (w *world) every(n int, units ...string) string {
 func (w *world) funnel() string {
 	steps := []string{}
 	n := 1 + w.r.IntN(4)
-	optional := optionalSteps && w.r.IntN(4) == 0
+	optional := w.r.IntN(4) == 0
 	for k := range n {
 		s := w.sel()
 		if optional && k > 0 && k < n-1 && w.r.IntN(2) == 0 {
@@ -190,12 +190,8 @@ func (w *world) funnel() string {
 	if w.r.IntN(2) == 0 {
 		return q + w.by(3) + w.tail()
 	}
-	orders := []string{"", "", " order strict", " order any"}
-	if optional {
-		orders = orders[:3]
-	}
-	q += w.pick(orders...) + w.pick("", "", "", " per session", " per session gap 5m", " per properties.item") + w.maybe("never "+w.sel(), 5) + w.maybe("holding properties.item", 4)
-	if n > 1 && w.r.IntN(4) == 0 && !strings.Contains(q, "order any") {
+	q += w.pick("", "", " order strict", " order any") + w.pick("", "", "", " per session", " per session gap 5m", " per properties.item", " per context.device") + w.maybe("never "+w.sel(), 5) + w.maybe("holding "+w.pick("properties.item", "properties.p", "properties.item, context.device"), 4)
+	if n > 1 && w.r.IntN(4) == 0 {
 		from := 1 + w.r.IntN(n-1)
 		q += fmt.Sprintf(" excluding %s between %d and %d", w.sel(), from, from+1+w.r.IntN(n-from))
 	}
@@ -205,17 +201,13 @@ func (w *world) funnel() string {
 	return q + w.every(4, "day", "week") + w.tail()
 }
 
-// Optional steps are left out here: of several chains that are as good the engine
-// and the oracle may name different ones, which shows in the medians of passed steps.
-const optionalSteps = false
-
 func (w *world) query() string {
 	switch w.r.IntN(10) {
 	case 0:
-		return "trend " + w.pick("count", "users", "per_user", "sum(properties.price)", "avg(properties.price)", "min(properties.price)", "max(properties.p)", "median(properties.price)", "p90(properties.price)", "distinct(properties.p)", "count / users") +
+		return "trend " + w.pick("count", "users", "per_user", "sum(properties.price)", "avg(properties.price)", "min(properties.price)", "max(properties.p)", "median(properties.price)", "p90(properties.price)", "distinct(properties.p)", "count / users", "users of "+w.sel()+" / count", "sum(properties.price) of "+w.sel()+" / users", "count of "+w.sel()+" / distinct(properties.item)") +
 			" of " + w.sel() + w.by(2) + w.every(2, "day", "hour", "week", "month", "6h") + w.tail()
 	case 1:
-		return "retention " + w.sel() + " -> " + w.sel() + " every " + w.pick("day", "week", "month") + " for " + w.pick("1", "3", "7") + w.maybe("first", 2) + w.tail()
+		return "retention " + w.sel() + " -> " + w.sel() + " every " + w.pick("day", "week", "month") + " for " + w.pick("1", "3", "7") + w.maybe("first", 2) + w.by(3) + w.tail()
 	case 2:
 		return "sessions gap " + w.pick("30m", "5m", "6h") + w.maybe("max 2h", 3) + w.by(3) + w.every(3, "day", "week") + w.tail()
 	case 3:

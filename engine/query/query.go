@@ -89,7 +89,7 @@ type Stats struct {
 	BytesRead     int64   `json:"bytes_read"`
 }
 
-// AsOf says what an answer includes.
+// AsOf says what an answer includes; the times are null in a store without events.
 type AsOf struct {
 	Index       uint64  `json:"index"`
 	ReceivedAt  *string `json:"received_at"`
@@ -126,7 +126,11 @@ func (e *Engine) Answer(ctx context.Context, q *lang.Query) (Answer, error) {
 	c.Query = q.Resolved(x.now)
 	c.Warnings = x.warnings
 	c.Stats = x.statistics(start)
-	c.AsOf = AsOf{Index: view.AppliedIndex, ReceivedAt: optionalTime(view.LastReceived), DataThrough: optionalTime(view.DataThrough)}
+	c.AsOf = AsOf{Index: view.AppliedIndex}
+	if !view.Empty() {
+		received, through := formatTime(view.LastReceived), formatTime(view.DataThrough)
+		c.AsOf.ReceivedAt, c.AsOf.DataThrough = &received, &through
+	}
 	return a, nil
 }
 
@@ -165,14 +169,6 @@ func (x *exec) answer() (Answer, error) {
 // counters are what workers count together.
 type counters struct {
 	rows, skipped atomic.Int64
-}
-
-func optionalTime(micros int64) *string {
-	if micros == 0 {
-		return nil
-	}
-	s := formatTime(micros)
-	return &s
 }
 
 // formatTime writes a time as RFC 3339 in UTC, with as many digits as it needs.

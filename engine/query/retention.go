@@ -1,10 +1,12 @@
 package query
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 
 	"spoor/engine"
+	"spoor/engine/query/kernel"
 	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
 	"spoor/index"
@@ -15,6 +17,16 @@ import (
 type RetentionAnswer struct {
 	Common
 	Every   string            `json:"every"`
+	Cohorts []RetentionCohort `json:"cohorts"`
+	By      []string          `json:"by,omitempty"`
+	Groups  []RetentionGroup  `json:"groups,omitempty"`
+}
+
+// RetentionGroup is the cohorts of the persons whose first start, in the cohort's
+// period or with `first` in the range, has a key.
+type RetentionGroup struct {
+	Key     []any             `json:"key"`
+	Other   bool              `json:"other,omitempty"`
 	Cohorts []RetentionCohort `json:"cohorts"`
 }
 
@@ -28,9 +40,6 @@ type RetentionCohort struct {
 
 func (x *exec) retention() (Answer, error) {
 	r := x.q.Retention
-	if len(x.q.By) > 0 {
-		return nil, failf("unsupported", "a breakdown of retention cannot be answered yet")
-	}
 	b, err := x.divide(x.q.Every, x.from, x.to)
 	if err != nil {
 		return nil, err
@@ -66,6 +75,11 @@ func (x *exec) retention() (Answer, error) {
 			seen.Or(cohort)
 		}
 	}
+	if len(x.q.By) > 0 {
+		if err := x.retentionGroups(a, start, started, returned, b); err != nil {
+			return nil, err
+		}
+	}
 	a.Cohorts = make([]RetentionCohort, b.Len())
 	return a, x.spread(b.Len(), func(p int) error {
 		c := RetentionCohort{T: x.formatLocal(b.Starts[p]), Size: started[p].Count(), Retained: make([]int, r.Periods)}
@@ -77,6 +91,102 @@ func (x *exec) retention() (Answer, error) {
 		a.Cohorts[p] = c
 		return nil
 	})
+}
+
+// starter is a person of a cohort, with the key of the event that began it.
+type starter struct {
+	person uint32
+	period int32
+	key    uint32
+}
+
+// retentionGroups breaks the cohorts down by the value of each person's first start.
+func (x *exec) retentionGroups(a *RetentionAnswer, start *selection, started, returned []index.Bits, b *period.Buckets) error {
+	times := scan.Times{From: x.from, To: x.to}
+	days := x.daysOf(times)
+	ranges, err := x.ranges(days, start)
+	if err != nil {
+		return err
+	}
+	keys := make([]*scan.Tuples, len(ranges))
+	starters := make([][]starter, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		keys[i] = scan.NewTuples(len(x.q.By))
+		g := &scan.Gather{Fields: x.byFields(), Groups: keys[i]}
+		return x.eachPerson(w, days, []*selection{start}, times, g, func(person uint32, events []kernel.Event) error {
+			last := -1
+			for _, e := range events {
+				// With `first` a person is in one cohort, so that no later period is taken.
+				if p := b.Of(e.Time); p != last && started[p].Has(person) {
+					last = p
+					starters[i] = append(starters[i], starter{person, int32(p), e.Tag})
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	groups, sizes := map[string]int{}, []retentionSize{}
+	of := make([][]int, len(ranges)) // a worker's key -> group
+	for i, t := range keys {
+		of[i] = make([]int, t.Len())
+		for k := range of[i] {
+			text := keyText(t.Values(uint32(k)))
+			g, ok := groups[text]
+			if !ok {
+				g = len(sizes)
+				groups[text] = g
+				sizes = append(sizes, retentionSize{group: g, key: t.Values(uint32(k))})
+			}
+			of[i][k] = g
+		}
+		for _, s := range starters[i] {
+			sizes[of[i][s.key]].persons++
+		}
+	}
+	for _, by := range x.q.By {
+		a.By = append(a.By, by.String())
+	}
+	sizes = slices.DeleteFunc(sizes, func(s retentionSize) bool { return s.persons == 0 }) // of rows that began no cohort
+	slices.SortFunc(sizes, func(p, q retentionSize) int {
+		return cmp.Or(cmp.Compare(q.persons, p.persons), scan.CompareKeys(p.key, q.key))
+	})
+	place := make([]int, len(groups)) // group -> place in the answer
+	for at, s := range sizes {
+		place[s.group] = min(at, x.q.Limit)
+		if at > x.q.Limit {
+			continue
+		}
+		g := RetentionGroup{Key: s.key, Cohorts: make([]RetentionCohort, b.Len())}
+		if at == x.q.Limit {
+			g.Key, g.Other = otherKey(len(x.q.By)), true
+		}
+		for p := range g.Cohorts {
+			g.Cohorts[p] = RetentionCohort{T: x.formatLocal(b.Starts[p]), Retained: make([]int, x.q.Retention.Periods)}
+		}
+		a.Groups = append(a.Groups, g)
+	}
+	for i := range starters {
+		for _, s := range starters[i] {
+			c := &a.Groups[place[of[i][s.key]]].Cohorts[s.period]
+			c.Size++
+			for k := range c.Retained {
+				if returned[int(s.period)+k].Has(s.person) {
+					c.Retained[k]++
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// retentionSize is how many persons the cohorts of a group have together.
+type retentionSize struct {
+	group   int
+	key     []any
+	persons int
 }
 
 // personSets are the persons with a selected event in each bucket. Where all rows

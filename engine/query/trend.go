@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -384,63 +385,79 @@ func (x *exec) trendSeries(a *TrendAnswer, s *lang.Series, value, per *merged, b
 	if !grouped && len(value.group) == 0 {
 		value.add([]any{}, make([]cell, b.Len()))
 	}
-	slices.SortFunc(value.group, func(p, q mergedGroup) int {
-		if p.size != q.size {
-			return int(q.size - p.size)
-		}
-		return scan.CompareKeys(p.key, q.key)
-	})
-	groups := value.group
-	var other *mergedGroup
-	var otherPer []cell
-	if len(groups) > x.q.Limit && grouped {
-		rest := groups[x.q.Limit:]
-		groups = groups[:x.q.Limit]
-		other = &mergedGroup{key: otherKey(len(x.q.By)), cells: make([]cell, b.Len())}
-		otherPer = make([]cell, b.Len())
-		for i := range rest {
-			for c := range rest[i].cells {
-				other.cells[c].merge(&rest[i].cells[c])
-			}
-			if cells := per.cellsOf(rest[i].key); cells != nil {
-				for c := range cells {
-					otherPer[c].merge(&cells[c])
-				}
-			}
-		}
+	groups := bothSides(value, per)
+	rest := groups[len(groups):]
+	if grouped && len(groups) > x.q.Limit {
+		groups, rest = groups[:x.q.Limit], groups[x.q.Limit:]
 	}
 	for i := range groups {
-		a.Series = append(a.Series, x.oneSeries(s, &groups[i], per.cellsOf(groups[i].key), b))
+		a.Series = append(a.Series, x.oneSeries(s, &groups[i], b))
 	}
-	if other != nil {
-		series := x.oneSeries(s, other, otherPer, b)
+	if len(rest) > 0 {
+		other := ratioGroup{key: otherKey(len(x.q.By)), value: make([]cell, b.Len()), per: make([]cell, b.Len())}
+		for i := range rest {
+			mergeCells(other.value, rest[i].value)
+			mergeCells(other.per, rest[i].per)
+		}
+		series := x.oneSeries(s, &other, b)
 		series.Other = true
 		a.Series = append(a.Series, series)
 	}
 }
 
-func (m *merged) cellsOf(key []any) []cell {
-	if m == nil {
-		return nil
-	}
-	if i, ok := m.keys[keyText(key)]; ok {
-		return m.group[i].cells
-	}
-	return nil
+// ratioGroup is a group of a series: the cells of its measure and of what it is
+// divided by. A side without events of the group has none.
+type ratioGroup struct {
+	key        []any
+	value, per []cell
+	size       int64 // events of both sides
 }
 
-func (x *exec) oneSeries(s *lang.Series, g *mergedGroup, per []cell, b *period.Buckets) TrendSeries {
+// bothSides are the groups that either measure has, the largest first.
+func bothSides(value, per *merged) []ratioGroup {
+	groups := make([]ratioGroup, 0, len(value.group))
+	for i := range value.group {
+		g := &value.group[i]
+		groups = append(groups, ratioGroup{key: g.key, value: g.cells, size: g.size})
+	}
+	if per != nil {
+		for text, i := range per.keys {
+			g := &per.group[i]
+			at, ok := value.keys[text]
+			if !ok {
+				at = len(groups)
+				groups = append(groups, ratioGroup{key: g.key})
+			}
+			groups[at].per = g.cells
+			groups[at].size += g.size
+		}
+	}
+	slices.SortFunc(groups, func(p, q ratioGroup) int {
+		return cmp.Or(cmp.Compare(q.size, p.size), scan.CompareKeys(p.key, q.key))
+	})
+	return groups
+}
+
+func mergeCells(to, from []cell) {
+	for i := range from {
+		to[i].merge(&from[i])
+	}
+}
+
+func (x *exec) oneSeries(s *lang.Series, g *ratioGroup, b *period.Buckets) TrendSeries {
 	out := TrendSeries{Measure: s.Label(), Event: s.Value.Of.Label(), Key: g.key, Points: make([]TrendPoint, b.Len())}
+	at := func(cells []cell, i int, m *lang.Measure) (float64, bool) {
+		if cells == nil {
+			return (&cell{}).value(m)
+		}
+		return cells[i].value(m)
+	}
 	for i := range out.Points {
 		out.Points[i].T = x.formatLocal(b.Starts[i])
-		v, ok := g.cells[i].value(&s.Value)
+		v, ok := at(g.value, i, &s.Value)
 		if s.Per != nil {
-			var d float64
-			dok := false
-			if per != nil {
-				d, dok = per[i].value(s.Per)
-			}
-			ok = ok && dok && d != 0
+			d, some := at(g.per, i, s.Per)
+			ok = ok && some && d != 0
 			v /= d
 		}
 		if ok {

@@ -34,11 +34,11 @@ func (x *exec) newFunnelWalk(steps []*selection) (*funnelWalk, error) {
 	}
 	for i := range f.Steps {
 		if f.Steps[i].Optional {
-			if f.Order == lang.OrderAny {
-				return nil, failf("bad_query", "a funnel in any order has no optional steps: a chain may pass by any of them")
-			}
 			k.rules.Optional |= 1 << i
 		}
+	}
+	if f.Order == lang.OrderAny && (k.rules.Optional != 0 || len(f.Excluding) > 0) && len(f.Steps) > kernel.MaxAnySearchSteps {
+		return nil, failf(ErrTooMuch, "a funnel in any order with optional steps or exclusions takes at most %d steps", kernel.MaxAnySearchSteps)
 	}
 	if len(f.Excluding)+len(f.Never) > maxVoids {
 		return nil, failf(ErrTooMuch, "a funnel takes at most %d exclusions", maxVoids)
@@ -90,12 +90,8 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 		r.Exclude = nil
 		u.unvoided = kernel.NewChain(r)
 	}
-	for s := range n {
-		if k.rules.Optional>>s&1 != 0 {
-			r := k.rules
-			r.Optional &^= 1 << s
-			u.holding = append(u.holding, optionalStep{s, kernel.NewChain(r)})
-		}
+	if k.rules.Optional != 0 || k.rules.Order == kernel.AnyOrder && len(k.rules.Exclude) > 0 {
+		u.search = kernel.NewSearch(k.rules, len(x.q.Funnel.Holding) > 0)
 	}
 	return x.eachPersonVoid(w, days, k.sels, k.voids, all, g, func(_ uint32, events []kernel.Event) error {
 		if k.never != 0 && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void&k.never != 0 && e.Time < x.to }) {
@@ -108,34 +104,54 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 		case lang.PerSession:
 			kernel.EachSession(events, x.q.Funnel.Per.Gap, u.unit)
 		case lang.PerField:
-			for _, v := range held(events) {
-				u.count(slices.Clone(u.only(events, v)), false)
-			}
+			u.eachValue(events, g.HoldGroups)
 		default:
 			u.unit(events)
 		}
-		return nil
+		return u.err
 	})
 }
 
 // unitWalk counts the units of one range of persons.
 type unitWalk struct {
 	*funnelWalk
-	p       *funnelPart
-	chain   *kernel.Chain
-	holding []optionalStep
-	buf     []kernel.Event
-	entry   []kernel.Event
-	out     outcome
+	p     *funnelPart
+	chain *kernel.Chain
+	buf   []kernel.Event
+	entry []kernel.Event
+	out   outcome
+	// search takes the place of chain where a chain may pass steps by, or
+	// exclusions void chains in any order; else nil.
+	search *kernel.Search
 	// unvoided finds chains as if there were no exclusions; nil when there are none.
 	unvoided *kernel.Chain
 	start    []kernel.Event
+	err      error
 }
 
-// optionalStep finds the chains that hold one of the optional steps.
-type optionalStep struct {
-	step  int
-	chain *kernel.Chain
+// eachValue counts the events of each value of `per` as a unit of its own: the
+// last of the values that are numbered in groups.
+func (u *unitWalk) eachValue(events []kernel.Event, groups *scan.Tuples) {
+	last := len(u.hold) - 1
+	var done []uint32
+	unit := make([]kernel.Event, len(events))
+	for i := range events {
+		if events[i].Hold == 0 || events[i].Steps == 0 {
+			continue
+		}
+		value := groups.Part(events[i].Hold-1, last)
+		if slices.Contains(done, value) {
+			continue
+		}
+		done = append(done, value)
+		copy(unit, events)
+		for j := range unit {
+			if e := &unit[j]; e.Hold == 0 || groups.Part(e.Hold-1, last) != value {
+				e.Steps = 0 // it stays as what may break or void a chain
+			}
+		}
+		u.unit(unit)
+	}
 }
 
 // held are the distinct values that chains of the events may hold.
@@ -180,7 +196,9 @@ type outcome struct {
 func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *outcome {
 	o := &u.out
 	o.depth, o.reached, o.lastStart = 0, 0, math.MinInt64/4
-	if !byValue {
+	if u.searches(events) {
+		u.found(events, from, to, o)
+	} else if !byValue {
 		u.add(u.entering(events, from, to), o)
 	} else {
 		for _, v := range held(events) {
@@ -191,6 +209,27 @@ func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *o
 		return nil
 	}
 	return o
+}
+
+// searches tells whether the chains of the events must be searched.
+func (u *unitWalk) searches(events []kernel.Event) bool {
+	return u.search != nil && (u.rules.Optional != 0 || slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void != 0 }))
+}
+
+// found searches the chains that begin in [from, to).
+func (u *unitWalk) found(events []kernel.Event, from, to int64, o *outcome) {
+	events = u.entering(events, from, to)
+	f, err := u.search.Run(events)
+	if err != nil {
+		u.err = failf(ErrTooMuch, "a person has too many chains of these steps: shorten the window or the range, or filter")
+		return
+	}
+	o.depth, o.start, o.end, o.lastStart, o.reached = f.Depth, f.Start, f.End, f.LastStart, f.Reached
+	copy(o.at, f.At)
+	copy(o.lag, f.Lag)
+	if len(u.x.q.By) > 0 && f.Depth > 0 {
+		o.key = u.key(f.Events, events)
+	}
 }
 
 // add takes the chains of events into account.
@@ -250,25 +289,18 @@ func (u *unitWalk) take(events []kernel.Event, o *outcome) {
 	if r.Depth == 0 {
 		return
 	}
-	if r.Depth > o.depth {
-		o.reached &^= u.rules.Optional // those of a chain that is not the deepest do not count
-	}
 	if r.Depth > o.depth || r.Depth == o.depth && (r.End < o.end || r.End == o.end && r.Start > o.start) {
 		o.depth, o.start, o.end = r.Depth, r.Start, r.End
 		if len(u.x.q.By) > 0 {
-			o.key = u.key(u.fullest(r, events), events)
+			o.key = u.key(r.Events, events)
 		}
-	}
-	reached, at, lag := r.Reached, slices.Clone(r.At), slices.Clone(r.Lag)
-	if u.rules.Optional != 0 {
-		reached = u.optional(r, events, o.depth, at, lag)
 	}
 	for s := range u.rules.Steps {
-		if reached>>s&1 == 0 {
+		if r.Reached>>s&1 == 0 {
 			continue
 		}
-		if o.reached>>s&1 == 0 || at[s] < o.at[s] || at[s] == o.at[s] && lag[s] < o.lag[s] {
-			o.at[s], o.lag[s] = at[s], lag[s]
+		if o.reached>>s&1 == 0 || r.At[s] < o.at[s] || r.At[s] == o.at[s] && r.Lag[s] < o.lag[s] {
+			o.at[s], o.lag[s] = r.At[s], r.Lag[s]
 		}
 		o.reached |= 1 << s
 	}
@@ -305,7 +337,7 @@ func (u *unitWalk) count(events []kernel.Event, byValue bool) {
 			}
 		}
 	}
-	if o.depth == n {
+	if o.reached>>(n-1)&1 != 0 {
 		u.p.convert = append(u.p.convert, o.lag[n-1])
 	} else if u.running(events, o.lastStart) {
 		u.p.open++
@@ -327,53 +359,20 @@ func (u *unitWalk) running(events []kernel.Event, lastStart int64) bool {
 	return lastStart+f.Within > through
 }
 
-// fullest is the chain as good as r that holds most optional steps.
-func (u *unitWalk) fullest(r *kernel.Result, events []kernel.Event) *kernel.Result {
-	steps := func(r *kernel.Result) (n int) {
-		for _, e := range r.Events[:r.Depth] {
-			if e >= 0 {
-				n++
-			}
-		}
-		return n
-	}
-	for i := range u.holding {
-		with := u.holding[i].chain.Run(events)
-		if with.Depth == r.Depth && with.Start == r.Start && with.End == r.End && steps(with) > steps(r) {
-			r = with
-		}
-	}
-	return r
-}
-
-// optional are the steps that count: those of the way to the deepest one, and the
-// optional ones that a chain as deep holds, with the first time that one did.
-func (u *unitWalk) optional(r *kernel.Result, events []kernel.Event, depth int, at, lag []int64) uint64 {
-	reached := r.Reached &^ u.rules.Optional
-	if r.Depth < depth {
-		return reached
-	}
-	deepest := r.Depth
-	for i := range u.holding {
-		h := &u.holding[i]
-		if with := h.chain.Run(events); with.Reached>>h.step&1 != 0 && with.Depth >= deepest {
-			reached |= 1 << h.step
-			at[h.step], lag[h.step] = with.At[h.step], with.Lag[h.step]
-		}
-	}
-	return reached
-}
-
 // key is the breakdown's values: each of the event of its step in the best chain.
-func (u *unitWalk) key(r *kernel.Result, events []kernel.Event) []any {
+func (u *unitWalk) key(chain []int, events []kernel.Event) []any {
 	by := u.x.q.By
 	key := make([]any, len(by))
 	for i := range by {
 		step := by[i].Step - 1
 		if by[i].Step == lang.AtLast {
-			step = r.Depth - 1
+			for s, at := range chain {
+				if at >= 0 && u.rules.Optional>>s&1 == 0 {
+					step = s
+				}
+			}
 		}
-		if at := r.Events[step]; at >= 0 {
+		if at := chain[step]; at >= 0 {
 			key[i] = u.p.groups.Values(events[at].Tag)[i]
 		}
 	}

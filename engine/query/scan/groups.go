@@ -282,6 +282,9 @@ func (t *Tuples) Values(i uint32) []any {
 	return out
 }
 
+// Part is the group that field f has in a combination.
+func (t *Tuples) Part(i uint32, f int) uint32 { return t.tuples[i][f] }
+
 // of numbers the combination of the groups in row i of cols.
 func (t *Tuples) of(i int) uint32 {
 	t.buf = t.buf[:0]

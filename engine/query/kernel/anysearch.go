@@ -1,0 +1,240 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+)
+
+// MaxAnySearchSteps bounds the steps of a funnel in any order with optional
+// steps or exclusions: all sets of steps are tried.
+const MaxAnySearchSteps = 12
+
+// anySearch looks at the chains in any order. It decides on one event after the
+// other, in the order of time: to serve one of the steps that are left, or none.
+// The r-th event that serves a required step stands at the r-th of them.
+type anySearch struct {
+	*Search
+	pos    []int // the events that can be in a chain, the first of it first
+	served []int // by step: its event, -1 for none
+	ranked []int // the events that serve required steps, in their order
+	failed map[string]bool
+}
+
+func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err error) {
+	c.Search = s
+	c.pos, c.ranked, c.failed = c.pos[:0], c.ranked[:0], map[string]bool{}
+	c.served = c.served[:0]
+	for range s.rules.Steps {
+		c.served = append(c.served, -1)
+	}
+	for e := s.lo; e < s.hi; e++ {
+		if e != s.first && s.fits(e) && s.events[e].Steps != 0 {
+			c.pos = append(c.pos, e)
+		}
+	}
+	a = attempt{start: s.first}
+	s.voids, s.target = false, 0
+	c.give(s.first, func(int) { s.target = max(s.target, c.deepest(0)) })
+	s.voids = excluded
+	if s.target == 0 {
+		return a, nil, nil
+	}
+	found := false
+	c.give(s.first, func(step int) {
+		if c.good(0) {
+			found = true
+			c.note(step)
+			c.visit(0)
+		}
+	})
+	if !found {
+		return a, nil, nil
+	}
+	a.depth, a.at = s.target, slices.Clone(s.at)
+	a.end = s.at[s.lastRequired(s.target)]
+	c.give(s.first, func(int) {
+		if chain == nil && c.complete(0, a.end) {
+			chain = s.chain
+		}
+	})
+	return a, chain, nil
+}
+
+// give lets an event serve each of the steps that are left, required ones first.
+func (c *anySearch) give(e int, yield func(step int)) {
+	for _, optional := range [2]bool{false, true} {
+		for k := range c.rules.Steps {
+			if c.optional(k) != optional || c.events[e].Steps>>k&1 == 0 || c.served[k] >= 0 {
+				continue
+			}
+			c.served[k] = e
+			if !optional {
+				c.ranked = append(c.ranked, e)
+			}
+			if !c.broken() {
+				yield(k)
+			}
+			c.served[k] = -1
+			if !optional {
+				c.ranked = c.ranked[:len(c.ranked)-1]
+			}
+		}
+	}
+}
+
+// next decides on the event at a place: yield gets the step that it serves, -1 for none.
+func (c *anySearch) next(at int, yield func(step int)) {
+	if at == len(c.pos) {
+		return
+	}
+	c.give(c.pos[at], yield)
+	yield(-1)
+}
+
+// marks are the times at which exclusion i begins and ends for the chain; none where it is not there yet.
+func (c *anySearch) marks(i int) (from, to int64) {
+	from, to = none, none
+	if r := bits.OnesCount64(c.required & (1<<c.rules.Exclude[i].From - 1)); r < len(c.ranked) {
+		from = c.events[c.ranked[r]].Time
+	}
+	if r := bits.OnesCount64(c.required & (1<<c.rules.Exclude[i].To - 1)); r < len(c.ranked) {
+		to = c.events[c.ranked[r]].Time
+	}
+	return from, to
+}
+
+func (c *anySearch) broken() bool {
+	for i := range c.rules.Exclude {
+		if from, to := c.marks(i); c.voids && from != none && to != none && c.between(i, from, to, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended tells whether an exclusion voids the chain if it stays as it is.
+func (c *anySearch) ended() bool {
+	end := c.events[c.first].Time + c.rules.Window
+	for i := range c.rules.Exclude {
+		if from, to := c.marks(i); c.voids && from != none && to == none && c.between(i, from, end, true) {
+			return true
+		}
+	}
+	return false
+}
+
+// name is what decides how the chain may go on with the events from place at on.
+func (c *anySearch) name(at int) string {
+	if len(c.depths)+len(c.goods)+len(c.failed) > maxSearchStates {
+		panic(ErrSearch)
+	}
+	mask := uint64(0)
+	for k, e := range c.served {
+		if e >= 0 {
+			mask |= 1 << k
+		}
+	}
+	c.key = binary.AppendUvarint(binary.AppendUvarint(c.key[:0], uint64(at)), mask)
+	if c.voids {
+		for i := range c.rules.Exclude {
+			from, to := c.marks(i)
+			if to != none {
+				from = none
+			}
+			c.key = binary.AppendVarint(c.key, from)
+		}
+	}
+	return string(c.key)
+}
+
+func (c *anySearch) deepest(at int) int {
+	key := c.name(at)
+	if d, ok := c.depths[key]; ok {
+		return d
+	}
+	d := len(c.ranked)
+	all := bits.OnesCount64(c.required)
+	c.next(at, func(int) {
+		if d < all {
+			d = max(d, c.deepest(at+1))
+		}
+	})
+	c.depths[key] = d
+	return d
+}
+
+func (c *anySearch) good(at int) bool {
+	key := c.name(at)
+	if g, ok := c.goods[key]; ok {
+		return g
+	}
+	g := len(c.ranked) == c.target && !c.ended()
+	c.next(at, func(int) { g = g || c.good(at+1) })
+	c.goods[key] = g
+	return g
+}
+
+// visit notes when good chains take each step.
+func (c *anySearch) visit(at int) {
+	key := c.name(at)
+	if c.seen[key] {
+		return
+	}
+	c.seen[key] = true
+	c.next(at, func(step int) {
+		if c.good(at + 1) {
+			c.note(step)
+			c.visit(at + 1)
+		}
+	})
+}
+
+// note notes the time of the event that was given to a step last.
+func (c *anySearch) note(step int) {
+	if step < 0 {
+		return
+	}
+	t := c.events[c.served[step]].Time
+	if !c.optional(step) {
+		step = c.lastRequired(len(c.ranked))
+	}
+	if c.at[step] == none || t < c.at[step] {
+		c.at[step] = t
+	}
+}
+
+// complete finds the first chain, in the order in which events are tried, that
+// has its steps at end, and writes it.
+func (c *anySearch) complete(at int, end int64) bool {
+	key := c.name(at)
+	if c.failed[key] || !c.good(at) {
+		return false
+	}
+	if len(c.ranked) == c.target {
+		if c.events[c.ranked[c.target-1]].Time != end {
+			return false
+		}
+		if !c.ended() {
+			rank := 0
+			for k, e := range c.served {
+				switch {
+				case c.optional(k):
+					c.chain[k] = e
+				case rank < len(c.ranked):
+					c.chain[k] = c.ranked[rank]
+					rank++
+				default:
+					c.chain[k] = -1
+				}
+			}
+			return true
+		}
+	}
+	done := false
+	c.next(at, func(int) { done = done || c.complete(at+1, end) })
+	if !done {
+		c.failed[key] = true
+	}
+	return done
+}
