@@ -85,13 +85,13 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 	g.All = k.rules.Order == kernel.Strict || x.q.Funnel.Per.Kind == lang.PerSession
 	u := &unitWalk{funnelWalk: k, p: p, chain: kernel.NewChain(k.rules)}
 	u.out.at, u.out.lag = make([]int64, n), make([]int64, n)
-	if len(k.rules.Exclude) > 0 && k.rules.Order != kernel.AnyOrder {
+	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= kernel.MaxAnySearchSteps) {
+		u.search = kernel.NewSearch(k.rules, len(x.q.Funnel.Holding) > 0)
+	}
+	if len(k.rules.Exclude) > 0 {
 		r := k.rules
 		r.Exclude = nil
 		u.unvoided = kernel.NewChain(r)
-	}
-	if k.rules.Optional != 0 || k.rules.Order == kernel.AnyOrder && len(k.rules.Exclude) > 0 {
-		u.search = kernel.NewSearch(k.rules, len(x.q.Funnel.Holding) > 0)
 	}
 	return x.eachPersonVoid(w, days, k.sels, k.voids, all, g, func(_ uint32, events []kernel.Event) error {
 		if k.never != 0 && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void&k.never != 0 && e.Time < x.to }) {
@@ -121,11 +121,12 @@ type unitWalk struct {
 	entry []kernel.Event
 	out   outcome
 	// search takes the place of chain where a chain may pass steps by, or
-	// exclusions void chains in any order; else nil.
+	// exclusions end chains, and says which of events of one time a breakdown reads.
 	search *kernel.Search
 	// unvoided finds chains as if there were no exclusions; nil when there are none.
 	unvoided *kernel.Chain
 	start    []kernel.Event
+	offset   int // where start begins among the unit's events
 	err      error
 }
 
@@ -189,6 +190,7 @@ type outcome struct {
 	end       int64
 	lastStart int64
 	key       []any
+	first     int // the event that the counted chain begins with, if there is a breakdown
 }
 
 // solve finds the best chain of a unit that begins in [from, to). With byValue
@@ -197,7 +199,10 @@ func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *o
 	o := &u.out
 	o.depth, o.reached, o.lastStart = 0, 0, math.MinInt64/4
 	if u.searches(events) {
-		u.found(events, from, to, o)
+		events = u.entering(events, from, to)
+		if r := u.searched(events); r != nil {
+			u.take(r, events, o)
+		}
 	} else if !byValue {
 		u.add(u.entering(events, from, to), o)
 	} else {
@@ -213,29 +218,27 @@ func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *o
 
 // searches tells whether the chains of the events must be searched.
 func (u *unitWalk) searches(events []kernel.Event) bool {
-	return u.search != nil && (u.rules.Optional != 0 || slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void != 0 }))
+	return u.rules.Optional != 0 || u.rules.Order == kernel.AnyOrder && u.search != nil && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void != 0 })
 }
 
-// found searches the chains that begin in [from, to).
-func (u *unitWalk) found(events []kernel.Event, from, to int64, o *outcome) {
-	events = u.entering(events, from, to)
-	f, err := u.search.Run(events)
+// searched is the outcome of a search; nil when it is too much.
+func (u *unitWalk) searched(events []kernel.Event) *kernel.Result {
+	r, err := u.search.Run(events)
 	if err != nil {
-		u.err = failf(ErrTooMuch, "a person has too many chains of these steps: shorten the window or the range, or filter")
-		return
+		u.tooMuch()
+		return nil
 	}
-	o.depth, o.start, o.end, o.lastStart, o.reached = f.Depth, f.Start, f.End, f.LastStart, f.Reached
-	copy(o.at, f.At)
-	copy(o.lag, f.Lag)
-	if len(u.x.q.By) > 0 && f.Depth > 0 {
-		o.key = u.key(f.Events, events)
-	}
+	return r
+}
+
+func (u *unitWalk) tooMuch() {
+	u.err = failf(ErrTooMuch, "one person has too many chains of these steps; shorten the window, or filter")
 }
 
 // add takes the chains of events into account.
 func (u *unitWalk) add(events []kernel.Event, o *outcome) {
-	if u.unvoided == nil {
-		u.take(events, o)
+	if u.unvoided == nil || u.rules.Order == kernel.AnyOrder {
+		u.take(u.chain.Run(events), events, o)
 		return
 	}
 	// With exclusions each start is looked at alone. If all chains from it that go
@@ -259,10 +262,18 @@ func (u *unitWalk) add(events []kernel.Event, o *outcome) {
 		}
 		depth := u.unvoided.Run(u.start).Depth
 		r := u.chain.Run(u.start)
-		if r.Depth == depth && u.standing(r) {
-			u.take(u.start, o)
+		if r.Depth != depth || !u.standing(r) {
+			continue
 		}
+		if r.Ended { // the first chains to get somewhere may be those that are void
+			if r = u.searched(u.start); r == nil {
+				return
+			}
+		}
+		u.offset = from
+		u.take(r, u.start, o)
 	}
+	u.offset = 0
 }
 
 // standing tells whether no exclusion ends the chain before its window does.
@@ -283,17 +294,24 @@ func (u *unitWalk) standing(r *kernel.Result) bool {
 }
 
 // take adds the best chain of events.
-func (u *unitWalk) take(events []kernel.Event, o *outcome) {
-	r := u.chain.Run(events)
+func (u *unitWalk) take(r *kernel.Result, events []kernel.Event, o *outcome) {
 	o.lastStart = max(o.lastStart, r.LastStart)
 	if r.Depth == 0 {
 		return
 	}
-	if r.Depth > o.depth || r.Depth == o.depth && (r.End < o.end || r.End == o.end && r.Start > o.start) {
-		o.depth, o.start, o.end = r.Depth, r.Start, r.End
-		if len(u.x.q.By) > 0 {
-			o.key = u.key(r.Events, events)
+	better := r.Depth > o.depth || r.Depth == o.depth && (r.End < o.end || r.End == o.end && r.Start > o.start)
+	same := r.Depth == o.depth && r.End == o.end && r.Start == o.start
+	if len(u.x.q.By) > 0 && (better || same) {
+		chain := u.counted(r, events)
+		if u.err != nil {
+			return
 		}
+		if first := u.offset + chain[0]; better || first < o.first {
+			o.first, o.key = first, u.key(chain, events)
+		}
+	}
+	if better {
+		o.depth, o.start, o.end = r.Depth, r.Start, r.End
 	}
 	for s := range u.rules.Steps {
 		if r.Reached>>s&1 == 0 {
@@ -304,6 +322,23 @@ func (u *unitWalk) take(events []kernel.Event, o *outcome) {
 		}
 		o.reached |= 1 << s
 	}
+}
+
+// counted is the chain that counts of those as good as r. Only where events share
+// a time may there be a better one than r names.
+func (u *unitWalk) counted(r *kernel.Result, events []kernel.Event) []int {
+	tied := func(i int) bool {
+		return i > 0 && events[i].Time == events[i-1].Time || i+1 < len(events) && events[i].Time == events[i+1].Time
+	}
+	if u.search == nil || !slices.ContainsFunc(r.Events, func(e int) bool { return e >= 0 && tied(e) }) {
+		return r.Events
+	}
+	depth, start, end := r.Depth, r.Start, r.End
+	chain, err := u.search.Counted(events, start, depth, end)
+	if err != nil {
+		u.tooMuch()
+	}
+	return chain
 }
 
 // entering lets chains begin with events of [from, to) alone.

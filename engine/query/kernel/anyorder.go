@@ -1,10 +1,8 @@
 package kernel
 
-import "math/bits"
-
 // anyOrder finds the window, from an event that matches a step, in which most
 // steps are matched by different events. Events that lie before the range have
-// bit 63 of Void set: none of them may be the first.
+// bit 63 of Void set: none of them may be the first. Exclusions are left to Search.
 func (c *Chain) anyOrder(events []Event) {
 	for k := range c.res.Events {
 		c.res.Events[k] = -1
@@ -17,7 +15,7 @@ func (c *Chain) anyOrder(events []Event) {
 		c.res.LastStart = events[i].Time
 		for end = max(end, i); end < len(events) && events[end].Time-events[i].Time <= c.rules.Window; end++ {
 		}
-		if i > 0 && len(events) > manyEvents && end == last && !c.rules.hasExclusions() {
+		if i > 0 && len(events) > manyEvents && end == last {
 			continue // the window lost events alone: it cannot go deeper
 		}
 		last = end
@@ -34,8 +32,6 @@ const manyEvents = 10_000
 // NotFirst in Event.Void: under AnyOrder no chain begins with the event.
 const NotFirst = 1 << 63
 
-func (r *Rules) hasExclusions() bool { return len(r.Exclude) > 0 }
-
 // fill shares the events [i, end) out to steps, in the order of time, beginning
 // with event i. The n-th event that makes the matching grow is the n-th of the chain.
 func (c *Chain) fill(events []Event, i, end int) {
@@ -43,12 +39,6 @@ func (c *Chain) fill(events []Event, i, end int) {
 	depth := 0
 	times := c.window
 	for e := i; e < end && depth < c.rules.Steps; e++ {
-		for v := events[e].Void & (1<<len(c.rules.Exclude) - 1); v != 0; v &= v - 1 {
-			x := c.rules.Exclude[bits.TrailingZeros64(v)]
-			if depth > x.From && depth <= x.To && events[e].Time > events[times[x.From]].Time {
-				return
-			}
-		}
 		if !c.match.offer(events[e].Steps, e-i, c.rules.Steps) {
 			if e == i {
 				return

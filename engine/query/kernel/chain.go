@@ -31,7 +31,7 @@ type Rules struct {
 	Steps    int
 	Window   int64 // from the first event of a chain to its last, inclusive
 	Order    Order
-	Optional uint64 // bit k: a chain may pass step k by
+	Optional uint64 // bit k: a chain may pass step k by; Search alone obeys it
 	Exclude  []Exclusion
 }
 
@@ -81,8 +81,9 @@ type Result struct {
 	// LastStart is the latest time at which a chain began.
 	LastStart int64
 	// Alive tells for each step whether a chain still stood there at the end, which no
-	// exclusion had ended.
+	// exclusion had ended; Ended whether one had ended any.
 	Alive uint64
+	Ended bool
 }
 
 // NewChain makes a Chain; it is used for one person after another.
@@ -103,7 +104,7 @@ func reset(s []state) {
 
 // Run takes events in the order of time. The result is good until the next Run.
 func (c *Chain) Run(events []Event) *Result {
-	c.res.Reached, c.res.Depth, c.res.LastStart = 0, 0, none
+	c.res.Reached, c.res.Depth, c.res.LastStart, c.res.Ended = 0, 0, none, false
 	c.nodes = c.nodes[:0]
 	if c.rules.Order == AnyOrder {
 		c.anyOrder(events)
@@ -187,14 +188,9 @@ func (c *Chain) single(events []Event, i int) (best int32) {
 			}
 			continue
 		}
-		for o := k - 1; o >= 0; o-- {
-			if from := c.live[o]; from.start != none && e.Time-from.start <= c.rules.Window {
-				if n := c.advance(from, i, k, e.Time); n >= 0 {
-					best = n
-				}
-			}
-			if c.rules.Optional>>o&1 == 0 {
-				break
+		if from := c.live[k-1]; from.start != none && e.Time-from.start <= c.rules.Window {
+			if n := c.advance(from, i, k, e.Time); n >= 0 {
+				best = n
 			}
 		}
 	}
@@ -270,21 +266,8 @@ func (c *Chain) extend(events []Event, i, j, o int, from state) (best int32) {
 	best = -1
 	served := uint64(0)
 	c.match.begin(events[i:j])
-	for k := o + 1; k < c.rules.Steps; k++ {
-		if c.rules.Optional == 0 {
-			if !c.match.add(k) {
-				break
-			}
-			served |= 1 << k
-		} else {
-			var more bool
-			if served, more = c.serve(events[i:j], o, k); served == 0 {
-				if more {
-					continue
-				}
-				break
-			}
-		}
+	for k := o + 1; k < c.rules.Steps && c.match.add(k); k++ {
+		served |= 1 << k
 		better := from.start > c.next[k].start
 		deeper := c.reach(k, events[i].Time, from.start)
 		if !better && !deeper {
@@ -301,30 +284,17 @@ func (c *Chain) extend(events []Event, i, j, o int, from state) (best int32) {
 	return best
 }
 
-// serve shares the events of one time out to the steps from o+1 to k: to k and
-// those that must not be passed by, and then to as many of the others as it
-// can. It returns the steps that are served, none when that is impossible; more tells
-// whether a later step may still be reached.
-func (c *Chain) serve(group []Event, o, k int) (served uint64, more bool) {
+// serve shares the events of one time out to the steps from o+1 to k and returns
+// these, none when that is impossible.
+func (c *Chain) serve(group []Event, o, k int) (served uint64) {
 	c.match.begin(group)
-	for step := o + 1; step < k; step++ {
-		if c.rules.Optional>>step&1 == 0 {
-			if !c.match.add(step) {
-				return 0, false
-			}
-			served |= 1 << step
+	for step := o + 1; step <= k; step++ {
+		if !c.match.add(step) {
+			return 0
 		}
+		served |= 1 << step
 	}
-	if !c.match.add(k) {
-		return 0, c.rules.Optional>>k&1 != 0
-	}
-	served |= 1 << k
-	for step := o + 1; step < k; step++ {
-		if c.rules.Optional>>step&1 != 0 && c.match.add(step) {
-			served |= 1 << step
-		}
-	}
-	return served, true
+	return served
 }
 
 // append adds the events that serve steps to a chain that ends in node n; events
@@ -348,6 +318,7 @@ func (c *Chain) exclude(group []Event, i int, void uint64, t int64) {
 			if s.start == none || c.tookAt(s.node, x.From, i, i+len(group)) {
 				continue
 			}
+			c.res.Ended = true
 			*s = c.again(group, i, k, x.From, t)
 		}
 	}
@@ -377,7 +348,7 @@ func (c *Chain) again(group []Event, i, k, from int, t int64) state {
 		if s.start <= best.start {
 			continue
 		}
-		served, _ := c.serve(group, o, k)
+		served := c.serve(group, o, k)
 		if served == 0 {
 			continue
 		}
@@ -420,6 +391,7 @@ func (c *Chain) strictGroup(events []Event, i, j int, void uint64) (best int32) 
 			x := c.rules.Exclude[bits.TrailingZeros64(v)]
 			for k := x.From; k < x.To; k++ {
 				if n := c.flush[k].node; n >= 0 && !c.tookAt(n, x.From, i, j) {
+					c.res.Ended = true
 					c.flush[k] = state{none, -1}
 				}
 			}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 
@@ -12,8 +13,8 @@ type naive struct {
 	rules  Rules
 	events []Event
 	used   []bool
-	chain  []int // event per step, -1 for none
-	depth  int
+	chain  []int  // event per step, -1 for none
+	depth  int    // required steps
 	holds  uint64 // optional steps that a chain of that depth holds
 }
 
@@ -65,10 +66,10 @@ func (n *naive) note(k int) {
 			holds |= 1 << s
 		}
 	}
-	switch {
-	case k+1 > n.depth:
-		n.depth, n.holds = k+1, holds&n.rules.Optional
-	case k+1 == n.depth:
+	switch depth := bits.OnesCount64(holds &^ n.rules.Optional); {
+	case depth > n.depth:
+		n.depth, n.holds = depth, holds&n.rules.Optional
+	case depth == n.depth:
 		n.holds |= holds & n.rules.Optional
 	}
 }
@@ -176,17 +177,10 @@ func TestChainsAreAsDeepAsTheDeepestOfAllChains(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for range 60_000 {
 		rules := Rules{Steps: 1 + r.IntN(4), Window: r.Int64N(10)}
-		for k := 1; k < rules.Steps-1; k++ {
-			if r.IntN(3) == 0 {
-				rules.Optional |= 1 << k
-			}
-		}
 		if rules.Steps > 1 && r.IntN(2) == 0 {
 			from := r.IntN(rules.Steps - 1)
 			to := from + 1 + r.IntN(rules.Steps-1-from)
-			if rules.Optional>>from&1 == 0 && rules.Optional>>to&1 == 0 {
-				rules.Exclude = append(rules.Exclude, Exclusion{from, to})
-			}
+			rules.Exclude = append(rules.Exclude, Exclusion{from, to})
 		}
 		events := randomEvents(r, rules.Steps, len(rules.Exclude), 7)
 		n := naive{rules: rules, events: events}
@@ -197,6 +191,34 @@ func TestChainsAreAsDeepAsTheDeepestOfAllChains(t *testing.T) {
 	}
 }
 
+func TestASearchFindsTheDeepestChainsAndAllOptionalStepsThatTheyHold(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 11))
+	for range 30_000 {
+		rules := Rules{Steps: 1 + r.IntN(4), Window: r.Int64N(10)}
+		for k := 1; k < rules.Steps-1; k++ {
+			if r.IntN(2) == 0 {
+				rules.Optional |= 1 << k
+			}
+		}
+		events := randomEvents(r, rules.Steps, 0, 7)
+		n := naive{rules: rules, events: events}
+		depth, holds := n.run()
+		got, err := NewSearch(rules, false).Run(events)
+		require.NoError(t, err)
+		require.Equal(t, depth, got.Depth, "rules %+v events %+v", rules, events)
+		require.Equal(t, holds, got.Reached&rules.Optional, "rules %+v events %+v", rules, events)
+	}
+}
+
+func TestASearchThatIsTooMuchSaysSo(t *testing.T) {
+	events := make([]Event, 400)
+	for i := range events {
+		events[i] = Event{Time: 5, Steps: 1<<20 - 1}
+	}
+	_, err := NewSearch(Rules{Steps: 20, Window: 10, Optional: 2}, false).Run(events)
+	require.ErrorIs(t, err, ErrSearch)
+}
+
 // checkChain holds that the events that are named form a chain.
 func checkChain(t *testing.T, rules Rules, events []Event, got *Result) {
 	t.Helper()
@@ -204,10 +226,6 @@ func checkChain(t *testing.T, rules Rules, events []Event, got *Result) {
 	first, last := int64(none), int64(none)
 	for k := range got.Depth {
 		i := got.Events[k]
-		if i < 0 {
-			require.NotZero(t, rules.Optional>>k&1, "step %d has no event", k)
-			continue
-		}
 		require.False(t, seen[i], "one event serves two steps")
 		seen[i] = true
 		require.NotZero(t, events[i].Steps>>k&1)

@@ -151,10 +151,10 @@ func (f *Funnel) pass(k int, base int64, rows []uint64) {
 			row := rows[i]
 			for prevKey[at] <= row {
 				// Within a person starts never fall, and none is older than what was carried.
-				best = prevStart[at]
-				if f.tags {
+				if f.tags && prevStart[at] > best { // of starts at one time the first stored counts
 					bestTag = f.prev.tag[at]
 				}
+				best = prevStart[at]
 				at++
 			}
 			if t := int64(row&timeMask) + base; t-best <= window {
@@ -194,7 +194,9 @@ func (f *Funnel) settle(k int, l *list) {
 			if k == 0 && state[p] == none {
 				f.deepTag[0][p] = l.tag[i]
 			}
-			f.tag[k][p] = l.tag[i]
+			if l.start[i] > state[p] {
+				f.tag[k][p] = l.tag[i]
+			}
 		}
 		state[p] = l.start[i]
 	}

@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/bits"
 	"slices"
 )
@@ -38,7 +40,7 @@ type Search struct {
 	bests  map[string]continuation
 	at     []int64
 	any    anySearch
-	out    Found
+	out    Result
 }
 
 // continuation is how the best chain goes on from a state.
@@ -46,24 +48,6 @@ type continuation struct {
 	ok          bool
 	count       int // optional steps from here on
 	step, event int // the next event of the chain, event -1 for none
-}
-
-// Found is the outcome of a Search. It is good until the next Run.
-type Found struct {
-	// Depth is the number of required steps of the best chain, 0 for none; Start and
-	// End are the times at which it begins and has them all, Events its events by step, -1 for
-	// none. The best is the deepest, of those the first to be complete, of those the
-	// one that began last, and of those of one start the one with most optional
-	// steps and then the earliest events.
-	Depth      int
-	Start, End int64
-	Events     []int
-	// Reached tells for each step whether a chain that counts took it; At when the
-	// first did, Lag how long after its start.
-	Reached uint64
-	At, Lag []int64
-	// LastStart is the latest time at which a chain began that counts.
-	LastStart int64
 }
 
 // attempt is what became of the chains from one event.
@@ -82,8 +66,11 @@ func NewSearch(r Rules, hold bool) *Search {
 	return s
 }
 
-// Run takes the events of a unit in the order of time.
-func (s *Search) Run(events []Event) (*Found, error) {
+// Run takes the events of a unit in the order of time. Depth is the number of
+// required steps of the best chain, and Reached has the optional steps of chains of
+// that depth alone; of several best chains from one event Events are those of the
+// one with most optional steps, and then the earliest. The result is good until the next Run.
+func (s *Search) Run(events []Event) (*Result, error) {
 	s.events = events
 	o := &s.out
 	o.Depth, o.Reached, o.LastStart = 0, 0, none
@@ -120,6 +107,24 @@ func (s *Search) Run(events []Event) (*Found, error) {
 		}
 	}
 	return o, nil
+}
+
+// Counted is the chain that counts of those that begin at start and are depth
+// steps deep at end: events by step. Of events of one time it begins with the
+// first stored from which such a chain goes.
+func (s *Search) Counted(events []Event, start int64, depth int, end int64) ([]int, error) {
+	s.events = events
+	i, _ := slices.BinarySearchFunc(events, start, func(e Event, t int64) int { return cmp.Compare(e.Time, t) })
+	for ; i < len(events) && events[i].Time == start; i++ {
+		if !s.begins(i) {
+			continue
+		}
+		a, chain, err := s.try(i)
+		if err != nil || a.depth == depth && a.end == end {
+			return chain, err
+		}
+	}
+	panic(fmt.Sprintf("kernel: no chain of depth %d from %d to %d", depth, start, end))
 }
 
 func (s *Search) optional(k int) bool { return s.rules.Optional>>k&1 != 0 }
@@ -274,17 +279,19 @@ func (s *Search) longer(k int, yield func(step int)) {
 				if !s.adjacent(k, from, e) {
 					continue
 				}
-			} else if !s.voids && earliest != none && x.Time > earliest {
-				break // what follows a later event can follow the earlier one as well
+			} else if earliest != none && x.Time > earliest && !s.excluded(earliest, x.Time) {
+				continue // what follows this event can follow the earlier one as well
 			}
 			s.chain[step] = e
-			if !s.breaks(step) {
-				if earliest == none {
-					earliest = x.Time
-				}
+			broken := s.breaks(step)
+			if !broken {
+				earliest = x.Time
 				yield(step)
 			}
 			s.chain[step] = -1
+			if broken {
+				break // and so would be all later ones
+			}
 		}
 		if !s.optional(step) {
 			return
@@ -312,6 +319,17 @@ func (s *Search) adjacent(k, from, e int) bool {
 func (s *Search) between(i int, a, b int64, closed bool) bool {
 	for e := s.lo; e < s.hi; e++ {
 		if t := s.events[e].Time; s.events[e].Void>>i&1 != 0 && a < t && (t < b || closed && t == b) {
+			return true
+		}
+	}
+	return false
+}
+
+// excluded tells whether an event of any exclusion lies behind a, up to b: then a
+// chain may need the later of two events for a step.
+func (s *Search) excluded(a, b int64) bool {
+	for e := s.lo; s.voids && e < s.hi && s.events[e].Time <= b; e++ {
+		if s.events[e].Time > a && s.events[e].Void&(1<<len(s.rules.Exclude)-1) != 0 {
 			return true
 		}
 	}
