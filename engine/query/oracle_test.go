@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -52,7 +53,7 @@ func (w *world) add(t *testing.T, events int) {
 			at = at.Truncate(6 * time.Hour) // a world of ties
 		}
 		w.n++
-		e := map[string]any{"eventName": names[w.r.IntN(len(names))], "timestamp": at.UTC().Format(time.RFC3339Nano)}
+		e := map[string]any{"eventName": names[w.r.IntN(len(names))]}
 		id := w.n
 		if w.n > 10 && w.r.IntN(12) == 0 {
 			id = 1 + w.r.IntN(w.n-1) // a resend, often with another payload
@@ -68,6 +69,12 @@ func (w *world) add(t *testing.T, events int) {
 		if _, ok := e["userId"]; !ok || w.r.IntN(3) == 0 {
 			e["anonymousId"] = fmt.Sprintf("x%d", a)
 		}
+		// Persons who are told apart now may be merged later, and then their events of
+		// the very same microsecond have no order: each has microseconds of their own.
+		uid, _ := e["userId"].(string)
+		aid, _ := e["anonymousId"].(string)
+		apart := crc32.ChecksumIEEE([]byte(w.oracle.Person(uid, aid))) % 1000
+		e["timestamp"] = at.Add(time.Duration(apart) * time.Microsecond).UTC().Format(time.RFC3339Nano)
 		props := map[string]any{}
 		switch w.r.IntN(5) {
 		case 0:

@@ -19,7 +19,8 @@
 //	user "x"          the person of userId x, else the person that anonymousId x belongs to
 //	duplicates        a duplicate says nothing: it links no ids either
 //	same spelling     a userId and an anonymousId of one spelling are two persons of one name
-//	order of events   time, then the log. The answer to `events`: time, then eventId
+//	order of events   time, then the log. The answer to `events`: time, then eventId. Events of the very same microsecond of
+//	                  persons who were merged only after both were stored have no promised order
 //	order of groups   size (largest first), then key: missing, booleans, numbers, times, texts by bytes, other JSON
 //	size of a group   trend: events of the series (of a ratio: of both sides); funnel: units that reached step 1;
 //	                  retention: persons summed over cohorts; sessions: sessions; attribution: conversions
