@@ -202,10 +202,7 @@ func (x *exec) attributionAnswer(credits []*credit) *AttributionAnswer {
 	}
 	slices.SortFunc(sums, func(p, q sum) int {
 		// Shares are sums of fractions: what differs by rounding alone is equal.
-		if math.Abs(p.share-q.share) <= 1e-9*(p.share+q.share) {
-			return scan.CompareKeys(p.key, q.key)
-		}
-		return cmp.Compare(q.share, p.share)
+		return cmp.Or(cmp.Compare(math.Round(q.share*1e6), math.Round(p.share*1e6)), scan.CompareKeys(p.key, q.key))
 	})
 	point := func(key any, s *sum) Touchpoint {
 		t := Touchpoint{Key: key, Conversions: s.share}

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"spoor/engine/query/lang"
@@ -59,7 +60,7 @@ func readAll(p *person, e *Event, fields []lang.Field) (k key, whole bool) {
 // group is what fell to one key.
 type group[T any] struct {
 	key   key
-	size  float64 // decides the order: largest first, then by key
+	size  float64 // decides the order, to six decimals: largest first, then by key
 	other bool
 	items []T
 }
@@ -94,7 +95,7 @@ func (g *groups[T]) add(k key, item T) {
 func (g *groups[T]) limited(limit int) []*group[T] {
 	list := slices.Clone(g.list)
 	slices.SortFunc(list, func(a, b *group[T]) int {
-		return cmp.Or(cmp.Compare(b.size, a.size), compareKeys(a.key, b.key))
+		return cmp.Or(cmp.Compare(math.Round(b.size*1e6), math.Round(a.size*1e6)), compareKeys(a.key, b.key))
 	})
 	if len(list) <= limit {
 		return list

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"spoor/engine/query"
 )
 
 // peerCase is a case that another system published, in neutral form.
@@ -28,6 +30,7 @@ type peerCase struct {
 	Expect    map[string]json.RawMessage
 	Tolerance float64
 	Needs     []string
+	engines   map[string]*query.Engine // by where they have the events
 }
 
 type peerSel struct {
@@ -97,6 +100,7 @@ func (c *peerCase) ask(t *testing.T, text string) *Answer {
 	t.Helper()
 	a, err := c.store().Ask(text, 0)
 	require.NoError(t, err, text)
+	c.askEngines(t, text, a)
 	return a
 }
 
