@@ -3,6 +3,7 @@ package query
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"slices"
 
 	"spoor/engine/query/lang"
@@ -151,8 +152,14 @@ func (x *exec) users() (Answer, error) {
 // maxCohortDepth bounds cohorts that are defined by other cohorts.
 const maxCohortDepth = 8
 
-// QueryDocument is the kind of document that holds a saved query.
+// QueryDocument is the kind of document that holds a saved query, as JSON of Saved.
 const QueryDocument = "query"
+
+// Saved is a query that was committed under a name.
+type Saved struct {
+	Kind  string `json:"kind"`
+	Query string `json:"query"`
+}
 
 // cohort are the persons of a saved users query.
 func (x *exec) cohort(name string) (index.Bits, error) {
@@ -160,7 +167,11 @@ func (x *exec) cohort(name string) (index.Bits, error) {
 	if !ok {
 		return nil, failf("unknown_cohort", "no saved query is named %q; save a users query under that name", name)
 	}
-	q, err := lang.Parse(string(doc.Value))
+	var saved Saved
+	if err := json.Unmarshal(doc.Value, &saved); err != nil {
+		return nil, failf("bad_cohort", "the saved query %q cannot be read; save it again", name)
+	}
+	q, err := lang.Parse(saved.Query)
 	if err != nil {
 		return nil, failf("bad_cohort", "the saved query %q does not parse: %v", name, err)
 	}

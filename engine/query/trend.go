@@ -458,7 +458,7 @@ func (x *exec) oneSeries(s *lang.Series, g *ratioGroup, b *period.Buckets) Trend
 		if s.Per != nil {
 			d, some := at(g.per, i, s.Per)
 			ok = ok && some && d != 0
-			v /= d
+			v = v/d + 0 // no negative zero
 		}
 		if ok {
 			out.Points[i].Value = &v

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"math/rand"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -44,17 +46,26 @@ func apply(t *testing.T, db *engine.DB, b *workload.Batch) {
 // Months, time zones with changes of the clock, shared devices, links of ids, and
 // questions with every clause of the language.
 func TestTheEngineAgreesWithTheOracleOnAwkwardWorkloads(t *testing.T) {
-	worlds, queries := 12, 40
+	worlds, queries := 60, 40
 	if n, err := strconv.Atoi(os.Getenv("SPOOR_ORACLE_WORLDS")); err == nil {
 		worlds = n
 	}
-	failures := 0
+	failures, skipped := 0, 0
 	for seed := range int64(worlds) {
 		r := rand.New(rand.NewSource(seed))
 		w := workload.Random(r, workload.Size{Persons: 1 + r.Intn(8), Events: 1 + r.Intn(150)})
 		model := w.Store()
+		if ambiguous(w, model) {
+			skipped++
+			continue
+		}
 		db := openStore(t)
 		e := query.New(db, query.Limits{}, func() time.Time { return time.UnixMicro(w.Now) })
+		for _, name := range slices.Sorted(maps.Keys(workload.Cohorts)) {
+			value, err := json.Marshal(query.Saved{Kind: "users", Query: workload.Cohorts[name]})
+			require.NoError(t, err)
+			db.Apply(db.AppliedIndex()+1, engine.PutEntry(query.QueryDocument, name, value))
+		}
 		for i := range w.Batches {
 			apply(t, db, &w.Batches[i])
 			switch r.Intn(3 * len(w.Batches)) {
@@ -83,4 +94,32 @@ func TestTheEngineAgreesWithTheOracleOnAwkwardWorkloads(t *testing.T) {
 			}
 		}
 	}
+	require.Less(t, skipped, worlds*9/10)
+}
+
+// ambiguous tells whether persons who were merged only later have events of one
+// microsecond, whose order is not promised.
+func ambiguous(w *workload.Workload, model *oracle.Store) bool {
+	type moment struct {
+		person string
+		time   int64
+	}
+	former := map[moment]string{}
+	then := &oracle.Store{}
+	for i := range w.Batches {
+		b := &w.Batches[i]
+		for _, e := range b.Events {
+			then.Add(e)
+			at := moment{model.Person(e.UserID, e.AnonymousID), e.Time}
+			was := then.Person(e.UserID, e.AnonymousID)
+			if other, ok := former[at]; ok && other != was {
+				return true
+			}
+			former[at] = was
+		}
+		for _, l := range b.Links {
+			then.Identify(l.UserID, l.AnonymousID)
+		}
+	}
+	return false
 }

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"cmp"
+	"math"
 	"strings"
 )
 
@@ -33,12 +34,12 @@ func CompareValues(a, b any) int {
 		if n, ok := b.(float64); ok {
 			return cmp.Compare(a, n)
 		}
-		return cmp.Compare(a, float64(b.(int64)))
+		return -compareMixed(b.(int64), a)
 	case int64:
 		if n, ok := b.(int64); ok {
 			return cmp.Compare(a, n)
 		}
-		return cmp.Compare(float64(a), b.(float64))
+		return compareMixed(a, b.(float64))
 	case string:
 		return strings.Compare(a, b.(string))
 	case Decimal:
@@ -47,6 +48,17 @@ func CompareValues(a, b any) int {
 		return strings.Compare(string(a), string(b.(RawJSON)))
 	}
 	return 0
+}
+
+// compareMixed compares an integer that no float64 holds with a float64.
+func compareMixed(i int64, f float64) int {
+	switch {
+	case f >= 1<<63:
+		return -1
+	case f < -1<<63:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(i, int64(f)), cmp.Compare(math.Trunc(f), f))
 }
 
 func typeRank(v any) int {
