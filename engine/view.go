@@ -29,6 +29,11 @@ type View struct {
 // Empty tells whether no event was ever stored: none was received.
 func (v *View) Empty() bool { return v.LastReceived == 0 }
 
+// Meaning changes whenever stored rows come to mean something else without being
+// written anew: when persons were merged. What was computed of rows that are still there,
+// under the same Meaning, is still true.
+func (v *View) Meaning() uint64 { return v.Identity.v.merges }
+
 // Identity is who is who in a view.
 type Identity struct {
 	x *identity
@@ -70,8 +75,14 @@ func inMemory(parts []*part, x *identity) (*segment.Reader, error) {
 	if _, err := assemble(&b, inputs, x, segment.Meta{}); err != nil {
 		return nil, err
 	}
-	return segment.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), "memtable", nil)
+	return segment.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), inMemoryName, nil)
 }
+
+const inMemoryName = "memtable"
+
+// IsFile tells whether a segment of a view is a file: its name is that of no other,
+// now or later. Segments of the memtable share one.
+func IsFile(r *segment.Reader) bool { return r.Name() != inMemoryName }
 
 // View takes a view of everything that was applied.
 func (db *DB) View() (*View, error) {

@@ -45,6 +45,9 @@ func (s *Section) Event() string { return s.name }
 // Rows is the number of events.
 func (s *Section) Rows() int { return s.rows }
 
+// Blocks is the number of blocks, the unit of decoding.
+func (s *Section) Blocks() int { return blocksOf(s.rows) }
+
 // DistinctPersons is the number of persons as they were written, before later merges.
 func (s *Section) DistinctPersons() int { return s.distinct }
 

@@ -34,7 +34,8 @@ type Querier interface {
 // QueryOptions change how a query is answered, not what the answer is.
 type QueryOptions struct {
 	Explain bool // tell how it would be answered instead
-	NoCache bool
+	NoCache bool   // compute it, also if it was computed before
+	ID      string // names it among the running queries
 }
 
 // Documents are small named values that are committed through the log.

@@ -11,6 +11,9 @@ import (
 // maxQueryBytes bounds the text of a query.
 const maxQueryBytes = 64 << 10
 
+// maxQueryID bounds the name that a client gives a query, to ask for its progress.
+const maxQueryID = 64
+
 // queryCall is a query as it came. As JSON: {"query":"...","explain":true,"cache":false}.
 type queryCall struct {
 	Query   string `json:"query"`
@@ -76,6 +79,7 @@ func queryOptions(ctx *fasthttp.RequestCtx) QueryOptions {
 	return QueryOptions{
 		Explain: args.GetBool("explain"),
 		NoCache: string(args.Peek("cache")) == "off",
+		ID:      string(args.Peek("id")[:min(len(args.Peek("id")), maxQueryID)]),
 	}
 }
 

@@ -3,14 +3,17 @@ package query
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
 	"spoor/engine"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/period"
+	"spoor/engine/query/plan"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
@@ -32,6 +35,12 @@ type exec struct {
 	warnings []string
 	counters counters
 	read0    int64 // bytes that segments had read before
+
+	id     string // among the running queries
+	began  time.Time
+	rec    *plan.Recorder
+	sels   []*selection // all that were made
+	looked scan.Times   // the times that days were taken of
 }
 
 // dayData is the files that hold a day, oldest arrival first.
@@ -78,6 +87,10 @@ func (x *exec) daysOf(times scan.Times) []dayData {
 	if times.From >= times.To {
 		return nil
 	}
+	if x.looked == (scan.Times{}) {
+		x.looked = times
+	}
+	x.looked = scan.Times{From: min(x.looked.From, times.From), To: max(x.looked.To, times.To)}
 	lo, hi := segment.Day(times.From), segment.Day(times.To-1)
 	i, _ := slices.BinarySearchFunc(x.days, lo, func(d dayData, day int32) int { return int(d.day) - int(day) })
 	j, _ := slices.BinarySearchFunc(x.days, hi+1, func(d dayData, day int32) int { return int(d.day) - int(day) })
@@ -113,7 +126,86 @@ func (x *exec) selects(sel *lang.EventSel) (*selection, error) {
 		}
 		s.alts = append(s.alts, alternative{any: m.Any, name: m.Name, where: scan.And(own, common)})
 	}
+	x.sels = append(x.sels, s)
 	return s, nil
+}
+
+// wanted tells whether any selection takes events of a name. A query without one takes all.
+func (x *exec) wanted(name string) bool {
+	return len(x.sels) == 0 || slices.ContainsFunc(x.sels, func(s *selection) bool {
+		_, ok := s.match(name)
+		return ok
+	})
+}
+
+// reach is the time in which events may matter to the query.
+func (x *exec) reach() scan.Times {
+	t := scan.Times{From: x.from, To: x.to}
+	switch q := x.q; q.Kind {
+	case lang.KindFunnel:
+		t.To += q.Funnel.Within + 1
+	case lang.KindExperiment:
+		t.To += q.Experiment.Within + 1
+	case lang.KindAttribution:
+		t.From -= q.Attribution.Lookback
+	case lang.KindRetention:
+		t.From = period.Start(t.From, q.Every, x.loc)
+		for range q.Retention.Periods {
+			t.To = period.Next(t.To, q.Every, x.loc)
+		}
+	case lang.KindLifecycle:
+		t.From = math.MinInt64
+	}
+	return t
+}
+
+// rowsIn counts the rows of the days that hold times.
+func (x *exec) rowsIn(times scan.Times) (rows int64) {
+	for d := range x.days {
+		first := int64(x.days[d].day) * segment.MicrosPerDay
+		if first >= times.To || first+segment.MicrosPerDay <= times.From {
+			continue
+		}
+		for _, f := range x.days[d].files {
+			for i := range f.sections {
+				rows += int64(f.sections[i].Rows())
+			}
+		}
+	}
+	return rows
+}
+
+// cacheKey names all that the answer follows from: the question with its times, the
+// files within its reach, who is who, and for a funnel, which says who may still
+// convert, how far the data goes. Rows in memory have no name: with such rows in reach
+// it is the log index. So it is where names or traits of persons are told, or saved
+// cohorts asked for.
+func (x *exec) cacheKey() string {
+	text := x.q.Resolved(x.now)
+	all := x.q.Kind == lang.KindEvents || x.q.Kind == lang.KindUsers || x.q.User != "" || strings.Contains(text, "cohort") || strings.Contains(text, "user.")
+	key := fmt.Appendf(nil, "%s\n%d", text, x.view.Meaning())
+	if x.q.Kind == lang.KindFunnel {
+		key = fmt.Appendf(key, " %d", x.view.DataThrough)
+	}
+	reach := x.reach()
+	for _, r := range x.view.Segments {
+		near := false
+		r.Days(func(day int32, _ []segment.Section) {
+			first := int64(day) * segment.MicrosPerDay
+			near = near || first < reach.To && first+segment.MicrosPerDay > reach.From
+		})
+		if !near {
+			continue
+		}
+		if all = all || !engine.IsFile(r); all {
+			break
+		}
+		key = fmt.Appendf(key, " %s", r.Name())
+	}
+	if all {
+		return fmt.Sprintf("%s\n@%d", text, x.view.AppliedIndex)
+	}
+	return string(key)
 }
 
 // parts are the sections of a day that the selection wants, oldest arrival first.
@@ -223,8 +315,11 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	for i := 1; i < len(ranges); i++ {
 		wg.Go(func() { run(i) })
 	}
+	before := x.counters.rows.Load()
+	x.rec.Stage("prepare", 0, 0)
 	run(0)
 	wg.Wait()
+	x.rec.Stage("sweep", x.counters.rows.Load()-before, len(ranges))
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -241,7 +336,7 @@ func (x *exec) statistics(start time.Time) Stats {
 	}
 	s.BytesRead -= x.read0
 	s.Partitions = len(x.daysOf(scan.Times{From: x.from, To: x.to}))
-	s.ElapsedMS = float64(time.Since(start).Microseconds()) / 1000
+	s.ElapsedMS = milliseconds(start)
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 
+	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/segment/batch"
 	"spoor/server"
@@ -24,10 +25,11 @@ func (b *Backend) Query(ctx context.Context, text string, opt server.QueryOption
 	}
 	var answer any
 	if opt.Explain {
-		if answer, err = explain(text, q); err != nil {
-			return nil, queryFailure(err)
-		}
-	} else if answer, err = b.query.Answer(ctx, q); err != nil {
+		answer, err = b.query.Explain(ctx, q)
+	} else {
+		answer, err = b.query.Answer(ctx, q, query.Options{NoCache: opt.NoCache, ID: opt.ID})
+	}
+	if err != nil {
 		return nil, queryFailure(err)
 	}
 	var out bytes.Buffer
@@ -37,18 +39,6 @@ func (b *Backend) Query(ctx context.Context, text string, opt server.QueryOption
 		return nil, fmt.Errorf("write the answer of a %s: %w", q.Kind, err)
 	}
 	return out.Bytes(), nil
-}
-
-// explanation says how a query was understood.
-type explanation struct {
-	Kind  string `json:"kind"`
-	Of    string `json:"of"`
-	Query string `json:"query"` // in canonical form
-}
-
-func explain(text string, q *lang.Query) (explanation, error) {
-	canonical, err := lang.Format(text)
-	return explanation{Kind: "explain", Of: q.Kind.String(), Query: canonical}, err
 }
 
 // CheckQuery parses a query.
