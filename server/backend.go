@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"spoor/engine/query"
+	"spoor/engine/query/lang"
 	"spoor/server/collect"
 	"spoor/server/export"
 )
@@ -26,6 +28,12 @@ type Querier interface {
 	Query(ctx context.Context, text string, opt QueryOptions) (json []byte, err error)
 	// CheckQuery reads text and says what kind of query it is.
 	CheckQuery(text string) (kind string, err error)
+	// Complete says how text could go on at pos, an offset in bytes.
+	Complete(text string, pos int) ([]lang.Suggestion, error)
+	// Catalog is the events that there are and the fields of one, of all if event is "".
+	Catalog(event string) (Catalog, error)
+	// Running are the queries that are being answered, the oldest first.
+	Running() []query.Running
 	// Export yields the events that spec asks for as JSON objects, ordered by time,
 	// then eventId. A line is good until yield returns; an error of yield ends the export.
 	Export(ctx context.Context, spec export.Spec, yield func(line []byte) error) error
@@ -33,7 +41,7 @@ type Querier interface {
 
 // QueryOptions change how a query is answered, not what the answer is.
 type QueryOptions struct {
-	Explain bool // tell how it would be answered instead
+	Explain bool   // tell how it would be answered instead
 	NoCache bool   // compute it, also if it was computed before
 	ID      string // names it among the running queries
 }

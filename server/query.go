@@ -2,10 +2,15 @@ package server
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
+
+	"spoor/engine/query"
+	"spoor/engine/query/lang"
 )
 
 // maxQueryBytes bounds the text of a query.
@@ -122,3 +127,64 @@ func (s *Server) takeQuery() error {
 }
 
 func (s *Server) giveQuery() { <-s.queries }
+
+// Catalog is what is in the data.
+type Catalog struct {
+	Events []CatalogEvent `json:"events"` // most frequent first
+	Fields []CatalogField `json:"fields"` // of the event that was asked for, else of all; most frequent first
+}
+
+// CatalogEvent is the name of an event with its volume.
+type CatalogEvent struct {
+	Name      string `json:"name"`
+	Events    int64  `json:"events"`
+	FirstSeen string `json:"first_seen"` // event time
+	LastSeen  string `json:"last_seen"`
+}
+
+// CatalogField is a field as the language writes it.
+type CatalogField struct {
+	Field    string   `json:"field"`
+	Kinds    []string `json:"kinds"` // string, number, boolean, null, json
+	Share    float64  `json:"share"` // of the events that have it, in a sample
+	Examples []any    `json:"examples"`
+}
+
+// getCatalog lists events and the fields of the one that the argument event names.
+func (s *Server) getCatalog(ctx *fasthttp.RequestCtx, _ string) error {
+	c, err := s.back.Catalog(string(ctx.QueryArgs().Peek("event")))
+	if err != nil {
+		return err
+	}
+	return answerValue(ctx, c)
+}
+
+// getComplete says how the text q could go on at pos, an offset in bytes; without pos at its end.
+func (s *Server) getComplete(ctx *fasthttp.RequestCtx, _ string) error {
+	text := string(ctx.QueryArgs().Peek("q"))
+	pos := len(text)
+	if arg := string(ctx.QueryArgs().Peek("pos")); arg != "" {
+		n, err := strconv.Atoi(arg)
+		if err != nil || n < 0 {
+			return fail(fasthttp.StatusBadRequest, "bad_pos", "pos is an offset in bytes, not %q", quoted(arg))
+		}
+		pos = n
+	}
+	if len(text) > maxQueryBytes {
+		return checkQueryText(text)
+	}
+	list, err := s.back.Complete(text, pos)
+	if err != nil {
+		return err
+	}
+	return answerValue(ctx, map[string][]lang.Suggestion{"suggestions": list})
+}
+
+// getRunning lists the queries that run; with the argument id only the one that was asked under it.
+func (s *Server) getRunning(ctx *fasthttp.RequestCtx, _ string) error {
+	list := s.back.Running()
+	if id := string(ctx.QueryArgs().Peek("id")); id != "" {
+		list = slices.DeleteFunc(list, func(r query.Running) bool { return r.ID != id })
+	}
+	return answerValue(ctx, map[string][]query.Running{"running": list})
+}

@@ -72,6 +72,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/identify", "identify", true, method{"POST", access.Write, s.postIdentify})
 	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
 	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
+	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
+	add("/api/query/running", "running", false, method{"GET", access.Read, s.getRunning})
+	add("/api/catalog", "catalog", false, method{"GET", access.Read, s.getCatalog})
 	add("/api/queries", "queries", false, method{"GET", access.Read, s.listQueries})
 	add("/api/queries/", "saved_query", false,
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})

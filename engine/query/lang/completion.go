@@ -16,6 +16,8 @@ type Catalog interface {
 	Fields(event, prefix string, limit int) []string
 	// Values are string values of a field that begin with prefix, the most frequent first.
 	Values(event, field, prefix string, limit int) []string
+	// Cohorts are names of saved users queries that begin with prefix.
+	Cohorts(prefix string, limit int) []string
 }
 
 // Suggestion is a text that could stand at the cursor.
@@ -133,6 +135,13 @@ func (c *completion) names() {
 			for _, v := range c.catalog.Values(c.event(), e.path, c.cursor.value, MaxSuggestions) {
 				c.add("value", quote(v), c.cursor.at.Offset)
 			}
+		case wantCohort:
+			if c.catalog == nil {
+				continue
+			}
+			for _, name := range c.catalog.Cohorts(c.cursor.value, MaxSuggestions) {
+				c.add("value", quote(name), c.cursor.at.Offset)
+			}
 		case wantZone:
 			for _, zone := range strings.Fields(zoneNames) {
 				if c.matches(zone) {
@@ -171,6 +180,14 @@ func (c *completion) fields(e *expectation) {
 			c.add("field", name, e.from)
 		}
 	}
+}
+
+// FieldName writes the field with a column path as the language does.
+func FieldName(path string) string {
+	if f, ok := fieldOfPath(path); ok {
+		return f.String()
+	}
+	return path
 }
 
 // fieldOfPath is the field with a column path.

@@ -35,6 +35,10 @@ func (c *catalog) Values(event, field, prefix string, _ int) []string {
 	return begin(prefix, "DE", "DK", `say "hi"`)
 }
 
+func (c *catalog) Cohorts(prefix string, _ int) []string {
+	return begin(prefix, "buyers", "big spenders")
+}
+
 // complete completes at the bar in text, and applies each suggestion.
 func complete(t *testing.T, text string) (applied []string, asked string) {
 	t.Helper()
@@ -77,6 +81,8 @@ func TestCompletionOffersWhatCouldStandAtTheCursor(t *testing.T) {
 		{"events where country = |", []string{`events where country = "DE"`, `events where country = "DK"`, `events where country = "say \"hi\""`}},
 		{"events where a = 1 a|", []string{"events where a = 1 and", "events where a = 1 after"}},
 		{"sessions every w|", []string{"sessions every week"}},
+		{`users of any where user in cohort |`, []string{`users of any where user in cohort "buyers"`, `users of any where user in cohort "big spenders"`}},
+		{`users of any where user in cohort "bu|"`, []string{`users of any where user in cohort "buyers"`}},
 		{`sessions tz "Europe/Berl|`, []string{`sessions tz "Europe/Berlin"`}},
 		{"trend me|", []string{"trend median"}},
 		{"trend sum(pr|", []string{"trend sum(properties.price", "trend sum(properties."}},

@@ -71,6 +71,7 @@ const (
 	wantField
 	wantValue // of a field
 	wantZone
+	wantCohort
 	wantOther // a number, a duration: nothing that could be suggested
 )
 

@@ -108,6 +108,10 @@ func (p *parser) inCohort() Expr {
 	}
 	p.need("cohort")
 	e.NameAt = p.cur().at
+	if p.cur().kind != tokenString {
+		p.expect(wantCohort, "the name of a cohort in double quotes")
+		p.unexpectedHint(stringHint(p.cur()))
+	}
 	e.Name = p.text("the name of a cohort in double quotes", "cohort")
 	return e
 }
