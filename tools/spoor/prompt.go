@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/peterh/liner"
 
@@ -21,7 +22,7 @@ const (
 	furtherPrompt = "  ...> "
 )
 
-const promptHelp = `Type a question and press Enter; a line that ends in \ goes on in the next.
+const promptHelp = `Type a question and press Enter; Tab completes; a line that ends in \ goes on in the next.
 
   funnel view_product -> add_to_cart -> purchase_completed within 7d last 30d
   trend count, users of page_viewed by properties.surface every day
@@ -55,6 +56,10 @@ func (c *queryCmd) prompt(ctx context.Context, env *environment, server *client.
 	if err != nil {
 		return fmt.Errorf("read the terminal's mode: %w", err)
 	}
+	state.SetTabCompletionStyle(liner.TabPrints)
+	state.SetWordCompleter(func(line string, pos int) (string, []string, string) {
+		return completeQuery(ctx, server.Complete, line, pos)
+	})
 	history := historyPath(os.UserConfigDir)
 	readHistory(state, history)
 
@@ -69,6 +74,33 @@ func (c *queryCmd) prompt(ctx context.Context, env *environment, server *client.
 	}
 	err = converse(env, state, ask)
 	return errors.Join(err, writeHistory(state, history))
+}
+
+// maxCompletionWait is how long a person waits for what Tab offers.
+const maxCompletionWait = time.Second
+
+// completeQuery says what may stand at pos, in characters of the line: the line before it, the
+// candidates, and the line behind it.
+func completeQuery(ctx context.Context, complete func(context.Context, string, int) ([]client.Suggestion, error), line string, pos int) (string, []string, string) {
+	ctx, cancel := context.WithTimeout(ctx, maxCompletionWait)
+	defer cancel()
+	at := len(string([]rune(line)[:pos]))
+	list, err := complete(ctx, line, at)
+	if err != nil || len(list) == 0 {
+		return line[:at], nil, line[at:]
+	}
+	// All that is offered in one place replaces the same text.
+	from, to := list[0].From, list[0].To
+	var words []string
+	for _, s := range list {
+		if s.From == from && s.To == to {
+			words = append(words, s.Text)
+		}
+	}
+	if from > len(line) || to > len(line) || from > to {
+		return line[:at], nil, line[at:]
+	}
+	return line[:from], words, line[to:]
 }
 
 // converse reads questions and has them answered until the person leaves.

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/peterh/liner"
 	"github.com/stretchr/testify/require"
+
+	"spoor/tools/internal/client"
 )
 
 // typist types the lines and then leaves.
@@ -102,4 +106,26 @@ func TestTheHistoryIsKeptForItsPersonAlone(t *testing.T) {
 	}
 	require.Empty(t, historyPath(func() (string, error) { return "", os.ErrNotExist }))
 	require.NoError(t, writeHistory(state, ""))
+}
+
+func TestTabOffersWhatMayStandAtTheCursor(t *testing.T) {
+	complete := func(_ context.Context, text string, pos int) ([]client.Suggestion, error) {
+		require.Equal(t, "funnel é -> vi", text[:pos])
+		return []client.Suggestion{{Text: "view", From: 13, To: pos}, {Text: "video", From: 13, To: pos}, {Text: "x", From: 0, To: pos}}, nil
+	}
+	head, words, tail := completeQuery(context.Background(), complete, "funnel é -> vi within 7d", 14)
+	require.Equal(t, "funnel é -> ", head)
+	require.Equal(t, []string{"view", "video"}, words)
+	require.Equal(t, " within 7d", tail)
+	none := func(context.Context, string, int) ([]client.Suggestion, error) { return nil, io.ErrUnexpectedEOF }
+	head, words, tail = completeQuery(context.Background(), none, "abc", 1)
+	require.Equal(t, "a", head)
+	require.Empty(t, words)
+	require.Equal(t, "bc", tail)
+}
+
+func TestAProgressBarHasOneWidth(t *testing.T) {
+	for _, share := range []float64{-1, 0, 0.5, 0.99, 2} {
+		require.Equal(t, progressWidth, strings.Count(progressBar(share), "█")+strings.Count(progressBar(share), "░"))
+	}
 }

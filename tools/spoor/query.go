@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +79,9 @@ func (c *queryCmd) Run(ctx context.Context, env *environment, g *globals) error 
 
 // ask asks one question and shows the answer.
 func (c *queryCmd) ask(ctx context.Context, env *environment, server *client.Client, text string) error {
-	answer, err := server.Query(ctx, text, c.Explain)
+	answer, err := withProgress(ctx, env, server, func(ctx context.Context) (json.RawMessage, error) {
+		return server.Query(ctx, text, c.Explain)
+	})
 	if err != nil {
 		return queryFailed(env, text, err)
 	}

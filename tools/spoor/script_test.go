@@ -129,7 +129,7 @@ func (f *fakeServer) query(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.URL.Query().Get("explain") == "1":
-		_, _ = io.WriteString(w, `{"kind":"explain","plan":"sweep"}`)
+		_, _ = io.WriteString(w, `{"kind":"explain","of":"funnel","stages":[{"name":"sweep","ms":1}]}`)
 	case strings.HasPrefix(q.Query, "funnel"):
 		_, _ = fmt.Fprintf(w, `{"kind":"funnel","steps":[{"event":"a","users":%d,"conversion":1,"step_conversion":1},{"event":"b","users":1,"conversion":0.5,"step_conversion":0.5}]}`, len(f.seen))
 	case q.Query == "key":

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -17,8 +19,15 @@ func (c *Client) Query(ctx context.Context, text string, explain bool) (json.Raw
 		return nil, fmt.Errorf("write the query: %w", err)
 	}
 	m := message{method: http.MethodPost, path: "/api/query", contentType: "application/json", body: body, asking: true}
+	args := url.Values{}
 	if explain {
-		m.path += "?explain=1"
+		args.Set("explain", "1")
+	}
+	if id := queryID(ctx); id != "" {
+		args.Set("id", id)
+	}
+	if len(args) > 0 {
+		m.path += "?" + args.Encode()
 	}
 	answer, err := c.send(ctx, m)
 	if err != nil {
@@ -31,6 +40,62 @@ func (c *Client) Query(ctx context.Context, text string, explain bool) (json.Raw
 		return nil, fmt.Errorf("query: the answer of %s is no JSON; is it a Spoor server?", c.base)
 	}
 	return answer.body, nil
+}
+
+type queryIDKey struct{}
+
+// WithQueryID names the query that is asked with the context, so that Progress can tell of it.
+func WithQueryID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, queryIDKey{}, id)
+}
+
+func queryID(ctx context.Context) string {
+	id, _ := ctx.Value(queryIDKey{}).(string)
+	return id
+}
+
+// Progress is about the share of a running query that is done; ok is false when none runs under the id.
+func (c *Client) Progress(ctx context.Context, id string) (share float64, ok bool, err error) {
+	var answer struct {
+		Running []struct{ Progress float64 } `json:"running"`
+	}
+	if err := c.get(ctx, "/api/query/running?id="+url.QueryEscape(id), &answer); err != nil || len(answer.Running) == 0 {
+		return 0, false, err
+	}
+	return answer.Running[0].Progress, true, nil
+}
+
+// Suggestion is a text that may stand in place of the bytes [From, To) of a query.
+type Suggestion struct {
+	Text string `json:"text"`
+	Kind string `json:"kind"`
+	From int    `json:"from"`
+	To   int    `json:"to"`
+}
+
+// Complete says how a query could go on at pos, an offset in bytes.
+func (c *Client) Complete(ctx context.Context, text string, pos int) ([]Suggestion, error) {
+	var answer struct {
+		Suggestions []Suggestion `json:"suggestions"`
+	}
+	args := url.Values{"q": {text}, "pos": {strconv.Itoa(pos)}}
+	err := c.get(ctx, "/api/query/complete?"+args.Encode(), &answer)
+	return answer.Suggestions, err
+}
+
+// get reads the JSON at a path, once.
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	answer, _, err := c.once(ctx, message{method: http.MethodGet, path: path})
+	if err != nil {
+		return err
+	}
+	if answer.status != http.StatusOK {
+		return errorOf(answer)
+	}
+	if err := json.Unmarshal(answer.body, into); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.base, err)
+	}
+	return nil
 }
 
 // Ready returns nil when the server takes events and answers questions.

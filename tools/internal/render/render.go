@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Format is how an answer is shown.
@@ -104,6 +103,9 @@ func Answer(out, notes io.Writer, answer json.RawMessage, o Options) error {
 		return err
 	}
 
+	if e.Kind == "explain" && o.Format == Table {
+		return writeExplanation(out, answer)
+	}
 	picture, ok := pictures[e.Kind]
 	if !ok {
 		picture = plainSheets
@@ -115,13 +117,6 @@ func Answer(out, notes io.Writer, answer json.RawMessage, o Options) error {
 	if o.Format == CSV {
 		err = writeCSV(out, sheets)
 	} else {
-		if e.Kind == "explain" { // the text with all that it left open is half of the answer
-			for line := range strings.Lines(e.Query) {
-				if _, err := fmt.Fprintln(out, printable(strings.TrimRight(line, "\r\n"))); err != nil {
-					return err
-				}
-			}
-		}
 		err = writeTables(out, sheets, o)
 		if err == nil {
 			err = e.footer(out)
