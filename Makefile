@@ -87,7 +87,7 @@ soak: ## Repeat all tests in random order and with fresh random data for SOAKTIM
 	@end=$$(($$(date +%s) + $(SOAKTIME))); round=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	  round=$$((round + 1)); echo "== round $$round"; \
-	  $(TEST) -count=1 -shuffle=on ./...; \
+	  SPOOR_ORACLE_SEED=$$((round * 10000)) SPOOR_ORACLE_WORLDS=100 $(TEST) -count=1 -shuffle=on ./...; \
 	done
 
 fmt: ## Format the source

@@ -182,7 +182,7 @@ func (x *exec) rowsIn(times scan.Times) (rows int64) {
 // cohorts asked for.
 func (x *exec) cacheKey() string {
 	text := x.q.Resolved(x.now)
-	all := x.q.Kind == lang.KindEvents || x.q.Kind == lang.KindUsers || x.q.User != "" || strings.Contains(text, "cohort") || strings.Contains(text, "user.")
+	all := x.q.Kind == lang.KindUsers || x.q.User != "" || strings.Contains(text, "cohort") || strings.Contains(text, "user.")
 	key := fmt.Appendf(nil, "%s\n%d", text, x.view.Meaning())
 	if x.q.Kind == lang.KindFunnel {
 		key = fmt.Appendf(key, " %d", x.view.DataThrough)

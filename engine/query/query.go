@@ -137,7 +137,8 @@ func (e *Engine) Answer(ctx context.Context, q *lang.Query, opt Options) (Answer
 		return nil, err
 	}
 	key := ""
-	if !opt.NoCache {
+	keep := !opt.NoCache && q.Kind != lang.KindEvents // pages of events are cheap and large
+	if keep {
 		key = x.cacheKey()
 		if kept, ok := e.cache.Get(key); ok {
 			a := copyOf(kept)
@@ -158,7 +159,7 @@ func (e *Engine) Answer(ctx context.Context, q *lang.Query, opt Options) (Answer
 	c.Warnings = x.warnings
 	c.Stats = x.statistics(start)
 	c.AsOf = asOf(view)
-	if !opt.NoCache && len(c.Warnings) == 0 { // warnings speak of names that may come any time
+	if keep && len(c.Warnings) == 0 { // warnings speak of names that may come any time
 		if size, ok := sizeOf(a); ok {
 			e.cache.Put(key, a, size)
 			a = copyOf(a)

@@ -37,12 +37,6 @@ func (x *exec) newFunnelWalk(steps []*selection) (*funnelWalk, error) {
 			k.rules.Optional |= 1 << i
 		}
 	}
-	if f.Order == lang.OrderAny && (k.rules.Optional != 0 || len(f.Excluding) > 0) && len(f.Steps) > kernel.MaxAnySearchSteps {
-		return nil, failf(ErrTooMuch, "a funnel in any order with optional steps or exclusions takes at most %d steps", kernel.MaxAnySearchSteps)
-	}
-	if len(f.Excluding)+len(f.Never) > maxVoids {
-		return nil, failf(ErrTooMuch, "a funnel takes at most %d exclusions", maxVoids)
-	}
 	for i := range f.Excluding {
 		e := &f.Excluding[i]
 		sel, err := x.selects(&e.EventSel)
@@ -71,9 +65,6 @@ func (x *exec) newFunnelWalk(steps []*selection) (*funnelWalk, error) {
 	return k, err
 }
 
-// maxVoids is how many exclusions fit kernel.Event.Void beside NotFirst.
-const maxVoids = 63
-
 func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funnelPart) error {
 	x := k.x
 	n := k.rules.Steps
@@ -85,7 +76,7 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 	g.All = k.rules.Order == kernel.Strict || x.q.Funnel.Per.Kind == lang.PerSession
 	u := &unitWalk{funnelWalk: k, p: p, chain: kernel.NewChain(k.rules)}
 	u.out.at, u.out.lag = make([]int64, n), make([]int64, n)
-	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= kernel.MaxAnySearchSteps) {
+	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= lang.MaxAnySteps) {
 		u.search = kernel.NewSearch(k.rules, len(x.q.Funnel.Holding) > 0)
 	}
 	if len(k.rules.Exclude) > 0 {

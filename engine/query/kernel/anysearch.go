@@ -6,13 +6,10 @@ import (
 	"slices"
 )
 
-// MaxAnySearchSteps bounds the steps of a funnel in any order with optional
-// steps or exclusions: all sets of steps are tried.
-const MaxAnySearchSteps = 12
-
 // anySearch looks at the chains in any order. It decides on one event after the
 // other, in the order of time: to serve one of the steps that are left, or none.
-// The r-th event that serves a required step stands at the r-th of them.
+// The r-th event that serves a required step stands at the r-th of them. All sets
+// of steps are tried, so that few steps are as many as it takes.
 type anySearch struct {
 	*Search
 	pos    []int // the events that can be in a chain, the first of it first

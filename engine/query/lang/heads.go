@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -82,6 +83,15 @@ func (p *parser) finishHead() {
 	case KindRetention, KindLifecycle, KindStickiness:
 		if q.Every.IsZero() {
 			q.Every.Unit = UnitDay
+		}
+	case KindFunnel:
+		f := q.Funnel
+		optional := slices.ContainsFunc(f.Steps, func(s Step) bool { return s.Optional })
+		if f.Order == OrderAny && (optional || len(f.Excluding) > 0) && len(f.Steps) > MaxAnySteps {
+			p.fail(q.PosOf("order"), CodeLimit, "", "expected at most %d steps in any order with optional steps or exclusions, found %d", MaxAnySteps, len(f.Steps))
+		}
+		if n := len(f.Excluding) + len(f.Never); n > MaxVoids {
+			p.fail(q.At, CodeLimit, "put events together: never (a or b)", "expected at most %d `excluding` and `never` together, found %d", MaxVoids, n)
 		}
 	case KindAttribution:
 		if len(q.By) == 0 {

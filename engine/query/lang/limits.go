@@ -7,6 +7,8 @@ import "math"
 const (
 	MaxTextBytes   = 64 << 10
 	MaxSteps       = 64 // of a funnel
+	MaxAnySteps    = 12 // of one in any order with optional steps or exclusions: all sets of steps are tried
+	MaxVoids       = 63 // `excluding` and `never` of a funnel together
 	MaxSeries      = 32 // of a trend
 	MaxByFields    = 8
 	MaxEventNames  = 1000   // of one selection
