@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -200,9 +199,6 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	if p.rows > 0 {
 		m.add(p, index)
 		latest := db.maxTime.Load()
-		if db.lastReceived.Load() == 0 {
-			latest = math.MinInt64 // the first events; they may be older than 1970
-		}
 		for i, t := range b.Times {
 			if (p.skip == nil || !p.skip[i]) && t > latest {
 				latest = t

@@ -214,6 +214,9 @@ func (db *DB) open() error {
 	db.durable.Store(m.Applied)
 	db.lastReceived.Store(m.LastReceived)
 	db.maxTime.Store(m.MaxTime)
+	if m.MaxTime == 0 && len(m.Files) == 0 {
+		db.maxTime.Store(noEvents) // there is no manifest, or one of a store without events
+	}
 	db.mem.active = newMemtable()
 	return db.removeOrphans(m)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"sync"
 
 	"spoor/index"
@@ -18,16 +19,18 @@ type View struct {
 	AppliedIndex uint64
 	// LastReceived is the latest receivedAt in the view, microseconds; 0 when it is empty.
 	LastReceived int64
-	// DataThrough is the latest event time in the view, microseconds, also before
-	// 1970; without meaning when the view is empty.
+	// DataThrough is the latest event time in the view, microseconds; noEvents when it is empty.
 	DataThrough int64
 
 	Identity *Identity
 	files    *version
 }
 
-// Empty tells whether no event was ever stored: none was received.
-func (v *View) Empty() bool { return v.LastReceived == 0 }
+// Empty tells whether no event was ever stored.
+func (v *View) Empty() bool { return v.DataThrough == noEvents }
+
+// noEvents is before the time of every event.
+const noEvents = math.MinInt64
 
 // Meaning changes whenever stored rows come to mean something else without being
 // written anew: when persons were merged. What was computed of rows that are still there,

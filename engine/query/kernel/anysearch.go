@@ -16,6 +16,7 @@ type anySearch struct {
 	served []int // by step: its event, -1 for none
 	ranked []int // the events that serve required steps, in their order
 	failed map[string]bool
+	match  matcher
 }
 
 func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err error) {
@@ -32,7 +33,16 @@ func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err e
 	}
 	a = attempt{start: s.first}
 	s.voids, s.target = false, 0
-	c.give(s.first, func(int) { s.target = max(s.target, c.deepest(0)) })
+	if s.rules.Optional == 0 {
+		chain = c.greedy()
+		if excluded = excluded && c.canExclude(len(chain)); !excluded {
+			return c.plain(a, chain)
+		}
+		s.target = len(chain)
+		chain = nil
+	} else {
+		c.give(s.first, func(int) { s.target = max(s.target, c.deepest(0)) })
+	}
 	s.voids = excluded
 	if s.target == 0 {
 		return a, nil, nil
@@ -56,6 +66,34 @@ func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err e
 		}
 	})
 	return a, chain, nil
+}
+
+// greedy is the deepest chain of all, exclusions left aside, and in each place by
+// the earliest event: the next is the one that lets one more step be served.
+func (c *anySearch) greedy() []int {
+	c.match.begin(nil)
+	c.match.offer(c.events[c.first].Steps, c.first, c.rules.Steps)
+	chain := []int{c.first}
+	for _, e := range c.pos {
+		if len(chain) < c.rules.Steps && c.match.offer(c.events[e].Steps, e, c.rules.Steps) {
+			chain = append(chain, e)
+		}
+	}
+	return chain
+}
+
+// canExclude tells whether any exclusion begins before a chain of such a depth ends.
+func (c *anySearch) canExclude(depth int) bool {
+	return slices.ContainsFunc(c.rules.Exclude, func(x Exclusion) bool { return x.From < depth })
+}
+
+// plain is the attempt of a chain that nothing excludes.
+func (c *anySearch) plain(a attempt, chain []int) (attempt, []int, error) {
+	for k, e := range chain {
+		c.chain[k], c.at[k] = e, c.events[e].Time
+	}
+	a.depth, a.at, a.end = len(chain), slices.Clone(c.at), c.at[len(chain)-1]
+	return a, c.chain, nil
 }
 
 // give lets an event serve each of the steps that are left, required ones first.
@@ -82,8 +120,8 @@ func (c *anySearch) give(e int, yield func(step int)) {
 
 // next decides on the event at a place: yield gets the step that it serves, -1 for none.
 func (c *anySearch) next(at int, yield func(step int)) {
-	if at == len(c.pos) {
-		return
+	if at == len(c.pos) || len(c.ranked) == c.target && c.rules.Optional == 0 {
+		return // nothing is left, or nothing can be added
 	}
 	c.give(c.pos[at], yield)
 	yield(-1)
