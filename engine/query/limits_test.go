@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine/query"
+	"spoor/engine/query/lang"
 	"spoor/engine/query/oracle"
 )
 
@@ -97,4 +99,41 @@ func TestAQueryThatIsCancelledEndsWithTheCause(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled, text)
 	}
 	require.Empty(t, e.Running(), "none is left behind")
+}
+
+// pausing is a context that holds up whoever asks whether it has ended.
+type pausing struct {
+	context.Context
+	held, release chan struct{}
+	once          *sync.Once
+}
+
+func (p pausing) Err() error {
+	p.once.Do(func() {
+		close(p.held)
+		<-p.release
+	})
+	return nil
+}
+
+func TestARunningQueryIsListedWithItsProgressUntilItEnds(t *testing.T) {
+	e := limited(t, query.DefaultLimits())
+	q, err := lang.Parse("trend users of a by n" + may)
+	require.NoError(t, err)
+	ctx := pausing{context.Background(), make(chan struct{}), make(chan struct{}), &sync.Once{}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.Answer(ctx, q, query.Options{ID: "mine"})
+		done <- err
+	}()
+	<-ctx.held
+	running := e.Running()
+	require.Len(t, running, 1)
+	require.Equal(t, "mine", running[0].ID)
+	require.Contains(t, running[0].Query, "trend users of a")
+	require.EqualValues(t, 200, running[0].RowsTotal)
+	require.Less(t, running[0].Progress, 1.0)
+	close(ctx.release)
+	require.NoError(t, <-done)
+	require.Empty(t, e.Running())
 }
