@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -15,13 +16,13 @@ type anySearch struct {
 	pos    []int // the events that can be in a chain, the first of it first
 	served []int // by step: its event, -1 for none
 	ranked []int // the events that serve required steps, in their order
-	failed map[string]bool
+	rests  map[string]rest
 	match  matcher
 }
 
 func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err error) {
 	c.Search = s
-	c.pos, c.ranked, c.failed = c.pos[:0], c.ranked[:0], map[string]bool{}
+	c.pos, c.ranked, c.rests = c.pos[:0], c.ranked[:0], map[string]rest{}
 	c.served = c.served[:0]
 	for range s.rules.Steps {
 		c.served = append(c.served, -1)
@@ -60,12 +61,57 @@ func (c *anySearch) try(s *Search, excluded bool) (a attempt, chain []int, err e
 	}
 	a.depth, a.at = s.target, slices.Clone(s.at)
 	a.end = s.at[s.lastRequired(s.target)]
-	c.give(s.first, func(int) {
-		if chain == nil && c.complete(0, a.end) {
-			chain = s.chain
+	var best rest
+	c.give(s.first, func(step int) {
+		if s.target == 1 && !c.optional(step) && s.events[s.first].Time != a.end {
+			return
+		}
+		if r := c.best(0, a.end); r.ok {
+			best = best.orBetter(r.behind(step, s.first, c.optional(step)))
 		}
 	})
-	return a, chain, nil
+	rank := 0
+	for k := range s.chain {
+		s.chain[k] = -1
+		if !c.optional(k) && rank < len(best.required) {
+			s.chain[k] = best.required[rank]
+			rank++
+		}
+	}
+	for _, o := range best.optional {
+		s.chain[o.step] = o.event
+	}
+	return a, s.chain, nil
+}
+
+// rest is how the best chain goes on: the events that serve required steps, in
+// their order, and the optional steps with theirs.
+type rest struct {
+	ok       bool
+	required []int
+	optional []held
+}
+
+// behind is r with one event more before it.
+func (r rest) behind(step, event int, optional bool) rest {
+	switch {
+	case step < 0:
+	case optional:
+		r.optional = append([]held{{step, event}}, r.optional...)
+	default:
+		r.required = append([]int{event}, r.required...)
+	}
+	return r
+}
+
+// orBetter is the one of two with more optional steps, else with the earlier events.
+func (r rest) orBetter(o rest) rest {
+	order := func(a, b held) int { return cmp.Or(cmp.Compare(a.step, b.step), cmp.Compare(a.event, b.event)) }
+	c := cmp.Or(cmp.Compare(len(o.optional), len(r.optional)), slices.Compare(r.required, o.required), slices.CompareFunc(r.optional, o.optional, order))
+	if !r.ok || c > 0 {
+		return o
+	}
+	return r
 }
 
 // greedy is the deepest chain of all, exclusions left aside, and in each place by
@@ -161,7 +207,7 @@ func (c *anySearch) ended() bool {
 
 // name is what decides how the chain may go on with the events from place at on.
 func (c *anySearch) name(at int) string {
-	if len(c.depths)+len(c.goods)+len(c.failed) > maxSearchStates {
+	if len(c.depths)+len(c.goods)+len(c.rests) > maxSearchStates {
 		panic(ErrSearch)
 	}
 	mask := uint64(0)
@@ -239,37 +285,25 @@ func (c *anySearch) note(step int) {
 	}
 }
 
-// complete finds the first chain, in the order in which events are tried, that
-// has its steps at end, and writes it.
-func (c *anySearch) complete(at int, end int64) bool {
+// best is the best way on from here to a chain that is complete at end.
+func (c *anySearch) best(at int, end int64) rest {
 	key := c.name(at)
-	if c.failed[key] || !c.good(at) {
-		return false
+	if r, ok := c.rests[key]; ok {
+		return r
 	}
-	if len(c.ranked) == c.target {
-		if c.events[c.ranked[c.target-1]].Time != end {
-			return false
-		}
-		if !c.ended() {
-			rank := 0
-			for k, e := range c.served {
-				switch {
-				case c.optional(k):
-					c.chain[k] = e
-				case rank < len(c.ranked):
-					c.chain[k] = c.ranked[rank]
-					rank++
-				default:
-					c.chain[k] = -1
-				}
+	var r rest
+	if c.good(at) {
+		r.ok = len(c.ranked) == c.target && !c.ended()
+		c.next(at, func(step int) {
+			required := step >= 0 && !c.optional(step)
+			if required && len(c.ranked) == c.target && c.events[c.pos[at]].Time != end {
+				return
 			}
-			return true
-		}
+			if n := c.best(at+1, end); n.ok {
+				r = r.orBetter(n.behind(step, c.pos[at], !required))
+			}
+		})
 	}
-	done := false
-	c.next(at, func(int) { done = done || c.complete(at+1, end) })
-	if !done {
-		c.failed[key] = true
-	}
-	return done
+	c.rests[key] = r
+	return r
 }

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ type anyChains struct {
 
 	depths map[string]int
 	goods  map[string]bool
-	failed map[string]bool
+	ways   map[string][]int
 	pos    []int // the events that can be in a chain, the start first
 }
 
@@ -44,7 +45,7 @@ func (c *anyChains) attempt() attempt {
 			c.pos = append(c.pos, e)
 		}
 	}
-	c.depths, c.goods, c.failed = map[string]int{}, map[string]bool{}, map[string]bool{}
+	c.depths, c.goods, c.ways = map[string]int{}, map[string]bool{}, map[string][]int{}
 	for _, g := range c.begin() {
 		c.target = max(c.target, c.deepest(g))
 	}
@@ -69,12 +70,13 @@ func (c *anyChains) attempt() attempt {
 		return a
 	}
 	a.at, a.end = at, at[req[c.target-1]]
+	var best *given
 	for _, g := range c.begin() {
-		if g, ok := c.first(g, a.end); ok {
-			a.chain = c.byRank(g)
-			break
+		if len(c.ranked(g)) < c.target || c.events[c.start].Time == a.end {
+			best = c.better(best, c.best(g, a.end))
 		}
 	}
+	a.chain = c.byRank(*best)
 	c.check(a.chain)
 	return a
 }
@@ -267,26 +269,72 @@ func (c *anyChains) note(g, n given, at []int64) {
 	}
 }
 
-// first is the first chain, in the order in which events are tried, that has all
-// its steps at the given time.
-func (c *anyChains) first(g given, end int64) (given, bool) {
-	key := c.key(g)
-	if c.failed[key] || !c.good(g) {
-		return g, false
+// best is the best chain that g becomes with all its steps at the given time, nil for none.
+func (c *anyChains) best(g given, end int64) (best *given) {
+	if !c.good(g) {
+		return nil
 	}
-	if events := c.ranked(g); len(events) == c.target {
-		if c.events[events[c.target-1]].Time != end {
-			return g, false
-		}
-		if !c.void(g) {
-			return g, true
-		}
+	key := c.key(g)
+	if way, ok := c.ways[key]; ok {
+		return c.after(g, way)
+	}
+	if len(c.ranked(g)) == c.target && !c.void(g) {
+		best = &g
 	}
 	for _, n := range c.next(g) {
-		if out, ok := c.first(n, end); ok {
-			return out, ok
+		if len(c.ranked(n)) == c.target && len(c.ranked(g)) < c.target && c.events[c.pos[g.at]].Time != end {
+			continue
+		}
+		best = c.better(best, c.best(n, end))
+	}
+	if best == nil {
+		c.ways[key] = nil
+		return nil
+	}
+	way := slices.Clone(best.event)
+	for k := range way {
+		if g.event[k] >= 0 {
+			way[k] = -1 // what was there before is no part of the way on
 		}
 	}
-	c.failed[key] = true
-	return g, false
+	c.ways[key] = way
+	return best
+}
+
+// after is g with the events of a way on, nil where there is no way.
+func (c *anyChains) after(g given, way []int) *given {
+	if way == nil {
+		return nil
+	}
+	out := given{g.at, slices.Clone(g.event)}
+	for k, e := range way {
+		if e >= 0 {
+			out.event[k] = e
+		}
+	}
+	return &out
+}
+
+// better is the chain with more optional steps, else with the earlier events
+// step by step: those of the required steps by rank, then those of optional steps.
+func (c *anyChains) better(a, b *given) *given {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	optional := func(g *given) (events []int) {
+		for k, e := range g.event {
+			if e >= 0 && c.steps[k].Optional {
+				events = append(events, k, e)
+			}
+		}
+		return events
+	}
+	x, y := optional(a), optional(b)
+	if cmp.Or(cmp.Compare(len(y), len(x)), slices.Compare(c.ranked(*a), c.ranked(*b)), slices.Compare(x, y)) > 0 {
+		return b
+	}
+	return a
 }
