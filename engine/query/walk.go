@@ -76,7 +76,7 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 	g.All = k.rules.Order == kernel.Strict || x.q.Funnel.Per.Kind == lang.PerSession
 	u := &unitWalk{funnelWalk: k, p: p, chain: kernel.NewChain(k.rules)}
 	u.out.at, u.out.lag = make([]int64, n), make([]int64, n)
-	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= lang.MaxAnySteps) {
+	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || k.rules.Order == kernel.Strict || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= lang.MaxAnySteps) {
 		u.search = kernel.NewSearch(k.rules, len(x.q.Funnel.Holding) > 0)
 	}
 	if len(k.rules.Exclude) > 0 {
@@ -189,14 +189,11 @@ type outcome struct {
 func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *outcome {
 	o := &u.out
 	o.depth, o.reached, o.lastStart = 0, 0, math.MinInt64/4
-	if u.searches(events) {
-		events = u.entering(events, from, to)
-		if r := u.searched(events); r != nil {
-			u.take(r, events, o)
-		}
-	} else if !byValue {
+	switch {
+	case u.searches(events) && u.whole(u.entering(events, from, to), o):
+	case !byValue:
 		u.add(u.entering(events, from, to), o)
-	} else {
+	default:
 		for _, v := range held(events) {
 			u.add(u.entering(u.only(events, v), from, to), o)
 		}
@@ -207,23 +204,47 @@ func (u *unitWalk) solve(events []kernel.Event, from, to int64, byValue bool) *o
 	return o
 }
 
-// searches tells whether the chains of the events must be searched.
+// searches tells whether the chains of the events must be searched. Under Strict
+// that is where events share a time: the first to get to a step may be in the way of the deepest.
 func (u *unitWalk) searches(events []kernel.Event) bool {
-	return u.rules.Optional != 0 || u.rules.Order == kernel.AnyOrder && u.search != nil && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void != 0 })
+	switch {
+	case u.rules.Optional != 0:
+		return true
+	case u.rules.Order == kernel.AnyOrder:
+		return u.search != nil && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void != 0 })
+	case u.rules.Order == kernel.Strict:
+		for i := 1; i < len(events); i++ {
+			if events[i].Time == events[i-1].Time {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // searched is the outcome of a search; nil when it is too much.
 func (u *unitWalk) searched(events []kernel.Event) *kernel.Result {
 	r, err := u.search.Run(events)
 	if err != nil {
-		u.tooMuch()
+		u.err = failf(ErrTooMuch, "one person has too many chains of these steps; shorten the window, or filter")
 		return nil
 	}
 	return r
 }
 
-func (u *unitWalk) tooMuch() {
-	u.err = failf(ErrTooMuch, "one person has too many chains of these steps; shorten the window, or filter")
+// whole searches all chains of a unit. It is false where these are too many and
+// Chain finds the same counts: under Strict only times of steps may be those of other chains.
+func (u *unitWalk) whole(events []kernel.Event, o *outcome) bool {
+	r := u.searched(events)
+	if r == nil {
+		if u.rules.Order != kernel.Strict || u.rules.Optional != 0 {
+			return true
+		}
+		u.err = nil
+		return false
+	}
+	u.take(r, events, o)
+	return true
 }
 
 // add takes the chains of events into account.
@@ -294,9 +315,6 @@ func (u *unitWalk) take(r *kernel.Result, events []kernel.Event, o *outcome) {
 	same := r.Depth == o.depth && r.End == o.end && r.Start == o.start
 	if len(u.x.q.By) > 0 && (better || same) {
 		chain := u.counted(r, events)
-		if u.err != nil {
-			return
-		}
 		if first := u.offset + chain[0]; better || first < o.first {
 			o.first, o.key = first, u.key(chain, events)
 		}
@@ -324,10 +342,9 @@ func (u *unitWalk) counted(r *kernel.Result, events []kernel.Event) []int {
 	if u.search == nil || !slices.ContainsFunc(r.Events, func(e int) bool { return e >= 0 && tied(e) }) {
 		return r.Events
 	}
-	depth, start, end := r.Depth, r.Start, r.End
-	chain, err := u.search.Counted(events, start, depth, end)
+	chain, err := u.search.Counted(events, r.Start, r.Depth, r.End)
 	if err != nil {
-		u.tooMuch()
+		return r.Events // it counts for the same steps, with other events of the same times
 	}
 	return chain
 }

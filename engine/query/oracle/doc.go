@@ -40,6 +40,8 @@
 //	conversion        users / users of step 1; step_conversion: / users of the nearest required step before, 1 for step 1
 //	optional          does not make a chain deeper. users: units of which a deepest chain holds the step. A step passed by has
 //	                  the key null
+//	too many ties     where one person's events of one time make more than a million ways to count, the engine counts the same
+//	                  steps, but of a strict funnel's times and of a breakdown's values may take those of other events of that time
 //	strict            events of one time may stand in any order: those beside the first and the last event of a chain do no
 //	                  harm, any that is left over at a time between does
 //	order any         step k is the k-th event of the chain, whichever it serves; optional steps stay what they are. `by` and
