@@ -172,6 +172,18 @@ func (d *Decoder) setSource(source string) {
 // read reads the event at p and returns the index behind it, or -1. alone tells
 // that nothing but white space may follow; the caller checks that, too.
 func (d *Decoder) read(p int, alone bool) int {
+	if d.begin(p, alone) < 0 {
+		return -1
+	}
+	end := d.event(p)
+	if end >= 0 && end-p > d.limits.EventBytes {
+		return d.fail(CodeEventTooLarge, p, "the event has %d bytes, the limit is %d", end-p, d.limits.EventBytes)
+	}
+	return end
+}
+
+// begin forgets the event before and returns p where an object begins there, else -1.
+func (d *Decoder) begin(p int, alone bool) int {
 	d.open()
 	d.seq++
 	d.rej = nil
@@ -198,11 +210,7 @@ func (d *Decoder) read(p int, alone bool) int {
 		}
 		return -1
 	}
-	end := d.event(p)
-	if end >= 0 && end-p > d.limits.EventBytes {
-		return d.fail(CodeEventTooLarge, p, "the event has %d bytes, the limit is %d", end-p, d.limits.EventBytes)
-	}
-	return end
+	return p
 }
 
 // commit moves the event that was read from p into the batch. assigned tells
