@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"spoor/engine/traits"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -14,6 +15,7 @@ import (
 //
 //	entryEvents    | 1 | encoded batch |
 //	entryIdentify  | 2 | text userId | text anonymousId |
+//	entryIdentifies| 8 | calls, see traits.AppendCall |             links ids and sets traits
 //	entryPut       | 4 | text kind | text name | bytes value |      stores a document
 //	entryDelete    | 5 | text kind | text name |                    removes a document
 //
@@ -23,6 +25,8 @@ const (
 	entryIdentify byte = 2
 	entryPut      byte = 4
 	entryDelete   byte = 5
+
+	entryIdentifies byte = 8
 )
 
 // ErrEntry is wrapped when a log entry cannot be read. It means damage or a
@@ -34,9 +38,13 @@ func EventsEntry(dst []byte, b *batch.Batch) []byte {
 	return b.AppendEncoded(append(dst, entryEvents))
 }
 
-// IdentifyEntry links an anonymousId to a user.
-func IdentifyEntry(userID, anonymousID string) []byte {
-	return appendText(appendText([]byte{entryIdentify}, userID), anonymousID)
+// IdentifyEntry links ids and sets traits, call by call.
+func IdentifyEntry(calls ...traits.Call) []byte {
+	b := []byte{entryIdentifies}
+	for i := range calls {
+		b = traits.AppendCall(b, &calls[i])
+	}
+	return b
 }
 
 // PutEntry stores a document: a saved query, a setting. It replaces one of the same kind and name.
@@ -75,7 +83,7 @@ type EventsResult struct {
 // option and no random number, and whether a row is still in the memtable or
 // already in a file changes nothing. data is not kept.
 //
-// It answers *EventsResult for events, bool for a document that was removed, and an
+// It answers *EventsResult for events, []IdentifyResult for identify calls, bool for a document that was removed, and an
 // error for an entry that cannot be read or whose duplicates cannot be checked; the
 // store has then called OnFatal, for going on would make replicas differ.
 func (db *DB) Apply(index uint64, data []byte) any {
@@ -119,10 +127,14 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		if user == "" || anon == "" {
 			return nil, fmt.Errorf("%w: an identify entry without both ids", ErrEntry)
 		}
-		db.identity.mu.Lock()
-		db.identity.observe([]byte(user), []byte(anon))
-		db.identity.mu.Unlock()
+		db.applyIdentify(index, []traits.Call{{UserID: []byte(user), AnonymousID: []byte(anon)}})
 		return true, nil
+	case entryIdentifies:
+		calls, err := traits.ReadCalls(body)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+		}
+		return db.applyIdentify(index, calls), nil
 	case entryPut, entryDelete:
 		kindText, rest, err := readText(body)
 		if err != nil {
@@ -142,6 +154,32 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		return done, nil
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
+}
+
+// IdentifyResult is what Apply answers for one identify call.
+type IdentifyResult struct {
+	// Linked is false where the anonymousId belongs to another user: the first link stands.
+	Linked bool
+	// LeftOut names the traits that the bounds left out.
+	LeftOut []string
+}
+
+// applyIdentify links the ids of calls and sets their traits.
+func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
+	x := db.identity
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	fresh := db.traits.At(index)
+	out := make([]IdentifyResult, len(calls))
+	for i := range calls {
+		c := &calls[i]
+		person, user, anon := x.observe(c.UserID, c.AnonymousID)
+		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.anonUser[anon] == user+1
+		if fresh && len(c.Traits) > 0 {
+			out[i].LeftOut = db.traits.Set(person, c.Time, i, c.Traits)
+		}
+	}
+	return out
 }
 
 // applyEvents stores the rows of b that are not stored yet.

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"spoor/engine/idkey"
+	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -95,6 +96,7 @@ type DB struct {
 	files    fileSet
 	nextFile atomic.Uint64
 	identity *identity
+	traits   *traits.Store // changed under identity.mu, so that both are saved as of one moment
 	docs     *documents
 
 	// mem guards the memtables: active takes appends, flushing ones are being written.
@@ -114,6 +116,7 @@ type DB struct {
 	manifestMu    sync.Mutex // held while the manifest is changed
 	identityBytes int64
 	identityFile  string
+	traitsFile    traits.File
 	docsFile      string
 	docsDirty     atomic.Bool
 
@@ -198,6 +201,11 @@ func (db *DB) open() error {
 	if err := loadIdentity(db.fs, db.dir, m, db.identity); err != nil {
 		return err
 	}
+	if db.traits, err = loadTraits(db.fs, db.dir, m, len(db.identity.canon)); err != nil {
+		return err
+	}
+	db.traitsFile = m.Traits
+	db.identity.onMerge = db.traits.Join
 	if db.docsFile != "" {
 		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
 		if err != nil {
@@ -272,10 +280,10 @@ func isOrphan(name string, m *manifest) bool {
 	if strings.HasSuffix(name, vfs.TempSuffix) {
 		return true
 	}
-	if name == m.IdentityFile || name == m.Documents || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
+	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
 		return false
 	}
-	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs")
+	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs") || strings.HasSuffix(name, traits.Suffix)
 }
 
 // loadFilters opens the dedupe filters and adds the ids of files that they do

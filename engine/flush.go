@@ -124,7 +124,13 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	if err := db.broken(); err != nil {
 		return err
 	}
-	if err := db.saveIdentity(); err != nil {
+	ops, change := db.takePending()
+	if err := db.saveIdentity(ops); err != nil {
+		db.traits.Back(change)
+		return err
+	}
+	oldTraits, err := db.saveTraits(change)
+	if err != nil {
 		return err
 	}
 	oldDocs, err := db.saveDocuments()
@@ -134,7 +140,7 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	applied = max(applied, db.durable.Load())
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
-		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile,
+		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile,
 		DedupeKey: db.idKey.Bytes(),
 	}
 	db.files.mu.Lock()
@@ -145,8 +151,10 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	}
 	db.durable.Store(applied)
 	install()
-	if oldDocs != "" {
-		_ = db.fs.Remove(db.pathOf(oldDocs)) // what stays is removed by the next start
+	for _, name := range []string{oldDocs, oldTraits} {
+		if name != "" {
+			_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start
+		}
 	}
 	return nil
 }

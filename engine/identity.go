@@ -9,6 +9,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
 )
@@ -41,6 +42,8 @@ type identity struct {
 	canon  []uint32        // per person: the person it is now
 	merged *roaring.Bitmap // persons that were absorbed
 	merges uint64          // counts merges, so that views know whether theirs is current
+
+	onMerge func(from, to uint32) // told of every merge, under mu; nil: nobody
 
 	pending []byte // operations since the last checkpoint, see appendOp
 	view    *identityView
@@ -153,6 +156,9 @@ func (x *identity) merge(from, to uint32) {
 		x.join(to, x.chain[e-1].anon)
 	}
 	x.merges++
+	if x.onMerge != nil {
+		x.onMerge(from, to)
+	}
 }
 
 // join adds anon to the end of the person's chain.
@@ -326,12 +332,8 @@ func (x *identity) replay(ops []byte) error {
 const frameHead = 8
 
 // saveIdentity appends the operations since the last checkpoint. The caller holds manifestMu.
-func (db *DB) saveIdentity() (err error) {
+func (db *DB) saveIdentity(ops []byte) (err error) {
 	x := db.identity
-	x.mu.Lock()
-	ops := x.pending
-	x.pending = nil
-	x.mu.Unlock()
 	if len(ops) == 0 {
 		return nil
 	}
@@ -368,6 +370,51 @@ func (db *DB) saveIdentity() (err error) {
 	}
 	db.identityBytes += int64(len(frame))
 	return nil
+}
+
+// takePending returns what the files of identity and traits miss, both as of one moment.
+func (db *DB) takePending() (ops []byte, change *traits.Change) {
+	x := db.identity
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ops, x.pending = x.pending, nil
+	return ops, db.traits.Take()
+}
+
+// saveTraits writes what changed of the traits, and returns the file that this
+// replaces, "" for none. The caller holds manifestMu.
+func (db *DB) saveTraits(change *traits.Change) (old string, err error) {
+	if change == nil {
+		return "", nil
+	}
+	f, err := change.Write(db.fs, db.dir, db.traitsFile, func() string {
+		return fmt.Sprintf("%08d%s", db.nextFile.Add(1)-1, traits.Suffix)
+	})
+	if err != nil {
+		db.traits.Back(change)
+		return "", err
+	}
+	if db.traitsFile.Name != f.Name {
+		old = db.traitsFile.Name
+	}
+	db.traitsFile = f
+	return old, nil
+}
+
+// loadTraits reads the traits that a manifest counts; persons is how many identity knows.
+func loadTraits(fsys vfs.FS, dir string, m *manifest, persons int) (*traits.Store, error) {
+	if m.Traits.Name == "" {
+		return traits.New(), nil
+	}
+	b, err := readPrefix(fsys, path.Join(dir, m.Traits.Name), m.Traits.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read traits: %w", err)
+	}
+	t, err := traits.Load(b, persons)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Traits.Name, err)
+	}
+	return t, nil
 }
 
 // loadIdentity reads the operations that the manifest counts into x.

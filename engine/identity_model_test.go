@@ -25,7 +25,7 @@ func history(s *scripter, steps ...string) []logEntry {
 		e := testEvent{id: fmt.Sprintf("event-%d-%d", len(s.entries), i), name: "e", time: scriptStart + int64(i)}
 		switch {
 		case sep == '=':
-			s.entries = append(s.entries, logEntry{user: a, anon: b, data: IdentifyEntry(a, b)})
+			s.entries = append(s.entries, identifyEntry(a, b, 0, ""))
 			continue
 		case sep == '+':
 			e.user, e.anon = a, b

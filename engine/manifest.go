@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 
+	"spoor/engine/traits"
 	"spoor/internal/vfs"
 )
 
@@ -35,6 +36,8 @@ type manifest struct {
 	// IdentityFile and IdentityBytes say how much of which file is valid.
 	IdentityFile  string `json:"identityFile"`
 	IdentityBytes int64  `json:"identityBytes"`
+	// Traits says how much of which file is valid, if anybody has traits.
+	Traits traits.File `json:"traits,omitzero"`
 	// DedupeKey is the store's secret, see package idkey.
 	DedupeKey []byte `json:"dedupeKey,omitempty"`
 	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.

@@ -99,6 +99,7 @@ type logEntry struct {
 	events     []testEvent
 	received   int64
 	user, anon string // of an identify entry
+	said       said   // by an identify entry
 	put, del   *Document
 	data       []byte
 }
@@ -109,10 +110,11 @@ type naive struct {
 	received map[string]int64
 	links    map[string]string
 	docs     map[docKey]string
+	said     []said
 }
 
 func newNaive() *naive {
-	return &naive{map[string]testEvent{}, map[string]int64{}, map[string]string{}, map[docKey]string{}}
+	return &naive{events: map[string]testEvent{}, received: map[string]int64{}, links: map[string]string{}, docs: map[docKey]string{}}
 }
 
 // apply returns what the store must answer.
@@ -131,9 +133,10 @@ func (m *naive) apply(e *logEntry) any {
 		_, ok := m.docs[k]
 		delete(m.docs, k)
 		return ok
-	case e.user != "":
+	case e.user != "" || e.anon != "":
 		link(e.user, e.anon)
-		return true
+		m.said = append(m.said, e.said)
+		return []IdentifyResult{{Linked: e.user == "" || e.anon == "" || m.links[e.anon] == e.user}}
 	}
 	res := &EventsResult{}
 	for i, ev := range e.events {
@@ -298,6 +301,7 @@ func checkDocuments(t testing.TB, db *DB, m *naive) {
 func check(t testing.TB, db *DB, m *naive) {
 	t.Helper()
 	checkRows(t, db, m, true)
+	checkTraits(t, db, m)
 	checkDocuments(t, db, m)
 }
 
@@ -329,7 +333,7 @@ func (s *scripter) add(rows int) {
 	switch k := s.rng.IntN(20); {
 	case k < 2:
 		u, a := s.pick("u", s.users), s.pick("a", s.anons)
-		s.entries = append(s.entries, logEntry{user: u, anon: a, data: IdentifyEntry(u, a)})
+		s.entries = append(s.entries, s.identify(u, a))
 	case k < 4:
 		d := &Document{Kind: "query", Name: s.pick("d", 4), Value: fmt.Append(nil, s.rng.IntN(1000))}
 		if s.rng.IntN(3) == 0 {

@@ -74,7 +74,7 @@ func TestTheSameLogGivesTheSameStateWhateverTheOptionsAndRestarts(t *testing.T) 
 		}
 		require.EqualValues(t, len(m.events), first.Rows)
 		other := log[len(log)-1]
-		other.data = IdentifyEntry("u-other", "a1")
+		other.data = identifyEntry("u-other", "a1", 0, "").data
 		db := memStore(t, vfs.NewMem(), Options{})
 		for i := range log {
 			applyEntry(db, log, i)

@@ -51,9 +51,11 @@ type StateHash struct {
 	// Days are sums over the events of each day: eventId, name, time, receipt, userId,
 	// anonymousId, source and every property.
 	Days []DayHash
-	// Identity sums over all ids the person that each stands for; Documents sums over
-	// the documents. These two are as of the end of the call: compare them while nothing is applied.
+	// Identity sums over all ids the person that each stands for; Traits over the traits
+	// of all persons and the calls that set them; Documents sums over
+	// the documents. These three are as of the end of the call: compare them while nothing is applied.
 	Identity  Hash
+	Traits    Hash
 	Documents Hash
 }
 
@@ -87,6 +89,10 @@ func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
 	}
 	slices.SortFunc(out.Days, func(a, b DayHash) int { return cmp.Compare(a.Day, b.Day) })
 	out.Identity = db.identity.hash()
+	db.traits.Each(func(person uint32, path string, value []byte, time int64, seq uint64) {
+		call := binary.AppendUvarint(binary.AppendVarint(binary.AppendUvarint(nil, uint64(person)), time), seq)
+		out.Traits.add(hashTexts('t', []byte(path), value, call))
+	})
 	out.Documents = db.docs.hash()
 	return out, nil
 }

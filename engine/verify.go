@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"spoor/engine/idkey"
+	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -91,6 +92,11 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 	if m.Documents != "" {
 		c.docs, c.docsErr = vfs.ReadFile(fsys, path.Join(dir, m.Documents))
 	}
+	if m.Traits.Name != "" {
+		if c.traits, err = readPrefix(fsys, path.Join(dir, m.Traits.Name), m.Traits.Bytes); err != nil {
+			c.report.problem(m.Traits.Name, "%v", err)
+		}
+	}
 	var covered uint64
 	if c.filters, covered, err = index.OpenFilters(fsys, dir); err != nil {
 		c.filters = nil
@@ -112,14 +118,15 @@ func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
 		return nil, fmt.Errorf("verify %s: %w", db.dir, err)
 	}
 	defer pinned.release()
-	c.m, c.docs = m, pinned.docs
+	c.m, c.docs, c.traits = m, pinned.docs, pinned.traits
 	return c.run(ctx)
 }
 
 // pin is a manifest with the files that it names, which stay while it is held.
 type pin struct {
-	files *version
-	docs  []byte
+	files  *version
+	docs   []byte
+	traits []byte // a later checkpoint may replace the file
 }
 
 func (p *pin) release() { p.files.release() }
@@ -135,6 +142,11 @@ func (db *DB) pin() (*pin, *manifest, error) {
 	p := &pin{}
 	if m.Documents != "" {
 		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if m.Traits.Name != "" {
+		if p.traits, err = readPrefix(db.fs, db.pathOf(m.Traits.Name), m.Traits.Bytes); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -154,6 +166,7 @@ type checker struct {
 	key      idkey.Key
 	docs     []byte
 	docsErr  error
+	traits   []byte
 	filters  *index.Filters // nil: not checked
 	covered  uint64         // files up to it have their ids in filters
 	progress Progress
@@ -199,7 +212,7 @@ func (c *checker) orphans() {
 func (c *checker) run(ctx context.Context) (*Report, error) {
 	r, m := c.report, c.m
 	r.AppliedIndex, r.Files = m.Applied, len(m.Files)
-	c.total = m.IdentityBytes
+	c.total = m.IdentityBytes + m.Traits.Bytes
 	for i := range m.Files {
 		c.total += m.Files[i].Bytes
 	}
@@ -251,6 +264,13 @@ func (c *checker) checkIdentity() {
 		c.step(m.IdentityBytes)
 	}
 	c.identity, c.report.Persons = x, len(x.canon)
+	if c.traits != nil {
+		if _, err := traits.Load(c.traits, len(x.canon)); err != nil {
+			c.report.problem(m.Traits.Name, "%v", err)
+			return
+		}
+		c.step(m.Traits.Bytes)
+	}
 }
 
 func (c *checker) checkDocuments() {

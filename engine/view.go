@@ -6,6 +6,8 @@ import (
 	"math"
 	"sync"
 
+	"spoor/engine/event"
+	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/segment"
 )
@@ -41,6 +43,7 @@ func (v *View) Meaning() uint64 { return v.Identity.v.merges }
 type Identity struct {
 	x *identity
 	v *identityView
+	t *traits.Store
 }
 
 // Persons is the number of person ordinals.
@@ -133,7 +136,7 @@ func (db *DB) View() (*View, error) {
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that
 	// came since are part of the answer.
-	v.Identity = &Identity{db.identity, db.identity.snapshot()}
+	v.Identity = &Identity{db.identity, db.identity.snapshot(), db.traits}
 	return v, nil
 }
 
@@ -198,6 +201,38 @@ func (i *Identity) Touched(s *segment.Section) (bool, error) {
 
 // Find is the person that a userId, or else an anonymousId, stands for.
 func (i *Identity) Find(id string) (person uint32, ok bool) { return i.x.find(id) }
+
+// Trait is what everybody has at a path of user traits, per person as written in
+// segments. It is as of the call: calls and merges that came since the view are part of it.
+func (i *Identity) Trait(path string) *traits.Column {
+	i.x.mu.RLock()
+	defer i.x.mu.RUnlock()
+	return i.t.Column(path, i.v.persons, i.x.canon)
+}
+
+// Traits are those of one person, ascending by path.
+func (i *Identity) Traits(person uint32) []event.Leaf {
+	i.x.mu.RLock()
+	defer i.x.mu.RUnlock()
+	return i.t.Person(i.x.canon[person])
+}
+
+// TraitPaths lists the paths that somebody has.
+func (i *Identity) TraitPaths() []string { return i.t.Paths() }
+
+// IDs are the userId of a person, nil for none, and its anonymousIds, oldest link first, at most limit.
+func (i *Identity) IDs(person uint32, limit int) (userID []byte, anonymousIDs [][]byte) {
+	i.x.mu.RLock()
+	defer i.x.mu.RUnlock()
+	person = i.x.canon[person]
+	if u := i.x.personUser[person]; u != 0 {
+		userID = i.x.users.Text(u - 1)
+	}
+	for e := i.x.personHead[person]; e != 0 && len(anonymousIDs) < limit; e = i.x.chain[e-1].next {
+		anonymousIDs = append(anonymousIDs, i.x.anons.Text(i.x.chain[e-1].anon))
+	}
+	return userID, anonymousIDs
+}
 
 // Document returns a document that was committed through the log.
 func (db *DB) Document(kind, name string) (Document, bool) { return db.docs.get(kind, name) }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
+	"spoor/engine/traits"
 	"spoor/server/collect"
 	"spoor/server/export"
 )
@@ -18,9 +21,28 @@ type Backend interface {
 	Documents
 	Operator
 
-	// Identify links an anonymousId to a user.
-	Identify(ctx context.Context, userID, anonymousID string) (index uint64, err error)
+	People
 }
+
+// People is who is who, and what is known of them.
+type People interface {
+	// Identify commits one call. linked is false where the anonymousId belongs to
+	// another user, leftOut names traits beyond the bounds of a person or the store.
+	Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error)
+	// Person is whom a userId, or else an anonymousId, stands for.
+	Person(ctx context.Context, id string) (p Person, found bool, err error)
+}
+
+// Person is somebody as the store knows them.
+type Person struct {
+	Name         string         `json:"person"` // the userId, or the first anonymousId
+	UserID       *string        `json:"userId"`
+	AnonymousIDs []string       `json:"anonymousIds"` // oldest link first, at most MaxListedIDs
+	Traits       jsontext.Value `json:"traits"`
+}
+
+// MaxListedIDs is how many anonymousIds of a person are listed.
+const MaxListedIDs = 1000
 
 // Querier answers queries.
 type Querier interface {

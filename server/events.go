@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/engine/event"
+	"spoor/engine/traits"
 	"spoor/server/collect"
 )
 
@@ -97,43 +98,91 @@ func setIndex(ctx *fasthttp.RequestCtx, index uint64) {
 // maxSmallBody bounds bodies that hold a query or a few names.
 const maxSmallBody = 128 << 10
 
-// postIdentify links an anonymousId to a user.
+// postIdentify links an anonymousId to a user and sets traits of the person.
 func (s *Server) postIdentify(ctx *fasthttp.RequestCtx, _ string) error {
+	return s.identify(ctx, func(data []byte) (*event.Identify, error) {
+		call, rej := event.NewDecoder(s.opts.Limits).Identify(data)
+		switch {
+		case rej != nil:
+			return nil, fail(fasthttp.StatusBadRequest, rej.Code, "%s (byte %d of the body)", rej.Message, rej.Offset)
+		case len(call.Traits) == 0 && (call.UserID == nil || call.AnonymousID == nil):
+			return nil, fail(fasthttp.StatusBadRequest, event.CodeMissingPerson, "identify needs traits, or userId and anonymousId to link")
+		}
+		return call, nil
+	})
+}
+
+// postAlias links an anonymousId that a person had before to a user.
+func (s *Server) postAlias(ctx *fasthttp.RequestCtx, _ string) error {
+	return s.identify(ctx, func(data []byte) (*event.Identify, error) {
+		var call struct {
+			UserID     string `json:"userId"`
+			PreviousID string `json:"previousId"`
+		}
+		if err := readJSON(data, &call); err != nil {
+			return nil, err
+		}
+		limit := s.opts.Limits.PersonIDBytes
+		for _, id := range []struct{ name, text string }{{"userId", call.UserID}, {"previousId", call.PreviousID}} {
+			switch {
+			case id.text == "":
+				return nil, fail(fasthttp.StatusBadRequest, event.CodeMissingPerson, "%s is missing or empty; alias needs userId and previousId", id.name)
+			case len(id.text) > limit:
+				return nil, fail(fasthttp.StatusBadRequest, event.CodeBadPerson, "%s has %d bytes, the limit is %d", id.name, len(id.text), limit)
+			}
+		}
+		return &event.Identify{UserID: []byte(call.UserID), AnonymousID: []byte(call.PreviousID)}, nil
+	})
+}
+
+// identify commits the call that read finds in the body.
+func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*event.Identify, error)) error {
 	b, err := s.readBody(ctx, maxSmallBody)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	var call struct {
-		UserID      string `json:"userId"`
-		AnonymousID string `json:"anonymousId"`
-		Traits      any    `json:"traits"`
-	}
-	if err := readJSON(b.data, &call); err != nil {
+	said, err := read(b.data)
+	if err != nil {
 		return err
 	}
-	limit := s.opts.Limits.PersonIDBytes
-	for _, id := range []struct{ name, text string }{{"userId", call.UserID}, {"anonymousId", call.AnonymousID}} {
-		switch {
-		case id.text == "":
-			return fail(fasthttp.StatusBadRequest, "missing_person", "%s is missing or empty; identify needs userId and anonymousId", id.name)
-		case len(id.text) > limit:
-			return fail(fasthttp.StatusBadRequest, "bad_person_id", "%s has %d bytes, the limit is %d", id.name, len(id.text), limit)
-		}
+	// A time to come would outlast every later call: it counts as now.
+	received := s.opts.Now().UnixMicro()
+	call := traits.Call{UserID: said.UserID, AnonymousID: said.AnonymousID, Time: received, Traits: said.Traits}
+	if said.HasTime {
+		call.Time = min(said.Time, received)
 	}
 	wait, cancel := s.commitContext()
 	defer cancel()
-	index, err := s.back.Identify(wait, call.UserID, call.AnonymousID)
+	linked, leftOut, index, err := s.back.Identify(wait, &call)
 	if err != nil {
 		return err
 	}
 	setIndex(ctx, index)
-	if call.Traits != nil {
-		answer(ctx, []byte(`{"linked":true,"warnings":["traits are not stored; send them in the context of events"]}`))
-		return nil
+	answer := struct {
+		Linked   bool     `json:"linked"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{Linked: linked && call.UserID != nil && call.AnonymousID != nil}
+	if !linked {
+		answer.Warnings = append(answer.Warnings, fmt.Sprintf("%q belongs to another user already; the first link stands", quoted(string(call.AnonymousID))))
 	}
-	answer(ctx, []byte(`{"linked":true}`))
-	return nil
+	for _, name := range leftOut {
+		answer.Warnings = append(answer.Warnings, fmt.Sprintf("the trait %q was left out: a text has at most %d bytes, a person %d values and %d bytes of text, the store %d paths",
+			quoted(name), traits.MaxValueBytes, traits.MaxPerPerson, traits.MaxBytesPerPerson, traits.MaxPaths))
+	}
+	return answerValue(ctx, answer)
+}
+
+// getUser shows who an id stands for.
+func (s *Server) getUser(ctx *fasthttp.RequestCtx, id string) error {
+	p, found, err := s.back.Person(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fail(fasthttp.StatusNotFound, "not_found", "no person is known as %q", quoted(id))
+	}
+	return answerValue(ctx, p)
 }
 
 // commitContext bounds a proposal. It does not end with the client: what was

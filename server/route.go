@@ -21,6 +21,7 @@ type route struct {
 	allow   string // the Allow header
 	open    bool   // browsers of other sites may post here, see cors.go
 	always  bool   // served before the node is ready
+	person  bool   // the parameter is an id of a person, which may hold anything
 	numbers *routeMetrics
 }
 
@@ -70,6 +71,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/events", "event", true, method{"POST", access.Write, s.postEvent})
 	add("/api/events/batch", "batch", true, method{"POST", access.Write, s.postBatch})
 	add("/api/identify", "identify", true, method{"POST", access.Write, s.postIdentify})
+	add("/api/alias", "alias", true, method{"POST", access.Write, s.postAlias})
+	add("/api/users/", "user", false, method{"GET", access.Read, s.getUser})
+	r.prefix[len(r.prefix)-1].person = true
 	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
 	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
 	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
@@ -101,7 +105,11 @@ func (r *routes) find(path []byte) (rt *route, name string, err error) {
 	for i := range r.prefix {
 		p := &r.prefix[i]
 		if len(path) > len(p.path) && string(path[:len(p.path)]) == p.path {
-			name, err := segmentName(string(path[len(p.path):]))
+			read := segmentName
+			if p.person {
+				read = personSegment
+			}
+			name, err := read(string(path[len(p.path):]))
 			return p.route, name, err
 		}
 	}
@@ -123,6 +131,15 @@ func segmentName(segment string) (string, error) {
 		return "", fail(fasthttp.StatusBadRequest, "bad_name", "a name has no slashes and no control characters")
 	}
 	return name, nil
+}
+
+// personSegment decodes a path segment that is a userId or an anonymousId.
+func personSegment(segment string) (string, error) {
+	id, err := url.PathUnescape(segment)
+	if err != nil || !utf8.ValidString(id) || strings.Contains(segment, "/") {
+		return "", fail(fasthttp.StatusBadRequest, "bad_person_id", "the id in the path is not percent-encoded UTF-8")
+	}
+	return id, nil
 }
 
 // handle serves one request.

@@ -17,8 +17,8 @@ type cell struct {
 type column struct {
 	path   string
 	number uint32
-	logged bool // the file knows its number
-	live   int  // persons with a value
+	logged bool   // the file knows its number
+	live   int    // persons with a value
 	top    uint32 // no person behind it ever had one
 	few    map[uint32]cell
 	many   []cell // in place of few

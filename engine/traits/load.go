@@ -4,28 +4,17 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"path"
 
 	"spoor/engine/event"
 	"spoor/index"
-	"spoor/internal/vfs"
 )
 
-// Load reads what a file holds, for persons below the number given, into an empty store.
-func Load(fsys vfs.FS, dir string, file File, persons int) (*Store, error) {
+// Load makes a store of the bytes of a file, all of which count. Persons are below
+// the number given. The bytes are not kept.
+func Load(b []byte, persons int) (*Store, error) {
 	s := New()
-	if file.Name == "" {
-		return s, nil
-	}
-	b, err := vfs.ReadFile(fsys, path.Join(dir, file.Name))
-	if err != nil {
-		return nil, fmt.Errorf("read traits: %w", err)
-	}
-	if int64(len(b)) < file.Bytes {
-		return nil, fmt.Errorf("%w: %s has %d bytes, the manifest counts %d", ErrFile, file.Name, len(b), file.Bytes)
-	}
-	if err := s.read(b[:file.Bytes], persons); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrFile, file.Name, err)
+	if err := s.read(b, persons); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFile, err)
 	}
 	return s, nil
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/event"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
+	"spoor/engine/traits"
 	"spoor/segment/batch"
 	"spoor/server"
 )
@@ -67,10 +69,40 @@ func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index 
 	return result, index, err
 }
 
-// Identify links an anonymousId to a user.
-func (b *Backend) Identify(ctx context.Context, userID, anonymousID string) (index uint64, err error) {
-	_, index, err = b.propose(ctx, engine.IdentifyEntry(userID, anonymousID))
-	return index, err
+// Identify links ids and sets traits.
+func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(*call))
+	if err != nil {
+		return false, nil, 0, err
+	}
+	calls, ok := result.([]engine.IdentifyResult)
+	if !ok || len(calls) != 1 {
+		return false, nil, 0, fmt.Errorf("apply an identify call: the answer is a %T", result)
+	}
+	return calls[0].Linked, calls[0].LeftOut, index, nil
+}
+
+// Person is whom an id stands for.
+func (b *Backend) Person(_ context.Context, id string) (p server.Person, found bool, err error) {
+	v, err := b.db.View()
+	if err != nil {
+		return p, false, err
+	}
+	defer v.Release()
+	person, ok := v.Identity.Find(id)
+	if !ok {
+		return p, false, nil
+	}
+	user, anons := v.Identity.IDs(person, server.MaxListedIDs)
+	p = server.Person{Name: v.Identity.Name(person), AnonymousIDs: []string{}, Traits: event.AppendObject(nil, v.Identity.Traits(person))}
+	if user != nil {
+		text := string(user)
+		p.UserID = &text
+	}
+	for _, a := range anons {
+		p.AnonymousIDs = append(p.AnonymousIDs, string(a))
+	}
+	return p, true, nil
 }
 
 // PutDocument stores a document.
