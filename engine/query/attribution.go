@@ -65,7 +65,7 @@ func (x *exec) attribution() (Answer, error) {
 		credits[i] = c
 		g := &scan.Gather{Fields: x.byFields(), Groups: c.groups}
 		if at.Value != nil {
-			f := field(at.Value)
+			f := x.field(at.Value)
 			g.Value = &f
 		}
 		var touches []kernel.Event

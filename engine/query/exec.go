@@ -28,6 +28,10 @@ type exec struct {
 	now      time.Time
 	from, to int64 // the queried range, microseconds
 	cohorts  int   // how deep cohorts are nested
+	traits   struct {
+		sync.Mutex // workers ask, too
+		byPath     map[string]*scan.Trait
+	}
 
 	days     []dayData
 	names    map[string]uint32 // event names in the view, numbered

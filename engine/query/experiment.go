@@ -66,7 +66,7 @@ func (x *exec) experiment() (Answer, error) {
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
 		p := &parts[i]
 		p.groups = scan.NewTuples(1)
-		g := &scan.Gather{Fields: []scan.Field{field(&ex.Variant)}, Groups: p.groups}
+		g := &scan.Gather{Fields: []scan.Field{x.field(&ex.Variant)}, Groups: p.groups}
 		return x.eachPerson(w, days, sels, times, g, func(_ uint32, events []kernel.Event) error {
 			tag, exposed, several := x.exposure(events, p.groups)
 			switch {

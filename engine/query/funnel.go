@@ -270,7 +270,7 @@ func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, gro
 func (x *exec) byFields() []scan.Field {
 	fields := make([]scan.Field, len(x.q.By))
 	for i := range x.q.By {
-		fields[i] = field(&x.q.By[i].Field)
+		fields[i] = x.field(&x.q.By[i].Field)
 	}
 	return fields
 }

@@ -104,6 +104,9 @@ func (w *world) add(t *testing.T, events int) {
 		}
 		loadAt(t, w.db, lines[:n], received)
 		lines = lines[n:]
+		if w.r.IntN(3) == 0 {
+			w.identify(t)
+		}
 	}
 }
 
@@ -135,7 +138,7 @@ func (w *world) sel() string {
 }
 
 func (w *world) field() string {
-	return w.pick("properties.p", "properties.price", "properties.item", "context.device", "eventName", "userId", "anonymousId")
+	return w.pick("properties.p", "properties.price", "properties.item", "context.device", "eventName", "userId", "anonymousId", "user.plan", "user.at.city")
 }
 
 func (w *world) predicate() string {
@@ -144,6 +147,7 @@ func (w *world) predicate() string {
 		"properties.p exists", "properties.p missing", "properties.p = null", "properties.p = true", "properties.price >= 10", "properties.price < 5.5",
 		`context.device = "phone"`, `context.device != "desk"`, `properties.item starts with "i"`, `properties.item contains "1"`, `properties.item matches "^i[01]$"`,
 		`userId = "u1"`, "userId missing", `anonymousId in ("x1", "x2")`, `eventName = "a"`, `timestamp >= "2026-03-29"`, `properties.item ends with "2"`,
+		`user.plan = "pro"`, `user.plan != "pro"`, "user.plan missing", "user.plan = null", `user.plan in ("free", 2)`, "user.plan >= 1", `user.at.city starts with "B"`, "user.at = 5", "user.at exists",
 	)
 	switch w.r.IntN(6) {
 	case 0:
@@ -201,7 +205,7 @@ func (w *world) funnel() string {
 	if w.r.IntN(2) == 0 {
 		return q + w.by(3) + w.tail()
 	}
-	q += w.pick("", "", " order strict", " order any") + w.pick("", "", "", " per session", " per session gap 5m", " per properties.item", " per context.device") + w.maybe("never "+w.sel(), 5) + w.maybe("holding "+w.pick("properties.item", "properties.p", "properties.item, context.device"), 4)
+	q += w.pick("", "", " order strict", " order any") + w.pick("", "", "", " per session", " per session gap 5m", " per properties.item", " per user.plan") + w.maybe("never "+w.sel(), 5) + w.maybe("holding "+w.pick("properties.item", "properties.p", "properties.item, context.device", "user.plan"), 4)
 	if n > 1 && w.r.IntN(4) == 0 {
 		from := 1 + w.r.IntN(n-1)
 		q += fmt.Sprintf(" excluding %s between %d and %d", w.sel(), from, from+1+w.r.IntN(n-from))
@@ -215,7 +219,7 @@ func (w *world) funnel() string {
 func (w *world) query() string {
 	switch w.r.IntN(10) {
 	case 0:
-		return "trend " + w.pick("count", "users", "per_user", "sum(properties.price)", "avg(properties.price)", "min(properties.price)", "max(properties.p)", "median(properties.price)", "p90(properties.price)", "distinct(properties.p)", "count / users", "users of "+w.sel()+" / count", "sum(properties.price) of "+w.sel()+" / users", "count of "+w.sel()+" / distinct(properties.item)") +
+		return "trend " + w.pick("count", "users", "per_user", "sum(properties.price)", "avg(properties.price)", "sum(user.plan)", "min(properties.price)", "max(properties.p)", "median(properties.price)", "p90(properties.price)", "distinct(properties.p)", "count / users", "users of "+w.sel()+" / count", "sum(properties.price) of "+w.sel()+" / users", "count of "+w.sel()+" / distinct(properties.item)") +
 			" of " + w.sel() + w.by(2) + w.every(2, "day", "hour", "week", "month", "6h") + w.tail()
 	case 1:
 		return "retention " + w.sel() + " -> " + w.sel() + " every " + w.pick("day", "week", "month") + " for " + w.pick("1", "3", "7") + w.maybe("first", 2) + w.by(3) + w.tail()
@@ -224,10 +228,10 @@ func (w *world) query() string {
 	case 3:
 		return "paths" + w.pick("", " from a", " to buy", " from (b or c)") + " depth " + w.pick("1", "3", "5") + w.maybe("collapse", 3) + w.maybe("gap 2h", 2) + w.tail()
 	case 4:
-		return "attribution " + w.pick("buy", "c") + " by " + w.pick("context.device", "properties.p", "properties.item") + w.maybe("touch "+w.sel(), 2) + " model " + w.pick("first_touch", "last_touch", "linear", "time_decay", "position") +
-			" lookback " + w.pick("6h", "3d") + w.maybe("value properties.price", 2) + w.tail()
+		return "attribution " + w.pick("buy", "c") + " by " + w.pick("context.device", "properties.p", "properties.item", "user.plan") + w.maybe("touch "+w.sel(), 2) + " model " + w.pick("first_touch", "last_touch", "linear", "time_decay", "position") +
+			" lookback " + w.pick("6h", "3d") + w.maybe("value "+w.pick("properties.price", "user.plan"), 2) + w.tail()
 	case 5:
-		return "experiment " + w.pick("context.device", "properties.item") + " goal " + w.sel() + " exposure " + w.pick("a", "b") + w.maybe("within 6h", 3) + w.tail()
+		return "experiment " + w.pick("context.device", "properties.item", "user.at.city") + " goal " + w.sel() + " exposure " + w.pick("a", "b") + w.maybe("within 6h", 3) + w.tail()
 	case 6:
 		return "top " + w.field() + " of " + w.sel() + w.maybe("limit 3", 2) + w.tail()
 	case 7:

@@ -109,7 +109,7 @@ type topCounts struct {
 // countValues counts events by value; with listed it collects the persons of the
 // listed values instead.
 func (x *exec) countValues(w *scan.Worker, days []dayData, sel *selection, times scan.Times, c *topCounts, listed []*kernel.PersonSet) error {
-	fields := []scan.Field{field(&x.q.Top.Field)}
+	fields := []scan.Field{x.field(&x.q.Top.Field)}
 	var keys scan.Keys
 	var tags []uint32
 	for d := range days {

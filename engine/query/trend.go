@@ -220,7 +220,7 @@ func (x *exec) collect(w *scan.Worker, days []dayData, sel *selection, times sca
 			}
 		}
 		if withField {
-			if err := vals.Read(w, parts, &keys, field(&out.m.Field)); err != nil {
+			if err := vals.Read(w, parts, &keys, x.field(&out.m.Field)); err != nil {
 				return err
 			}
 		}

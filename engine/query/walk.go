@@ -55,10 +55,10 @@ func (x *exec) newFunnelWalk(steps []*selection) (*funnelWalk, error) {
 		k.voids = append(k.voids, sel)
 	}
 	for i := range f.Holding {
-		k.hold = append(k.hold, field(&f.Holding[i]))
+		k.hold = append(k.hold, x.field(&f.Holding[i]))
 	}
 	if f.Per.Kind == lang.PerField {
-		k.hold = append(k.hold, field(&f.Per.Field))
+		k.hold = append(k.hold, x.field(&f.Per.Field))
 	}
 	var err error
 	k.periods, err = x.divide(x.q.Every, x.from, x.to)

@@ -6,6 +6,7 @@ import (
 
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
+	"spoor/engine/traits"
 )
 
 // commonFilter is the query's where and user clauses.
@@ -43,21 +44,21 @@ func (x *exec) filter(e lang.Expr) (*scan.Filter, error) {
 		}
 		return scan.Not(f), nil
 	case *lang.Compare:
-		f := scan.Where(field(&e.Field), x.compare(e.Op, &e.Value))
+		f := x.where(&e.Field, x.compare(e.Op, &e.Value))
 		if e.Op == lang.NotEqual {
 			return scan.Not(f), nil
 		}
 		return f, nil
 	case *lang.In:
-		f := scan.Where(field(&e.Field), x.oneOf(e.Values))
+		f := x.where(&e.Field, x.oneOf(e.Values))
 		if e.Negated {
 			return scan.Not(f), nil
 		}
 		return f, nil
 	case *lang.Match:
-		return scan.Where(field(&e.Field), scan.Test{Text: matcher(e)}), nil
+		return x.where(&e.Field, scan.Test{Text: matcher(e)}), nil
 	case *lang.Exists:
-		f := scan.Where(field(&e.Field), scan.Test{
+		f := x.where(&e.Field, scan.Test{
 			Text:   func([]byte) bool { return true },
 			Number: func(float64) bool { return true },
 			Int:    func(int64) bool { return true },
@@ -94,9 +95,34 @@ func (x *exec) filters(terms []lang.Expr) ([]*scan.Filter, error) {
 	return kids, nil
 }
 
+// where makes a filter of a test of a field.
+func (x *exec) where(f *lang.Field, t scan.Test) *scan.Filter {
+	if f.Scope == lang.ScopeUser {
+		return x.trait(f).Where(t)
+	}
+	return scan.Where(x.field(f), t)
+}
+
+// trait reads a trait of everybody, once per query.
+func (x *exec) trait(f *lang.Field) *scan.Trait {
+	x.traits.Lock()
+	defer x.traits.Unlock()
+	t := x.traits.byPath[f.Path]
+	if t == nil {
+		if x.traits.byPath == nil {
+			x.traits.byPath = map[string]*scan.Trait{}
+		}
+		t = scan.NewTrait(x.view.Identity.Trait(traits.Path(f.Path)))
+		x.traits.byPath[f.Path] = t
+	}
+	return t
+}
+
 // field says where a field of the language is stored.
-func field(f *lang.Field) scan.Field {
+func (x *exec) field(f *lang.Field) scan.Field {
 	switch f.Scope {
+	case lang.ScopeUser:
+		return scan.Field{Kind: scan.FieldTrait, Trait: x.trait(f)}
 	case lang.ScopeUserID:
 		return scan.Field{Kind: scan.FieldUser}
 	case lang.ScopeAnonymousID:

@@ -336,8 +336,8 @@ func TestPredicatesHaveTwoValuesAndCompareNoTypesAcross(t *testing.T) {
 	s := hand(t, `
 		00:00 u a {"n":10,"s":"10","t":true,"z":null,"o":{"k":1},"l":["x"],"big":9007199254740993}
 		00:01 v a`)
-	s.SetTraits("u", "", map[string]any{"plan": "free"})
-	s.SetTraits("u", "", map[string]any{"plan": "pro"})
+	s.SetTraits("u", "", 1, map[string]any{"plan": "free"})
+	s.SetTraits("u", "", 2, map[string]any{"plan": "pro"})
 	s.SaveCohort("us", `users where userId = "u" from 2026-05-01 to 2026-05-02`)
 	for predicate, want := range map[string]string{
 		`n = 10`: "u", `n = "10"`: "", `s = "10"`: "u", `s = 10`: "", `n != "10"`: "u v", `n < 11`: "u", `s < "2"`: "u", `not n = 10`: "v",

@@ -30,6 +30,7 @@ type Store struct {
 // traits are what one call said of a user or of an anonymousId.
 type traits struct {
 	userID, anonymousID string
+	time                int64
 	values              map[string]any
 }
 
@@ -80,10 +81,10 @@ func (s *Store) Identify(userID, anonymousID string) {
 	}
 }
 
-// SetTraits tells traits of a user, or of an anonymousId when userID is empty.
-// The latest value of each trait counts, in the order of the log.
-func (s *Store) SetTraits(userID, anonymousID string, values map[string]any) {
-	s.traits = append(s.traits, traits{userID, anonymousID, values})
+// SetTraits tells traits of a user, or of an anonymousId when userID is empty, as
+// of a time. The latest value of each trait counts, by time and then in the order of the log.
+func (s *Store) SetTraits(userID, anonymousID string, time int64, values map[string]any) {
+	s.traits = append(s.traits, traits{userID, anonymousID, time, values})
 	s.people = nil
 }
 
@@ -138,7 +139,9 @@ func (s *Store) everyone() []*person {
 		}
 		p.events = append(p.events, e)
 	}
-	for _, t := range s.traits {
+	said := slices.Clone(s.traits)
+	slices.SortStableFunc(said, func(a, b traits) int { return cmp.Compare(a.time, b.time) })
+	for _, t := range said {
 		if p := byID[s.identify(t.userID, t.anonymousID)]; p != nil {
 			maps.Copy(p.traits, t.values)
 		}

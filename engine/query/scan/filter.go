@@ -10,8 +10,9 @@ import (
 
 // Field names what a filter or a breakdown reads of an event.
 type Field struct {
-	Kind FieldKind
-	Path string // column path, of FieldColumn
+	Kind  FieldKind
+	Path  string // column path, of FieldColumn
+	Trait *Trait // of FieldTrait; filters are made by Trait.Where
 }
 
 // FieldKind tells where a field's value is stored.
@@ -26,6 +27,7 @@ const (
 	FieldEvent
 	FieldTime
 	FieldReceived
+	FieldTrait
 	FieldPerson // the person: userId, or first anonymousId
 )
 

@@ -209,6 +209,13 @@ func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
 	for i := range out {
 		out[i] = math.NaN()
 	}
+	if field.Kind == FieldTrait {
+		keys := make([]uint64, len(out))
+		if err := s.Keys(keys, 0, len(keys), &w.x); err != nil {
+			return nil, err
+		}
+		field.Trait.numbers(keys, out)
+	}
 	if field.Kind != FieldColumn {
 		return out, nil
 	}

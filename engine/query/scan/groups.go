@@ -132,6 +132,8 @@ func (g *Groups) Read(w *Worker, s *segment.Section, field Field, dst []uint32, 
 	}
 	e.codes = grow(e.codes, to-from)
 	switch field.Kind {
+	case FieldTrait:
+		field.Trait.groups(g, e.keys, dst)
 	case FieldUser:
 		if err := s.Users(e.codes, from, to, &w.x); err != nil {
 			return err
