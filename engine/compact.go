@@ -147,7 +147,7 @@ func overlapping(files []*file, limit int) []*file {
 // outdated returns a file whose rows name persons that were merged since it was
 // written: queries pay for it until it is rewritten.
 func (db *DB) outdated(files []*file) ([]*file, error) {
-	id := &Identity{db.identity, db.identity.snapshot(), db.traits}
+	id := db.Identity()
 	for _, f := range files {
 		if f.r.Meta().IdentityIndex == id.v.merges {
 			continue

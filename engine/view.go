@@ -59,6 +59,9 @@ func (i *Identity) Name(p uint32) string {
 	return i.x.name(p)
 }
 
+// Identity is who is who now, for questions that need no events.
+func (db *DB) Identity() *Identity { return &Identity{db.identity, db.identity.snapshot(), db.traits} }
+
 // memorySegment is a run of the memtable as a segment, made once.
 type memorySegment struct {
 	once sync.Once
@@ -136,7 +139,7 @@ func (db *DB) View() (*View, error) {
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that
 	// came since are part of the answer.
-	v.Identity = &Identity{db.identity, db.identity.snapshot(), db.traits}
+	v.Identity = db.Identity()
 	return v, nil
 }
 

@@ -88,6 +88,27 @@ func TestIdentifyLinksAnAnonymousPersonToAUser(t *testing.T) {
 	require.Equal(t, `{"linked":true}`, string(n.post("/api/identify", `{"userId":"u1","anonymousId":"a1"}`).body))
 	users := n.post("/api/query", `trend users of any from 2026-05-01 to 2026-05-04`)
 	require.Contains(t, string(users.body), `"value":1`)
+	require.Equal(t, `{"stored":true,"linked":true}`, string(n.post("/api/identify", `{"userId":"u1","anonymousId":"a1","traits":{"plan":"pro"},"timestamp":"2026-05-01T00:00:00Z"}`).body))
+	require.Equal(t, `{"stored":true}`, string(n.post("/api/identify", `{"anonymousId":"a1","traits":{"plan":"free","at":{"city":"Bonn"}},"timestamp":"2026-04-01T00:00:00Z"}`).body))
+	require.Equal(t, `{"person":"u1","userId":"u1","anonymousIds":["a1"],"traits":{"at":{"city":"Bonn"},"plan":"pro"}}`, string(n.do("GET", "/api/users/a1", nil).body))
+	require.Contains(t, string(n.post("/api/query", `users of any where user.plan = "pro" and user.at.city exists from 2026-04-01 to 2026-06-01`).body), `"users":["u1"]`)
+	require.Contains(t, string(n.post("/api/query", `users of any where user.plann = "pro" from 2026-04-01 to 2026-06-01`).body), `did you mean \"plan\"?`)
+	n.post("/api/identify", `{"userId":"u1","traits":{"plan":"team"},"timestamp":"2099-01-01T00:00:00Z"}`)
+	n.post("/api/identify", `{"userId":"u1","traits":{"plan":"solo"}}`)
+	require.Contains(t, string(n.do("GET", "/api/users/u1", nil).body), `"plan":"solo"`, "a time to come counts as now")
+	require.Equal(t, `{"linked":false,"warnings":["\"a1\" belongs to another user already; the first link stands"]}`, string(n.post("/api/alias", `{"userId":"u2","previousId":"a1"}`).body))
+	require.Contains(t, string(n.post("/api/alias", `{"userId":"u3","previousId":"u1"}`).body), "two users are never merged")
+	require.Equal(t, 404, n.do("GET", "/api/users/nobody", nil).status)
+	n.post("/api/identify", `{"userId":"a/b c","traits":{"n":1}}`)
+	require.Contains(t, string(n.do("GET", "/api/users/a%2Fb%20c", nil).body), `"userId":"a/b c"`)
+	for body, code := range map[string]string{
+		`{"userId":"u","traits":5}`: "bad_properties", `{"userId":"u","traits":{"a":1,"a":2}}`: "duplicate_key", `{"userId":7,"traits":{"a":1}}`: "bad_person_id",
+		`{"traits":{"a":1}}`: "missing_person", `{"userId":"u","traits":{"a":1},"timestamp":"soon"}`: "bad_timestamp", `{"userId":"u","traits":{"a":1e999}}`: "number_out_of_range",
+		`{"userId":"u","traits":{"a":"\ud800"}}`: "invalid_utf8", `{"userId":"u","traits":{}} x`: "malformed_json",
+	} {
+		require.Equal(t, code, n.post("/api/identify", body).errorCode(t), body)
+	}
+	require.Equal(t, "missing_person", n.post("/api/alias", `{"userId":"u2"}`).errorCode(t))
 	require.Equal(t, "missing_person", n.post("/api/identify", `{"userId":"u1"}`).errorCode(t))
 	require.Equal(t, "not_an_object", n.post("/api/identify", `[]`).errorCode(t))
 }

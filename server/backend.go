@@ -30,7 +30,7 @@ type People interface {
 	// another user, leftOut names traits beyond the bounds of a person or the store.
 	Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error)
 	// Person is whom a userId, or else an anonymousId, stands for.
-	Person(ctx context.Context, id string) (p Person, found bool, err error)
+	Person(id string) (p Person, found bool)
 }
 
 // Person is somebody as the store knows them.

@@ -160,9 +160,16 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*eve
 	}
 	setIndex(ctx, index)
 	answer := struct {
-		Linked   bool     `json:"linked"`
+		Stored   bool     `json:"stored,omitzero"` // there were traits
+		Linked   *bool    `json:"linked,omitzero"` // there were two ids
 		Warnings []string `json:"warnings,omitempty"`
-	}{Linked: linked && call.UserID != nil && call.AnonymousID != nil}
+	}{Stored: len(call.Traits) > 0}
+	if call.UserID != nil && call.AnonymousID != nil {
+		answer.Linked = &linked
+		if p, _ := s.back.Person(string(call.AnonymousID)); p.UserID != nil && *p.UserID == string(call.AnonymousID) {
+			answer.Warnings = append(answer.Warnings, fmt.Sprintf("%q is a user, too: what was sent with it as userId stays with it, two users are never merged", quoted(*p.UserID)))
+		}
+	}
 	if !linked {
 		answer.Warnings = append(answer.Warnings, fmt.Sprintf("%q belongs to another user already; the first link stands", quoted(string(call.AnonymousID))))
 	}
@@ -175,10 +182,7 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*eve
 
 // getUser shows who an id stands for.
 func (s *Server) getUser(ctx *fasthttp.RequestCtx, id string) error {
-	p, found, err := s.back.Person(ctx, id)
-	if err != nil {
-		return err
-	}
+	p, found := s.back.Person(id)
 	if !found {
 		return fail(fasthttp.StatusNotFound, "not_found", "no person is known as %q", quoted(id))
 	}

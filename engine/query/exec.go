@@ -126,7 +126,7 @@ func (x *exec) selects(sel *lang.EventSel) (*selection, error) {
 			return nil, err
 		}
 		if _, known := x.names[m.Name]; !m.Any && !known {
-			x.warn("no event is named %q%s", m.Name, x.nearest(m.Name))
+			x.warn("no event is named %q%s", m.Name, nearest(m.Name, maps.Keys(x.names)))
 		}
 		s.alts = append(s.alts, alternative{any: m.Any, name: m.Name, where: scan.And(own, common)})
 	}

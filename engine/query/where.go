@@ -2,6 +2,8 @@ package query
 
 import (
 	"bytes"
+	"iter"
+	"slices"
 	"strings"
 
 	"spoor/engine/query/lang"
@@ -98,7 +100,12 @@ func (x *exec) filters(terms []lang.Expr) ([]*scan.Filter, error) {
 // where makes a filter of a test of a field.
 func (x *exec) where(f *lang.Field, t scan.Test) *scan.Filter {
 	if f.Scope == lang.ScopeUser {
-		return x.trait(f).Where(t)
+		trait := x.trait(f)
+		if trait.Empty() {
+			path := traits.Path(f.Path)
+			x.warn("nobody has the trait %q%s", path, nearest(path, slices.Values(x.view.Identity.TraitPaths())))
+		}
+		return trait.Where(t)
 	}
 	return scan.Where(x.field(f), t)
 }
@@ -268,10 +275,10 @@ func matcher(e *lang.Match) func([]byte) bool {
 	return e.Regexp.Match
 }
 
-// nearest suggests a known event name for one that is not.
-func (x *exec) nearest(name string) string {
+// nearest suggests a known name for one that is not.
+func nearest(name string, names iter.Seq[string]) string {
 	best, bestDistance := "", 1+len(name)/3
-	for known := range x.names {
+	for known := range names {
 		if d := distance(strings.ToLower(known), strings.ToLower(name), bestDistance); d < bestDistance || d == bestDistance && known < best {
 			best, bestDistance = known, d
 		}

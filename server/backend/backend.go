@@ -83,18 +83,14 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 }
 
 // Person is whom an id stands for.
-func (b *Backend) Person(_ context.Context, id string) (p server.Person, found bool, err error) {
-	v, err := b.db.View()
-	if err != nil {
-		return p, false, err
-	}
-	defer v.Release()
-	person, ok := v.Identity.Find(id)
+func (b *Backend) Person(id string) (p server.Person, found bool) {
+	who := b.db.Identity()
+	person, ok := who.Find(id)
 	if !ok {
-		return p, false, nil
+		return p, false
 	}
-	user, anons := v.Identity.IDs(person, server.MaxListedIDs)
-	p = server.Person{Name: v.Identity.Name(person), AnonymousIDs: []string{}, Traits: event.AppendObject(nil, v.Identity.Traits(person))}
+	user, anons := who.IDs(person, server.MaxListedIDs)
+	p = server.Person{Name: who.Name(person), AnonymousIDs: []string{}, Traits: event.AppendObject(nil, who.Traits(person))}
 	if user != nil {
 		text := string(user)
 		p.UserID = &text
@@ -102,7 +98,7 @@ func (b *Backend) Person(_ context.Context, id string) (p server.Person, found b
 	for _, a := range anons {
 		p.AnonymousIDs = append(p.AnonymousIDs, string(a))
 	}
-	return p, true, nil
+	return p, true
 }
 
 // PutDocument stores a document.

@@ -37,6 +37,9 @@ func NewTrait(c *traits.Column) *Trait {
 	return t
 }
 
+// Empty tells whether nobody has the trait.
+func (t *Trait) Empty() bool { return len(t.leaves) == 0 }
+
 // Where makes a filter of a test: each value is tested once, not each row.
 func (t *Trait) Where(test Test) *Filter {
 	pass := make([]bool, len(t.values))
