@@ -2,7 +2,9 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/traits"
+	"spoor/internal/vfs"
 )
 
 // said is an identify call as the model keeps it.
@@ -94,5 +97,33 @@ func checkTraits(t testing.TB, db *DB, m *naive) {
 		if text, ok := want[name]["plan"].(string); ok {
 			require.Equal(t, text, string(plan.Values[plan.Codes[p]-1].Text))
 		}
+	}
+}
+
+func TestChainsOfAliasesOverIdsThatAreUsersAndAnonymousAgreeWithTheModel(t *testing.T) {
+	for seed := range uint64(rounds(40, 2000)) {
+		s := newScripter(7000 + seed)
+		m, db := newNaive(), memStore(t, vfs.NewMem(), Options{})
+		for i := range 60 {
+			a, b := s.pick("id", 6), s.pick("id", 6) // one pool: a userId here is an anonymousId there
+			switch e := (testEvent{id: fmt.Sprint("e", i), name: "e", time: scriptStart + int64(i)}); s.rng.IntN(4) {
+			case 0:
+				s.entries = append(s.entries, identifyEntry(a, b, 0, "")) // alias b to a
+			case 1:
+				e.user = a
+				s.batch([]testEvent{e})
+			case 2:
+				e.anon = a
+				s.batch([]testEvent{e})
+			default:
+				e.user, e.anon = a, b
+				s.batch([]testEvent{e})
+			}
+			require.Equal(t, m.apply(&s.entries[i]), applyEntry(db, s.entries, i))
+			_, err := step(context.Background(), db, s.rng)
+			require.NoError(t, err)
+		}
+		checkRows(t, db, m, true)
+		require.NoError(t, db.Close())
 	}
 }

@@ -107,9 +107,7 @@ func (s *Store) Back(c *Change) {
 // Write makes a change durable. A file that is written anew has the name that
 // newName gives; the old one is the caller's to remove once nothing names it.
 func (c *Change) Write(fsys vfs.FS, dir string, old File, newName func() string) (File, error) {
-	frame := binary.LittleEndian.AppendUint32(nil, uint32(len(c.body)))
-	frame = binary.LittleEndian.AppendUint32(frame, crc32.Checksum(c.body, castagnoli))
-	frame = append(frame, c.body...)
+	frame := frameOf(c.body)
 	if c.whole || old.Name == "" {
 		b := binary.LittleEndian.AppendUint32([]byte(fileMagic), fileVersion)
 		b = append(b, frame...)
@@ -134,6 +132,12 @@ func (c *Change) Write(fsys vfs.FS, dir string, old File, newName func() string)
 		return old, fmt.Errorf("write traits: %w", err)
 	}
 	return File{old.Name, old.Bytes + int64(len(frame))}, nil
+}
+
+func frameOf(body []byte) []byte {
+	b := binary.LittleEndian.AppendUint32(make([]byte, 0, frameHead+len(body)), uint32(len(body)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return append(b, body...)
 }
 
 // logSet notes what a call set.

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -212,9 +211,7 @@ func FuzzLoadingAnythingIsAnErrorAtMost(f *testing.F) {
 	f.Add(s.Take().body)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := binary.LittleEndian.AppendUint32([]byte(fileMagic), fileVersion)
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-		b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
-		loaded, err := Load(append(b, body...), 100)
+		loaded, err := Load(append(b, frameOf(body)...), 100)
 		if err != nil {
 			require.ErrorIs(t, err, ErrFile)
 			return
