@@ -134,7 +134,13 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 		}
-		return db.applyIdentify(index, calls), nil
+		result := db.applyIdentify(index, calls)
+		if db.traits.Waiting() >= maxWaitingTraits {
+			db.mem.Lock()
+			db.rotate()
+			db.mem.Unlock()
+		}
+		return result, nil
 	case entryPut, entryDelete:
 		kindText, rest, err := readText(body)
 		if err != nil {
@@ -163,6 +169,10 @@ type IdentifyResult struct {
 	// LeftOut names the traits that the bounds left out.
 	LeftOut []string
 }
+
+// maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
+// comes with the events: a flood of calls with few events brings one about.
+const maxWaitingTraits = 32 << 20
 
 // applyIdentify links the ids of calls and sets their traits.
 func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {

@@ -95,6 +95,13 @@ func (s *Store) Take() *Change {
 	return c
 }
 
+// Waiting is how many bytes of operations wait for a checkpoint.
+func (s *Store) Waiting() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.ops)
+}
+
 // Back returns a change that could not be written: the next one is a whole file.
 func (s *Store) Back(c *Change) {
 	if c != nil {

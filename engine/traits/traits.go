@@ -26,12 +26,15 @@ import (
 // call are set; who came first in the log keeps what he has. They are decided by
 // what is stored alone, never by how: every replica decides alike.
 const (
-	MaxPerPerson            = 1000      // values of one person; joined persons may have more
-	MaxBytesPerPerson       = 128 << 10 // of their texts
-	MaxValueBytes           = 16 << 10  // of one text
-	MaxPaths                = 2000      // paths in use
-	maxBytes          int64 = 4 << 30   // of all texts and cells
-	cellBytes               = 16        // what a value counts beside its text
+	MaxPerPerson      = 1000      // values of one person; joined persons may have more
+	MaxBytesPerPerson = 128 << 10 // of their texts
+	MaxValueBytes     = 16 << 10  // of one text
+	MaxPaths          = 2000      // paths in use
+
+	// A value counts its text and cellBytes, which is at most what the file takes for
+	// the rest of it: so a frame's length fits 32 bits.
+	maxBytes  int64 = 4 << 30
+	cellBytes       = 48
 )
 
 // Store is the traits of all persons. Apply alone changes it, one call at a

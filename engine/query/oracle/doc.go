@@ -17,6 +17,8 @@
 //	object, array     an object with members has no value of its own, its members have; arrays and empty objects are values
 //	                  that exist, group by their JSON and compare with nothing
 //	user "x"          the person of userId x, else the person that anonymousId x belongs to
+//	user.x            of each member of the traits the value of the latest call of the person's ids, by time, then the log: members
+//	                  are set whole. It is the same for all events of the person
 //	duplicates        a duplicate says nothing: it links no ids either
 //	same spelling     a userId and an anonymousId of one spelling are two persons of one name
 //	order of events   time, then the log. The answer to `events`: time, then eventId. Events of the very same microsecond of
