@@ -137,7 +137,9 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		result := db.applyIdentify(index, calls)
 		if db.traits.Waiting() >= maxWaitingTraits {
 			db.mem.Lock()
-			db.rotate()
+			if len(db.mem.flushing) == 0 { // else one is on its way
+				db.rotate()
+			}
 			db.mem.Unlock()
 		}
 		return result, nil
