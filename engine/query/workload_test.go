@@ -19,6 +19,7 @@ import (
 	"spoor/engine/query"
 	"spoor/engine/query/oracle"
 	"spoor/engine/query/oracle/workload"
+	"spoor/engine/traits"
 )
 
 // apply stores a batch as the collector would.
@@ -39,7 +40,7 @@ func apply(t *testing.T, db *engine.DB, b *workload.Batch) {
 		require.IsType(t, &engine.EventsResult{}, db.Apply(db.AppliedIndex()+1, engine.EventsEntry(nil, d.Seal(b.ReceivedAt))))
 	}
 	for _, l := range b.Links {
-		db.Apply(db.AppliedIndex()+1, engine.IdentifyEntry(l.UserID, l.AnonymousID))
+		db.Apply(db.AppliedIndex()+1, engine.IdentifyEntry(traits.Call{UserID: []byte(l.UserID), AnonymousID: []byte(l.AnonymousID)}))
 	}
 }
 
