@@ -1,0 +1,2 @@
+// Package spoor sends events from an application to a Spoor server.
+package spoor
