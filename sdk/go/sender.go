@@ -209,4 +209,3 @@ func idOf(event []byte) string {
 	}
 	return id
 }
-

@@ -1,0 +1,5 @@
+package spoor
+
+const childEnv = "SPOOR_SDK_TEST_CHILD"
+
+func child() {}
