@@ -26,7 +26,7 @@ func TestAnEventGoesOutWithItsIDAndTimeOfTheCall(t *testing.T) {
 		r := f.seen()[0]
 		e := r.events[0]
 		require.Equal(t, "7", e["eventId"].(string)[14:15])
-		require.Equal(t, called.UTC().Format(timeFormat), e["timestamp"])
+		require.Equal(t, called.UTC().Format("2006-01-02T15:04:05.000000Z"), e["timestamp"])
 		require.Equal(t, called.Add(time.Second).UTC(), r.sentAt)
 		require.Equal(t, map[string]any{"price": 19.5}, e["properties"])
 		require.Equal(t, "u1 a1 purchase", e["userId"].(string)+" "+e["anonymousId"].(string)+" "+e["eventName"].(string))

@@ -23,12 +23,13 @@ type Event struct {
 	Context    map[string]any // of the surroundings; wins over that of ctx and Options
 }
 
-// What the server takes, in bytes.
+// What the server takes, in bytes and years.
 const (
 	maxEventBytes    = 512 << 10
 	maxNameBytes     = 256
 	maxIDBytes       = 256
 	maxPersonIDBytes = 1024
+	minYear, maxYear = 1900, 2199
 )
 
 // ErrInvalid is wrapped by the errors of events that no server would take.
@@ -50,6 +51,8 @@ func (e *Event) check() error {
 		return invalid("%.256q has neither UserID nor AnonymousID", e.Name)
 	case max(len(e.UserID), len(e.AnonymousID)) > maxPersonIDBytes:
 		return invalid("an id of the person of %.256q has more than %d bytes", e.Name, maxPersonIDBytes)
+	case e.Timestamp.UTC().Year() < minYear || e.Timestamp.UTC().Year() > maxYear:
+		return invalid("the Timestamp of %.256q lies in the year %d, want %d to %d", e.Name, e.Timestamp.UTC().Year(), minYear, maxYear)
 	}
 	return nil
 }
@@ -68,7 +71,7 @@ func (e *Event) append(dst []byte, contexts ...map[string]any) ([]byte, error) {
 		dst = appendString(append(dst, `,"anonymousId":`...), e.AnonymousID)
 	}
 	dst = append(dst, `,"timestamp":"`...)
-	dst = append(e.Timestamp.UTC().AppendFormat(dst, timeFormat), '"')
+	dst = append(appendTime(dst, e.Timestamp), '"')
 	var err error
 	for _, m := range [...]struct {
 		name   string
@@ -95,8 +98,35 @@ func (e *Event) append(dst []byte, contexts ...map[string]any) ([]byte, error) {
 // eventPrefix begins every event that this package writes.
 const eventPrefix = `{"eventId":`
 
-// timeFormat is RFC 3339 with the microseconds that the server keeps.
-const timeFormat = "2006-01-02T15:04:05.000000Z"
+// appendTime writes t as RFC 3339 in UTC, with the microseconds that the server
+// keeps. The year must have four digits.
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	digits := func(n, places int) {
+		for at := len(dst) + places; len(dst) < at; {
+			dst = append(dst, '0')
+		}
+		for at := len(dst) - 1; n > 0; at, n = at-1, n/10 {
+			dst[at] += byte(n % 10)
+		}
+	}
+	digits(year, 4)
+	dst = append(dst, '-')
+	digits(int(month), 2)
+	dst = append(dst, '-')
+	digits(day, 2)
+	dst = append(dst, 'T')
+	digits(hour, 2)
+	dst = append(dst, ':')
+	digits(minute, 2)
+	dst = append(dst, ':')
+	digits(second, 2)
+	dst = append(dst, '.')
+	digits(t.Nanosecond()/1000, 6)
+	return append(dst, 'Z')
+}
 
 // appendMerged writes the members of all contexts, without braces.
 func appendMerged(dst []byte, contexts []map[string]any) ([]byte, error) {

@@ -74,6 +74,7 @@ func TestWhatNoServerWouldTakeIsRefusedAtTheCall(t *testing.T) {
 		"more than 1024":     {Name: "n", AnonymousID: strings.Repeat("i", 1025)},
 		"properties of":      {Name: "n", UserID: "u", Properties: map[string]any{"x": math.NaN()}},
 		"nested more":        {Name: "n", UserID: "u", Properties: cycle},
+		"in the year 3000":   {Name: "n", UserID: "u", Timestamp: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"unsupported type":   {Name: "n", UserID: "u", Traits: map[string]any{"f": func() {}}},
 		"context of":         {Name: "n", UserID: "u", Context: map[string]any{"x": math.Inf(1)}},
 		"the limit is 52428": {Name: "n", UserID: "u", Properties: map[string]any{"x": strings.Repeat("x", maxEventBytes)}},
@@ -82,7 +83,7 @@ func TestWhatNoServerWouldTakeIsRefusedAtTheCall(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid)
 		require.ErrorContains(t, err, want)
 	}
-	require.Equal(t, uint64(10), c.Stats().Invalid)
+	require.Equal(t, uint64(11), c.Stats().Invalid)
 	require.Zero(t, c.Stats().QueuedEvents)
 }
 
@@ -118,3 +119,11 @@ func TestADerivedIDDependsOnEveryPartAndOnTheDay(t *testing.T) {
 	require.Len(t, slices.Compact(ids), 5)
 }
 
+func TestTimesAreRFC3339WithMicroseconds(t *testing.T) {
+	for _, at := range []time.Time{
+		time.Unix(0, 0), time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2199, 12, 31, 23, 59, 59, 999999999, time.UTC),
+		time.Date(2026, 5, 1, 10, 20, 30, 5004, time.FixedZone("", -5*3600)), time.Date(2024, 2, 29, 1, 2, 3, 456789000, time.UTC),
+	} {
+		require.Equal(t, at.UTC().Format("2006-01-02T15:04:05.000000Z"), string(appendTime(nil, at)))
+	}
+}

@@ -24,7 +24,10 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(binaryDir)
+		os.Exit(code)
+	}))
 }
 
 // discard is the log of tests that do not look at it.

@@ -42,12 +42,12 @@ type queue struct {
 	taken   int64         // the number of the oldest event that is being sent; 0: none is
 	since   time.Time     // when the oldest waiting event came, or a little later
 	flushTo int64         // somebody waits for events up to this number
-	changed chan struct{} // closed and renewed when there is room or a batch is settled
+	changed chan struct{} // closed when there is room or a batch is settled; nil while nobody waits
 }
 
 func newQueue(o *Options, counts *counters) *queue {
 	return &queue{
-		policy: o.WhenFull, bound: o.MaxBlock, counts: counts, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		policy: o.WhenFull, bound: o.MaxBlock, counts: counts, wake: make(chan struct{}, 1),
 		batchEvents: o.BatchEvents, batchBytes: o.BatchBytes, flushEvery: o.FlushEvery,
 	}
 }
@@ -97,7 +97,7 @@ func (q *queue) tryPut(data []byte) (write *spool.Write, wait <-chan struct{}, e
 			break
 		}
 		if !drop || q.policy == Block {
-			return nil, q.changed, nil
+			return nil, q.change(), nil
 		}
 		events, ok := 0, false
 		if q.policy == DropOldest {
@@ -118,7 +118,8 @@ func (q *queue) tryPut(data []byte) (write *spool.Write, wait <-chan struct{}, e
 	write = q.store.push(data)
 	if dropped {
 		q.spread()
-	} else if waiting == 0 || waiting+1 >= int64(q.batchEvents) || bytes+int64(len(data)) >= int64(q.batchBytes) {
+	}
+	if waiting == 0 || waiting+1 >= int64(q.batchEvents) || bytes+int64(len(data)) >= int64(q.batchBytes) {
 		q.notify()
 	}
 	return write, nil, nil
@@ -158,11 +159,20 @@ func (q *queue) notify() {
 	}
 }
 
-// spread lets all who wait look. The caller holds mu.
+// change returns what is closed with the next change. The caller holds mu.
+func (q *queue) change() <-chan struct{} {
+	if q.changed == nil {
+		q.changed = make(chan struct{})
+	}
+	return q.changed
+}
+
+// spread lets all who wait look, the sender excepted. The caller holds mu.
 func (q *queue) spread() {
-	close(q.changed)
-	q.changed = make(chan struct{})
-	q.notify()
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
 }
 
 // onDisk is called by the spool when it has written.
@@ -170,6 +180,7 @@ func (q *queue) onDisk() {
 	q.mu.Lock()
 	q.spread()
 	q.mu.Unlock()
+	q.notify()
 }
 
 func (q *queue) waiting() int64 {
@@ -226,8 +237,7 @@ func (q *queue) none() (waiting int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.taken = 0
-	close(q.changed)
-	q.changed = make(chan struct{})
+	q.spread()
 	waiting, _, _ = q.store.size()
 	return waiting
 }
@@ -266,7 +276,7 @@ func (q *queue) flush(ctx context.Context) error {
 	q.flushTo = max(q.flushTo, to)
 	q.notify()
 	for q.oldest() <= to && (q.taken != 0 || q.waiting() > 0) {
-		changed := q.changed
+		changed := q.change()
 		q.mu.Unlock()
 		select {
 		case <-changed:
@@ -285,6 +295,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.spread()
+	q.notify()
 }
 
 // size is how many events are not settled, and their bytes.

@@ -123,7 +123,7 @@ func (s *sender) backoff(try int, asked time.Duration) time.Duration {
 // try sends a batch once.
 func (s *sender) try(ctx context.Context, batch [][]byte) answer {
 	s.body = append(s.body[:0], `{"sentAt":"`...)
-	s.body = append(time.Now().UTC().AppendFormat(s.body, timeFormat), `","batch":[`...)
+	s.body = append(appendTime(s.body, time.Now()), `","batch":[`...)
 	for i, event := range batch {
 		if i > 0 {
 			s.body = append(s.body, ',')
