@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test lint fuzz bench soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go lint fuzz bench soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -63,11 +63,15 @@ demo: build ## Load EVENTS generated events into a server of its own and show a 
 
 test: ## Run all tests, with the race detector where a C compiler is found
 	@$(if $(RACE),,echo 'No C compiler found: testing without the race detector.';) $(TEST) ./...
+	@$(MAKE) --no-print-directory sdk-go
+
+sdk-go: ## Vet and test the Go SDK, a module of its own, against the server
+	@cd sdk/go && $(GO) vet ./... && $(GO) -C ../../examples/go vet ./... && $(TEST) ./...
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...
 	@echo 'gofumpt';     out=$$($(GO) run $(GOFUMPT) -l .); if [ -n "$$out" ]; then echo "$$out"; echo 'Not formatted; make fmt does it.' >&2; exit 1; fi
-	@echo 'staticcheck'; $(GO) run $(STATICCHECK) ./...
+	@echo 'staticcheck'; $(GO) run $(STATICCHECK) ./...; cd sdk/go && $(GO) run $(STATICCHECK) ./...
 	@echo 'layers';      $(GO) test -count=1 ./internal/archtest
 	@if command -v golangci-lint >/dev/null 2>&1; then echo 'golangci-lint'; golangci-lint run ./...; fi
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,9 +117,9 @@ func TestCloseGivesUpWithItsContextAndSaysWhatIsLeft(t *testing.T) {
 func TestCloseDoesNotSitOutALongWaitBetweenTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		down := true
+		var up atomic.Bool
 		f.fault = func(int, request) (*http.Response, error) {
-			if down {
+			if !up.Load() {
 				return nil, errors.New("connection refused")
 			}
 			return nil, nil
@@ -127,7 +128,7 @@ func TestCloseDoesNotSitOutALongWaitBetweenTries(t *testing.T) {
 		enqueue(t, c, "a")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		down = false
+		up.Store(true)
 		begin := time.Now()
 		require.NoError(t, c.Close(background))
 		require.Zero(t, time.Since(begin))
@@ -137,7 +138,7 @@ func TestCloseDoesNotSitOutALongWaitBetweenTries(t *testing.T) {
 
 // full returns a client that holds five events and whose server takes its time.
 func full(t *testing.T, f *fake, policy Policy) *Client {
-	f.fault = func(int, request) (*http.Response, error) { time.Sleep(10 * time.Second); return nil, nil }
+	f.fault = func(int, request) (*http.Response, error) { time.Sleep(10 * time.Second); return nil, f.broken() }
 	c := f.open(t, func(o *Options) { o.QueueEvents, o.BatchEvents, o.WhenFull, o.MaxBlock = 5, 2, policy, 30*time.Second })
 	enqueue(t, c, named("a", 2)...)
 	synctest.Wait() // they are being sent
@@ -194,8 +195,7 @@ func TestBlockWaitsForRoomButNotBeyondItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := full(t, f, Block)
-		f.fault = func(int, request) (*http.Response, error) { return nil, errors.New("down") }
-		enqueue(t, c, "c1", "c2")
+		f.breaks.Store(true)
 		begin := time.Now()
 		require.ErrorIs(t, c.Enqueue(background, event("c3")), ErrFull)
 		require.Equal(t, 30*time.Second, time.Since(begin), "MaxBlock")

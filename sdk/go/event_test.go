@@ -29,9 +29,13 @@ func TestValuesAreWrittenAsEncodingJSONHasThem(t *testing.T) {
 		nil, true, false, 0, -1, int8(-8), int32(5), int64(math.MinInt64), uint64(math.MaxUint64), uint8(9),
 		0.0, 1.5, -2.25e-9, 1e21, 1e20, 1e-6, math.MaxFloat64, math.SmallestNonzeroFloat64, float32(0.1),
 		"", "plain", `quo"te\`, "tab\tline\nnul\x00", "größe 実験 👩‍🚀", "<script>&", "\u2028\ufffd",
-		[]any{1, "a", nil, []any{}}, []string{"a", `"`}, []int{1, 2},
+		[]any{1, "a", nil, []any{}},
+		[]string{"a", `"`},
+		[]int{1, 2},
 		map[string]any{"a": 1, "b": map[string]any{"c": []any{true}}, "": nil},
-		map[string]string{"x": "y"}, own{A: 1}, &own{B: "z"}, json.Number("12.50"), json.RawMessage(`{"r":[1]}`),
+		map[string]string{"x": "y"},
+		own{A: 1},
+		&own{B: "z"}, json.Number("12.50"), json.RawMessage(`{"r":[1]}`),
 		time.Date(2026, 5, 1, 10, 20, 30, 456e6, time.FixedZone("", 7200)), 3 * time.Second,
 	} {
 		want, err := json.Marshal(v)

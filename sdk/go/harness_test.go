@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +58,8 @@ type fake struct {
 	// one or an error. A fault that stores calls keep.
 	fault func(n int, r request) (*http.Response, error)
 
+	breaks atomic.Bool // see broken
+
 	mu       sync.Mutex
 	requests []request
 	stored   map[string]int // how often an id was sent and answered for
@@ -90,6 +94,14 @@ func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	accepted, duplicates := f.keep(req)
 	return reply(200, fmt.Sprintf(`{"accepted":%d,"duplicates":%d,"rejected":[]}`, accepted, duplicates)), nil
+}
+
+// broken is the error of a server that breaks.
+func (f *fake) broken() error {
+	if f.breaks.Load() {
+		return errors.New("connection refused")
+	}
+	return nil
 }
 
 // keep stores the events of a request.

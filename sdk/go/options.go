@@ -79,7 +79,7 @@ const (
 func (o Options) withDefaults() (Options, error) {
 	base, err := url.Parse(strings.TrimRight(o.Endpoint, "/"))
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return o, fmt.Errorf("Endpoint %q is not the URL of a server; want one like https://events.example.com", o.Endpoint)
+		return o, fmt.Errorf("the Endpoint %q is not the URL of a server; want one like https://events.example.com", o.Endpoint)
 	}
 	o.Endpoint = base.String()
 	set(&o.BatchEvents, 500)
@@ -104,19 +104,19 @@ func (o Options) withDefaults() (Options, error) {
 	o.Context = context
 	switch {
 	case o.BatchEvents < 1 || o.BatchEvents > maxBatchEvents:
-		return o, fmt.Errorf("BatchEvents is %d, want 1 to %d", o.BatchEvents, maxBatchEvents)
+		return o, fmt.Errorf("option BatchEvents is %d, want 1 to %d", o.BatchEvents, maxBatchEvents)
 	case o.BatchBytes < 1 || o.BatchBytes > maxBatchBytes:
-		return o, fmt.Errorf("BatchBytes is %d, want 1 to %d", o.BatchBytes, maxBatchBytes)
+		return o, fmt.Errorf("option BatchBytes is %d, want 1 to %d", o.BatchBytes, maxBatchBytes)
 	case o.QueueEvents < 1 || o.QueueBytes < maxEventBytes:
 		return o, fmt.Errorf("a queue of %d events and %d bytes holds less than one event of %d bytes", o.QueueEvents, o.QueueBytes, maxEventBytes)
 	case o.SpoolBytes < minSpoolBytes:
-		return o, fmt.Errorf("SpoolBytes is %d, want at least %d", o.SpoolBytes, minSpoolBytes)
+		return o, fmt.Errorf("option SpoolBytes is %d, want at least %d", o.SpoolBytes, minSpoolBytes)
 	case o.SpoolSync < 0 && o.SpoolSync != SyncEach:
-		return o, errors.New("SpoolSync is negative; want a duration or SyncEach")
+		return o, errors.New("option SpoolSync is negative; want a duration or SyncEach")
 	case min(o.FlushEvery, o.MaxBlock, o.Timeout, o.RetryBase, o.RetryMax) < 0:
 		return o, errors.New("a duration is negative")
 	case o.WhenFull < DropOldest || o.WhenFull > Block:
-		return o, fmt.Errorf("WhenFull is %d, want DropOldest, DropNewest or Block", o.WhenFull)
+		return o, fmt.Errorf("option WhenFull is %d, want DropOldest, DropNewest or Block", o.WhenFull)
 	}
 	return o, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -208,18 +209,18 @@ func (h hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 1))
+			random, weather := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))
 			f := newFake(t)
 			f.fault = func(_ int, r request) (*http.Response, error) {
-				time.Sleep(time.Duration(random.IntN(2000)) * time.Millisecond)
-				switch random.IntN(8) {
+				time.Sleep(time.Duration(weather.IntN(2000)) * time.Millisecond)
+				switch weather.IntN(8) {
 				case 0:
 					return nil, errors.New("reset")
 				case 1:
 					f.keep(r)
 					return nil, errors.New("reset behind the request")
 				case 2:
-					return reply(503, "", "Retry-After", fmt.Sprint(random.IntN(5))), nil
+					return reply(503, "", "Retry-After", fmt.Sprint(weather.IntN(5))), nil
 				case 3:
 					if !slices.Contains(f.storedIDs(), r.ids()[0]) { // a server that has it would say so
 						return reply(413, ""), nil
@@ -231,6 +232,9 @@ func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 			c := f.open(t, func(o *Options) {
 				o.BatchEvents, o.QueueEvents, o.WhenFull = 1+random.IntN(20), 20+random.IntN(100), Policy(random.IntN(2))
 				o.OnDead = func(d Dead) { dead[d.EventID] = true }
+				if seed%2 == 1 {
+					o.SpoolDir = filepath.Join(t.TempDir(), "spool")
+				}
 			})
 			var queued []string
 			for _, id := range named("e", 500) {
