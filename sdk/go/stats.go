@@ -2,10 +2,11 @@ package spoor
 
 import "sync/atomic"
 
-// Stats are a client's numbers since it was made. Every event that Enqueue took
-// ends in exactly one of Accepted, Duplicates, Dead, DroppedOldest and Damaged.
+// Stats are a client's numbers since it was made. Every event that was enqueued
+// or found in the spool ends in exactly one of Accepted, Duplicates, Dead,
+// DroppedOldest and Damaged, or is one of QueuedEvents.
 type Stats struct {
-	Enqueued uint64 // calls that returned nil
+	Enqueued uint64 // calls that returned nil or ErrNotDurable
 	Spooled  uint64 // events that an earlier client left in the spool
 
 	Accepted   uint64 // stored by the server
