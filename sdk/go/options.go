@@ -46,10 +46,12 @@ type Options struct {
 
 	// BeforeSend sees every event before it is queued, on the goroutine of the
 	// caller, and may change it: to leave out what must not be sent. False drops
-	// the event. The maps are the caller's own: replace them, do not write to them.
+	// the event. Context is the hook's own; the other maps, and those within, are
+	// the caller's: replace them, do not write to them.
 	BeforeSend func(*Event) bool
-	// OnDead is told of every event that the server refused for good. It is called
-	// by the goroutine that sends and must neither take long nor call the client.
+	// OnDead is told of every event that the server refused for good; the log has
+	// one line for each request. It is called by the goroutine that sends and must
+	// neither take long nor call the client.
 	OnDead func(Dead)
 
 	Logger *slog.Logger // slog.Default()

@@ -65,13 +65,10 @@ func (s *sender) deliver(ctx context.Context, batch [][]byte) bool {
 		case stored:
 			s.counts.accepted.Add(a.accepted)
 			s.counts.duplicates.Add(a.duplicates)
-			for _, r := range a.rejected {
-				s.dead(batch[r.Index], r.Code, r.Message)
-			}
+			s.rejected(batch, a.rejected)
 			s.recovered(try)
 			return true
 		case refused:
-			s.log.Error("the server refuses events for good", "events", len(batch), "code", a.code, "message", a.message)
 			s.allDead(batch, a)
 			return true
 		case divide:
@@ -178,7 +175,19 @@ func (s *sender) recovered(try int) {
 	}
 }
 
+// rejected reports the events that were refused among others.
+func (s *sender) rejected(batch [][]byte, rejected []rejection) {
+	for i, r := range rejected {
+		if i == 0 && s.opts.OnDead == nil {
+			s.log.Error("the server refuses events for good; OnDead would be told of each", "events", len(rejected),
+				"eventId", idOf(batch[r.Index]), "code", r.Code, "message", r.Message)
+		}
+		s.dead(batch[r.Index], r.Code, r.Message)
+	}
+}
+
 func (s *sender) allDead(batch [][]byte, a answer) {
+	s.log.Error("the server refuses events for good", "events", len(batch), "code", a.code, "message", a.message)
 	for _, event := range batch {
 		s.dead(event, a.code, a.message)
 	}
@@ -189,7 +198,6 @@ func (s *sender) allDead(batch [][]byte, a answer) {
 func (s *sender) dead(event []byte, code, message string) {
 	s.counts.dead.Add(1)
 	if s.opts.OnDead == nil {
-		s.log.Error("the server refuses an event for good", "eventId", idOf(event), "code", code, "message", message)
 		return
 	}
 	defer func() {

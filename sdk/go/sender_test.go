@@ -207,7 +207,7 @@ func (h hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 // Whatever fails and however often, each event is stored once, or told of as
 // dead, or counted as dropped: in the order of the calls.
 func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(16) {
 		synctest.Test(t, func(t *testing.T) {
 			random, weather := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))
 			f := newFake(t)
@@ -237,7 +237,7 @@ func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 				}
 			})
 			var queued []string
-			for _, id := range named("e", 500) {
+			for _, id := range named("e", 300) {
 				if err := c.Enqueue(background, event(id)); err == nil {
 					queued = append(queued, id)
 				} else {
@@ -251,7 +251,7 @@ func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 			s := c.Stats()
 			require.Equal(t, uint64(len(queued)), s.Enqueued)
 			require.Equal(t, s.Enqueued, s.Accepted+s.Duplicates+s.Dead+s.DroppedOldest, "%+v", s)
-			require.Equal(t, uint64(500), s.Enqueued+s.DroppedNewest)
+			require.Equal(t, uint64(300), s.Enqueued+s.DroppedNewest)
 			require.True(t, slices.IsSorted(f.storedIDs()))
 			for id := range dead {
 				require.NotContains(t, f.storedIDs(), id)
@@ -259,4 +259,25 @@ func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 			require.Zero(t, s.QueuedEvents+s.QueuedBytes)
 		})
 	}
+}
+
+func FuzzAnAnswerIsBelievedOnlyWhereItAccountsForEveryEvent(f *testing.F) {
+	f.Add(200, `{"accepted":2,"duplicates":1,"rejected":[]}`, "")
+	f.Add(200, `{"accepted":1,"duplicates":1,"rejected":[{"index":2,"code":"c","message":"m"}]}`, "5")
+	f.Add(200, `{"accepted":18446744073709551615,"duplicates":4}`, "")
+	f.Add(503, `{"error":{"code":"overloaded"}}`, "Fri, 31 Dec 1999 23:59:59 GMT")
+	f.Add(413, "\xff", "-1")
+	f.Fuzz(func(t *testing.T, status int, body, after string) {
+		a := readAnswer(status, http.Header{"Retry-After": {after}}, []byte(body), 3, time.Unix(0, 0))
+		require.LessOrEqual(t, a.wait, maxRetryAfter)
+		require.GreaterOrEqual(t, a.wait, time.Duration(0))
+		if a.verdict == stored {
+			require.Equal(t, 200, status)
+			require.Equal(t, uint64(3), a.accepted+a.duplicates+uint64(len(a.rejected)))
+			require.LessOrEqual(t, max(a.accepted, a.duplicates), uint64(3))
+			for _, r := range a.rejected {
+				require.True(t, r.Index >= 0 && r.Index < 3)
+			}
+		}
+	})
 }

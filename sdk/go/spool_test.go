@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -80,9 +81,9 @@ func TestASpoolThatIsFullFollowsThePolicy(t *testing.T) {
 			f.fault = func(int, request) (*http.Response, error) { return nil, f.broken() }
 			f.breaks.Store(true)
 			c := f.open(t, func(o *Options) {
-				o.SpoolDir, o.SpoolBytes, o.WhenFull, o.MaxBlock = t.TempDir(), minSpoolBytes, policy, 5*time.Second
+				o.SpoolDir, o.SpoolBytes, o.WhenFull, o.MaxBlock, o.Coding = t.TempDir(), minSpoolBytes, policy, 5*time.Second, Plain()
 			})
-			big := map[string]any{"text": string(make([]byte, 10<<10))} // 60 KiB as JSON
+			big := map[string]any{"text": strings.Repeat("x", 60<<10)}
 			refused := 0
 			for _, id := range named("e", 100) {
 				begin := time.Now()

@@ -45,7 +45,7 @@ func TestUnitsLieWhereEverySDKPutsThem(t *testing.T) {
 }
 
 func TestHalvesAreHalvesAndExperimentsDoNotDependOnEachOther(t *testing.T) {
-	const units, experiments = 5000, 20
+	const units, experiments = 4000, 12
 	for _, format := range []string{"%d", "user_%05d", "user-%d@example.com"} {
 		var side [experiments][units]bool
 		for e := range experiments {

@@ -75,10 +75,7 @@ func (s *Spool) head() *segment {
 // counts the bytes of good and bad lines.
 func (s *Spool) lines(batch [][]byte, seg *segment, from, size int64, maxLines, maxBytes int) (_ [][]byte, consumed int64, bad int, err error) {
 	if s.reading != seg {
-		if s.reader != nil {
-			s.reader.Close()
-		}
-		s.reader, s.reading = nil, nil
+		s.closeReader()
 		if s.reader, err = os.Open(seg.path); err != nil {
 			return batch, 0, 0, err
 		}
@@ -118,6 +115,13 @@ func (s *Spool) lines(batch [][]byte, seg *segment, from, size int64, maxLines, 
 	return lines, consumed, bad, nil
 }
 
+func (s *Spool) closeReader() {
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	s.reader, s.reading = nil, nil
+}
+
 // Settle says that what was taken last is decided and need not be kept.
 func (s *Spool) Settle() {
 	s.mu.Lock()
@@ -129,6 +133,7 @@ func (s *Spool) Settle() {
 	}
 	finished := f.seg.sealed && f.seg.read == f.seg.size && s.segments[0] == f.seg
 	if finished {
+		s.closeReader() // an open file cannot be removed everywhere
 		s.remove(f.seg)
 	}
 	s.mu.Unlock()

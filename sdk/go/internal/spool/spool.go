@@ -223,9 +223,7 @@ func (s *Spool) Close() error {
 	s.mu.Unlock()
 	s.wakeWriter()
 	<-s.done
-	if s.reader != nil {
-		s.reader.Close()
-	}
+	s.closeReader()
 	if s.cursor != nil {
 		s.cursor.Close()
 	}

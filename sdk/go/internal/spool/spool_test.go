@@ -329,3 +329,29 @@ func TestItBehavesAsAList(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// Whatever a segment holds, it opens, what comes out has its checksum, and the
+// counts come to zero.
+func FuzzASegmentOfAnyBytes(f *testing.F) {
+	text := aSegment(f, numbered(0, 4)...)
+	f.Add(text)
+	f.Add(text[:len(text)-3])
+	f.Add(text[headerBytes:])
+	f.Add(append(bytes.Clone(text), "\n\n\x00zzzzzzzz {}\n"...))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		dir := killed(t, text)
+		s, err := Open(options(dir))
+		if err != nil {
+			require.ErrorContains(t, err, "format")
+			return
+		}
+		lines, _ := takeAll(s, 3)
+		for _, line := range lines {
+			require.Contains(t, string(text), string(appendChecksum(nil, []byte(line)))+line+"\n")
+		}
+		waiting, taken, unread := s.Size()
+		require.Zero(t, waiting+taken+unread)
+		require.NoError(t, s.Close())
+		require.Empty(t, segmentFiles(t, dir))
+	})
+}
