@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"spoor/engine/document"
 	"spoor/engine/traits"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -18,6 +19,8 @@ import (
 //	entryIdentifies| 8 | calls, see traits.AppendCall |             links ids and sets traits
 //	entryPut       | 4 | text kind | text name | bytes value |      stores a document
 //	entryDelete    | 5 | text kind | text name |                    removes a document
+//	entryErase     | 9 | JSON of an erasure.Request |               erases, see package erasure
+//	entryRetention | 10 | JSON of a retentionChange |               lets events expire
 //
 // A text is a uvarint length and its bytes.
 const (
@@ -27,6 +30,9 @@ const (
 	entryDelete   byte = 5
 
 	entryIdentifies byte = 8
+
+	entryErase     byte = 9
+	entryRetention byte = 10
 )
 
 // ErrEntry is wrapped when a log entry cannot be read. It means damage or a
@@ -75,7 +81,19 @@ type EventsResult struct {
 	Duplicates int
 	// Duplicate tells for each row whether an event with its id was stored before; nil when none was.
 	Duplicate []bool
+	// Refused says for each row why it may not be stored, if so; nil when none was refused.
+	Refused []Refusal
 }
+
+// Refusal is why an event is not stored though there is nothing wrong with it.
+type Refusal uint8
+
+// The refusals.
+const (
+	NotRefused   Refusal = iota
+	ErasedPerson         // it is of a person who was erased
+	ExpiredEvent         // it is older than the retention allows
+)
 
 // Apply applies the log entry of an index. Entries must come in the order of
 // the log; one that was applied before is skipped. What it decides depends on
@@ -154,12 +172,16 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		}
 		done := true
 		if kind == entryDelete {
-			done = db.docs.remove(kindText, name, index)
+			done = db.docs.Remove(kindText, name, index)
 		} else {
-			db.docs.put(Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
+			db.docs.Put(document.Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
 		}
 		db.docsDirty.Store(true) // after the change: a flush that clears it has seen it
 		return done, nil
+	case entryErase:
+		return db.applyErase(index, body)
+	case entryRetention:
+		return db.applyRetention(index, body)
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }
@@ -170,6 +192,8 @@ type IdentifyResult struct {
 	Linked bool
 	// LeftOut names the traits that the bounds left out.
 	LeftOut []string
+	// Refused: the ids are of a person who was erased. Nothing was done.
+	Refused bool
 }
 
 // maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
@@ -179,14 +203,18 @@ const maxWaitingTraits = 32 << 20
 // applyIdentify links the ids of calls and sets their traits.
 func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
 	x := db.identity
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.Lock()
+	defer x.Unlock()
 	fresh := db.traits.At(index)
 	out := make([]IdentifyResult, len(calls))
 	for i := range calls {
 		c := &calls[i]
-		person, user, anon := x.observe(c.UserID, c.AnonymousID)
-		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.anonUser[anon] == user+1
+		if x.Refused(c.UserID, c.AnonymousID) {
+			out[i].Refused = true
+			continue
+		}
+		person, user, anon := x.Observe(c.UserID, c.AnonymousID)
+		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.Linked(anon, user)
 		if fresh && len(c.Traits) > 0 {
 			out[i].LeftOut = db.traits.Set(person, c.Time, i, c.Traits)
 		}
@@ -197,7 +225,8 @@ func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult 
 // applyEvents stores the rows of b that are not stored yet.
 func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	p := &part{b: b, person: make([]uint32, b.N), user: make([]uint32, b.N), anon: make([]uint32, b.N)}
-	res := &EventsResult{}
+	res := &EventsResult{Refused: db.refusals(b)}
+	refused := func(i int) bool { return res.Refused != nil && res.Refused[i] != NotRefused }
 	hashes := make([]uint64, b.N)
 	maybe := make([]bool, b.N)
 	for i := range hashes {
@@ -209,7 +238,9 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	// new generation on the way, the rows above may be in the one before.
 	generations := db.filters.Stats().Generations
 	for i, h := range hashes {
-		maybe[i] = !db.filters.Add(h) || maybe[i]
+		if !refused(i) {
+			maybe[i] = !db.filters.Add(h) || maybe[i]
+		}
 	}
 	if db.filters.Stats().Generations != generations {
 		for i := range maybe {
@@ -222,7 +253,17 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	m := db.mem.active
 	first := m.begin(p)
 	var v *version
+	leaveOut := func(i int) {
+		if p.skip == nil {
+			p.skip = make([]bool, b.N)
+		}
+		p.skip[i] = true
+	}
 	for i, h := range hashes {
+		if refused(i) {
+			leaveOut(i)
+			continue
+		}
 		stored := false
 		if maybe[i] {
 			var err error
@@ -235,16 +276,18 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 			}
 		}
 		if stored {
-			if p.skip == nil {
-				p.skip = make([]bool, b.N)
+			if res.Duplicate == nil {
+				res.Duplicate = make([]bool, b.N)
 			}
-			p.skip[i] = true
+			res.Duplicate[i] = true
+			res.Duplicates++
+			leaveOut(i)
 			continue
 		}
 		m.ids.Insert(h, first+uint32(i))
 		p.rows++
 	}
-	res.Accepted, res.Duplicates, res.Duplicate = p.rows, b.N-p.rows, p.skip
+	res.Accepted = p.rows
 	db.resolve(p)
 	if p.rows > 0 {
 		m.add(p, index)
@@ -279,11 +322,12 @@ func textOf(b *batch.Batch, row int) []byte {
 // stored. The caller holds db.mem.
 func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bool, error) {
 	id, text := b.IDs[row], textOf(b, row)
-	if db.mem.active.has(hash, id, text) {
-		return true, nil
-	}
-	for i := len(db.mem.flushing) - 1; i >= 0; i-- {
-		if db.mem.flushing[i].has(hash, id, text) {
+	for i := len(db.mem.flushing); i >= 0; i-- {
+		m := db.mem.active
+		if i < len(db.mem.flushing) {
+			m = db.mem.flushing[i]
+		}
+		if m.has(hash, id, text, func(b *batch.Batch, row int) bool { return !db.expired(b, row) }) {
 			return true, nil
 		}
 	}
@@ -297,6 +341,9 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 				continue
 			}
 			found, err := f.r.HasID(id, text)
+			if found && err == nil {
+				found, err = db.isKept(f, id, text)
+			}
 			if err != nil || found {
 				return found, err
 			}
@@ -309,8 +356,8 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 func (db *DB) resolve(p *part) {
 	b := p.b
 	x := db.identity
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.Lock()
+	defer x.Unlock()
 	// Rows of one batch often come from one person: the same two codes give the same answer.
 	lastUser, lastAnon := ^uint32(0), ^uint32(0)
 	var person, user, anon uint32
@@ -322,7 +369,7 @@ func (db *DB) resolve(p *part) {
 		if u != lastUser || a != lastAnon {
 			userText, _ := b.Users.At(i)
 			anonText, _ := b.Anons.At(i)
-			person, user, anon = x.observe(userText, anonText)
+			person, user, anon = x.Observe(userText, anonText)
 			lastUser, lastAnon = u, a
 		}
 		p.person[i] = person

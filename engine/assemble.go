@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"spoor/engine/identity"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -27,7 +28,7 @@ type input interface {
 	numbers(path string, out []float64) error
 	ints(path string, out []int64, has []bool) error
 	received(out []int64) error
-	refs(x *identity, keys []uint64, users, anons []uint32) error
+	refs(x *identity.Map, keys []uint64, users, anons []uint32) error
 	sources(out []uint32, d *dictionary) error
 	shapes(out []uint32, d *dictionary) error
 	ids(s *idSet) error
@@ -98,25 +99,28 @@ func (s *idSet) setText(row uint32, hash uint64, text []byte) {
 }
 
 // assemble writes the rows of inputs, oldest first, as one segment.
-func assemble(w io.Writer, inputs []input, x *identity, meta segment.Meta) (int64, error) {
-	view := x.snapshot()
+func assemble(w io.Writer, inputs []input, x *identity.Map, meta segment.Meta) (size int64, n int, err error) {
+	view := x.Snapshot()
 	rows := &rowSet{names: map[string]uint32{}, person: view.Person}
 	for _, in := range inputs {
 		if err := in.rows(rows); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	rows.layout = segment.NewLayout(rows.Rows)
-	n := len(rows.Time)
+	if n = len(rows.Time); n == 0 {
+		return 0, 0, nil
+	}
 	sw := segment.NewWriter(w, rows.layout)
 	a := &assembly{inputs: inputs, w: sw, n: n, codes: make([]uint32, n)}
 	if err := a.fixed(x, rows.layout.Keys); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := a.columns(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return sw.Finish(meta)
+	size, err = sw.Finish(meta)
+	return size, n, err
 }
 
 type assembly struct {
@@ -139,7 +143,7 @@ func (a *assembly) each(f func(in input) error) error {
 }
 
 // fixed writes what every row has.
-func (a *assembly) fixed(x *identity, keys []uint64) error {
+func (a *assembly) fixed(x *identity.Map, keys []uint64) error {
 	micros := make([]int64, a.n)
 	if err := a.each(func(in input) error { return in.received(micros) }); err != nil {
 		return err
@@ -386,16 +390,16 @@ func (in *batchInput) received(out []int64) error {
 	return nil
 }
 
-func (in *batchInput) refs(x *identity, keys []uint64, users, anons []uint32) error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+func (in *batchInput) refs(x *identity.Map, keys []uint64, users, anons []uint32) error {
+	x.RLock()
+	defer x.RUnlock()
 	in.each(func(row int, o uint32) {
 		person := segment.KeyPerson(keys[o])
 		if u := in.p.user[row]; u != 0 {
-			users[o] = x.userRef(person, u-1)
+			users[o] = x.UserRef(person, u-1)
 		}
 		if a := in.p.anon[row]; a != 0 {
-			anons[o] = x.anonRef(person, a-1)
+			anons[o] = x.AnonRef(person, a-1)
 		}
 	})
 	return nil

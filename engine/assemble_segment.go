@@ -1,16 +1,20 @@
 package engine
 
 import (
+	"spoor/engine/erasure"
+	"spoor/engine/identity"
+	"spoor/index"
 	"spoor/segment"
 	"spoor/segment/batch"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// segmentInput gives rows of a segment: those of some days.
+// segmentInput gives rows of a segment: those of some days, without what is erased.
 type segmentInput struct {
 	r       *segment.Reader
 	days    func(day int32) bool // nil: all
+	drop    func(s *segment.Section) (*erasure.Drop, error)
 	set     *rowSet
 	base    int
 	take    []*taken
@@ -19,14 +23,25 @@ type segmentInput struct {
 }
 
 // taken is a section whose rows are taken: place is each row's place in the set, from base.
+// Of an erased row only the id is taken.
 type taken struct {
 	s     *segment.Section
 	place []uint32
 	raw   []uint32 // person of each row, as it was written
+	drop  *erasure.Drop
+	ids   bool // the section is of erased events: ids are all it has
 }
 
-func newSegmentInput(r *segment.Reader, days func(day int32) bool) *segmentInput {
-	return &segmentInput{r: r, days: days}
+// has tells whether the row is taken with its values.
+func (t *taken) has(row int) bool {
+	if t.drop.Rows == nil {
+		return !t.ids
+	}
+	return !t.drop.Rows.Has(row)
+}
+
+func newSegmentInput(r *segment.Reader, days func(day int32) bool, drop func(s *segment.Section) (*erasure.Drop, error)) *segmentInput {
+	return &segmentInput{r: r, days: days, drop: drop}
 }
 
 func (in *segmentInput) rows(r *rowSet) error {
@@ -44,11 +59,13 @@ func (in *segmentInput) rows(r *rowSet) error {
 // order of arrival among rows of one person and time.
 func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) error {
 	type cursor struct {
-		keys []uint64
-		name uint32
-		at   int
-		t    *taken
+		keys   []uint64
+		name   uint32
+		erased uint32 // the name of erased events
+		at     int
+		t      *taken // nil if nothing is taken
 	}
+	begin := int64(day) * segment.MicrosPerDay
 	cursors := make([]cursor, len(sections))
 	n := 0
 	for i := range sections {
@@ -58,10 +75,21 @@ func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) er
 		if err := s.Keys(c.keys, 0, s.Rows(), &in.scratch); err != nil {
 			return err
 		}
-		c.name = r.name([]byte(s.Event()))
-		c.t = &taken{s: s, place: make([]uint32, s.Rows()), raw: make([]uint32, s.Rows())}
-		in.take = append(in.take, c.t)
 		n += s.Rows()
+		drop, err := in.drop(s)
+		if err != nil {
+			return err
+		}
+		if drop.Forgotten {
+			continue
+		}
+		if c.name = r.name([]byte(s.Event())); s.Erased() {
+			c.erased = c.name
+		} else if drop.Rows != nil {
+			c.erased = r.name([]byte(segment.ErasedPrefix + s.Event()))
+		}
+		c.t = &taken{s: s, place: make([]uint32, s.Rows()), raw: make([]uint32, s.Rows()), drop: drop, ids: s.Erased()}
+		in.take = append(in.take, c.t)
 	}
 	timeline := make([]uint32, n)
 	if err := in.r.Timeline(day, timeline, 0, n, &in.scratch); err != nil {
@@ -72,10 +100,17 @@ func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) er
 		if c.at == len(c.keys) {
 			return segment.ErrCorrupt
 		}
-		key := c.keys[c.at]
-		c.t.place[c.at] = uint32(len(r.Time) - in.base)
-		c.t.raw[c.at] = segment.KeyPerson(key)
+		at, key := c.at, c.keys[c.at]
 		c.at++
+		if c.t == nil {
+			continue
+		}
+		c.t.place[at] = uint32(len(r.Time) - in.base)
+		c.t.raw[at] = segment.KeyPerson(key)
+		if !c.t.has(at) {
+			r.Name, r.Person, r.Time = append(r.Name, c.erased), append(r.Person, 0), append(r.Time, begin)
+			continue
+		}
 		r.Name = append(r.Name, c.name)
 		r.Person = append(r.Person, r.person(segment.KeyPerson(key)))
 		r.Time = append(r.Time, segment.KeyTime(key, day))
@@ -124,6 +159,19 @@ func (in *segmentInput) eachColumn(k columnKey, f func(t *taken, c segment.Colum
 	return nil
 }
 
+// keeps tells whether the row is taken and its value is not erased.
+func (t *taken) keeps(row int, wiped []*index.Persons) bool {
+	if !t.has(row) {
+		return false
+	}
+	for _, p := range wiped {
+		if p.Has(t.raw[row]) {
+			return false
+		}
+	}
+	return true
+}
+
 // remapper maps the codes of one dictionary after another to those of d.
 type remapper struct {
 	d     *dictionary
@@ -146,6 +194,7 @@ func (m *remapper) code(c uint32) uint32 {
 
 func (in *segmentInput) scatter(t *taken, c segment.Column, m *remapper, out []uint32) error {
 	n := t.s.Rows()
+	wiped := t.drop.Wiped(c.Path())
 	if cap(in.codes) < n {
 		in.codes = make([]uint32, n)
 	}
@@ -158,7 +207,7 @@ func (in *segmentInput) scatter(t *taken, c segment.Column, m *remapper, out []u
 		m.use(texts)
 	}
 	for row, code := range codes {
-		if code == 0 {
+		if code == 0 || !t.keeps(row, wiped) {
 			continue
 		}
 		if texts != nil {
@@ -184,8 +233,9 @@ func (in *segmentInput) numbers(path string, out []float64) error {
 		if err := c.Numbers(vals, 0, len(vals), &in.scratch); err != nil {
 			return err
 		}
+		wiped := t.drop.Wiped(path)
 		for row, v := range vals {
-			if v == v {
+			if v == v && t.keeps(row, wiped) {
 				out[in.out(t, row)] = v
 			}
 		}
@@ -199,8 +249,9 @@ func (in *segmentInput) ints(path string, out []int64, has []bool) error {
 		if err := c.Ints(vals, present, 0, len(vals), &in.scratch); err != nil {
 			return err
 		}
+		wiped := t.drop.Wiped(path)
 		for row, v := range vals {
-			if present[row] {
+			if present[row] && t.keeps(row, wiped) {
 				o := in.out(t, row)
 				out[o], has[o] = v, true
 			}
@@ -216,15 +267,17 @@ func (in *segmentInput) received(out []int64) error {
 			return err
 		}
 		for row, v := range vals {
-			out[in.out(t, row)] = v
+			if t.has(row) {
+				out[in.out(t, row)] = v
+			}
 		}
 	}
 	return nil
 }
 
-func (in *segmentInput) refs(x *identity, keys []uint64, users, anons []uint32) error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+func (in *segmentInput) refs(x *identity.Map, keys []uint64, users, anons []uint32) error {
+	x.RLock()
+	defer x.RUnlock()
 	for _, t := range in.take {
 		n := t.s.Rows()
 		us, as := make([]uint32, n), make([]uint32, n)
@@ -235,17 +288,23 @@ func (in *segmentInput) refs(x *identity, keys []uint64, users, anons []uint32) 
 			return err
 		}
 		for row := range n {
+			if !t.has(row) {
+				continue
+			}
 			o := in.out(t, row)
 			person := segment.KeyPerson(keys[o])
+			if x.Nameless(person) {
+				continue
+			}
 			if person == t.raw[row] { // the references stand
 				users[o], anons[o] = us[row], as[row]
 				continue
 			}
-			if u, ok := x.user(t.raw[row], us[row]); ok {
-				users[o] = x.userRef(person, u)
+			if u, ok := x.User(t.raw[row], us[row]); ok {
+				users[o] = x.UserRef(person, u)
 			}
-			if a, ok := x.anon(t.raw[row], as[row]); ok {
-				anons[o] = x.anonRef(person, a)
+			if a, ok := x.Anon(t.raw[row], as[row]); ok {
+				anons[o] = x.AnonRef(person, a)
 			}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"spoor/engine/erasure"
+	"spoor/engine/query/scan"
 	"spoor/segment"
 )
 
@@ -28,15 +30,20 @@ const (
 	maxMergedInput = 64 // files in one merge
 )
 
-// Compact merges until every day is in one file, and flushes first.
+// Compact merges until every day is in one file and nothing that was erased is
+// left in any, and flushes first.
 func (db *DB) Compact(ctx context.Context) error {
+	set := db.erasures.Load()
 	if _, err := db.Checkpoint(ctx); err != nil {
 		return err
 	}
 	for {
 		done, err := db.compactOnce(ctx, true)
-		if err != nil || done {
+		if err != nil {
 			return err
+		}
+		if done {
+			return db.purge(ctx, set)
 		}
 	}
 }
@@ -149,7 +156,7 @@ func overlapping(files []*file, limit int) []*file {
 func (db *DB) outdated(files []*file) ([]*file, error) {
 	id := db.Identity()
 	for _, f := range files {
-		if f.r.Meta().IdentityIndex == id.v.merges {
+		if f.r.Meta().IdentityIndex == id.v.Merges {
 			continue
 		}
 		sections := f.r.Sections()
@@ -169,6 +176,9 @@ func (db *DB) outdated(files []*file) ([]*file, error) {
 // merge replaces picked by files of whole days.
 func (db *DB) merge(ctx context.Context, picked []*file) error {
 	start := time.Now()
+	set := db.erasures.Load()
+	counts := map[string]int64{}
+	worker := scan.NewWorker(scan.Persons{}, db.Identity())
 	rows := map[int32]int{}
 	first, last := picked[0].meta.First, picked[0].meta.Last
 	for _, f := range picked {
@@ -179,9 +189,7 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 			}
 		})
 	}
-	db.identity.mu.RLock()
-	merges := db.identity.merges
-	db.identity.mu.RUnlock()
+	merges := db.identity.Merges()
 	var added []*file
 	undo := func() {
 		for _, f := range added {
@@ -197,17 +205,30 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 		var inputs []input
 		for _, f := range picked {
 			if f.meta.MinDay <= g.max && g.min <= f.meta.MaxDay {
-				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.min <= day && day <= g.max }))
+				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.min <= day && day <= g.max }, func(s *segment.Section) (*erasure.Drop, error) {
+					d, err := set.Drop(s, f.behind(), worker)
+					if err == nil {
+						addCounts(counts, d.Counts)
+					}
+					return d, err
+				}))
 			}
 		}
-		f, err := db.writeFile(inputs, 1, segment.Meta{FirstIndex: first, LastIndex: last, IdentityIndex: merges})
+		f, err := db.writeFile(inputs, 1, segment.Meta{FirstIndex: first, LastIndex: last, IdentityIndex: merges}, set.Last())
 		if err != nil {
 			undo()
 			return fmt.Errorf("compact: %w", err)
 		}
-		added = append(added, f)
+		if f != nil {
+			added = append(added, f)
+		}
 	}
-	if err := db.commit(picked, added, 0, func() { db.files.replace(picked, added) }); err != nil {
+	edit := edit{gone: picked, added: added, erased: counts}
+	if err := db.commitCovered(edit, func() { db.files.replace(picked, added) }); err != nil {
+		if errors.Is(err, errBefore) {
+			undo()
+			return fmt.Errorf("compact: %w", err)
+		}
 		for _, f := range added {
 			f.release() // the files stay: the manifest that names them may have reached the disk
 		}

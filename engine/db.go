@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spoor/engine/document"
+	"spoor/engine/erasure"
+	"spoor/engine/identity"
 	"spoor/engine/idkey"
 	"spoor/engine/traits"
 	"spoor/index"
@@ -48,6 +52,11 @@ type Options struct {
 	OnFatal func(error)
 	// CompactAfterIdle is how long nothing must arrive before days are merged into one file each; default 20 s.
 	CompactAfterIdle time.Duration
+	// EraseWithin is how long what was erased may stay in the bytes of files; default 24 h. It goes
+	// earlier when nothing else is to be done, and at once by Compact. OnErased is called when it
+	// has gone up to a log index, so that the log can be cut behind that.
+	EraseWithin time.Duration
+	OnErased    func(index uint64)
 	// ManualCompaction leaves merging to calls of Compact.
 	ManualCompaction bool
 	// Random gives a new store its secret, see package idkey; default: the system's. No answer depends on it.
@@ -75,6 +84,9 @@ func (o *Options) setDefaults() {
 	if o.CompactAfterIdle == 0 {
 		o.CompactAfterIdle = 20 * time.Second
 	}
+	if o.EraseWithin == 0 {
+		o.EraseWithin = 24 * time.Hour
+	}
 	if o.Random == nil {
 		o.Random = rand.Reader
 	}
@@ -95,9 +107,11 @@ type DB struct {
 
 	files    fileSet
 	nextFile atomic.Uint64
-	identity *identity
-	traits   *traits.Store // changed under identity.mu, so that both are saved as of one moment
-	docs     *documents
+	identity *identity.Map
+	traits   *traits.Store               // changed under the lock of identity, so that both are saved as of one moment
+	erasedAt uint64                      // log index of the last erasure; under the lock of identity
+	erasures atomic.Pointer[erasure.Set] // nil: nothing is erased
+	docs     *document.Store
 
 	// mem guards the memtables: active takes appends, flushing ones are being written.
 	mem struct {
@@ -119,8 +133,13 @@ type DB struct {
 	traitsFile    traits.File
 	docsFile      string
 	docsDirty     atomic.Bool
+	erasedRows    map[string]int64 // by erasure, as the manifest has them
+	forgotten     uint64           // of the manifest
+	pinned        sync.RWMutex     // read-locked by whoever reads files that a manifest names but segments
+	purged        purgeState
 
 	flushMu   sync.Mutex // one flush at a time
+	eraseGate sync.Mutex // taken after flushMu: held by an erasure, and by what must see none come
 	compactMu sync.Mutex // one compaction at a time
 	kick      chan struct{}
 	ctx       context.Context
@@ -130,11 +149,12 @@ type DB struct {
 	tailSeen  tailCache
 }
 
-// lockName is the file that the one process locks that may write, and
-// segmentSuffix ends the names of segments.
+// lockName is the file that the one process locks that may write; the suffixes
+// end the names of segments and of files of documents.
 const (
 	lockName      = "LOCK"
 	segmentSuffix = ".seg"
+	docsSuffix    = ".docs"
 )
 
 // ErrClosed is answered after Close.
@@ -146,7 +166,7 @@ func Open(dir string, opts Options) (*DB, error) {
 	opts.setDefaults()
 	db := &DB{
 		opts: opts, fs: opts.FS, dir: dir, log: opts.Logger,
-		identity: newIdentity(), docs: newDocuments(),
+		docs: document.New(),
 		kick: make(chan struct{}, 1),
 	}
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
@@ -198,20 +218,24 @@ func (db *DB) open() error {
 		}
 		db.files.current.files = append(db.files.current.files, f)
 	}
-	if err := loadIdentity(db.fs, db.dir, m, db.identity); err != nil {
+	if db.identity, err = loadIdentity(db.fs, db.dir, m); err != nil {
 		return err
 	}
-	if db.traits, err = loadTraits(db.fs, db.dir, m, len(db.identity.canon)); err != nil {
+	if db.traits, err = loadTraits(db.fs, db.dir, m, len(db.identity.Canon())); err != nil {
 		return err
 	}
 	db.traitsFile = m.Traits
-	db.identity.onMerge = db.traits.Join
+	db.identity.OnMerge(db.traits.Join)
+	db.erasedRows, db.forgotten = maps.Clone(m.Erased), m.Forgotten
+	if db.erasedRows == nil {
+		db.erasedRows = map[string]int64{}
+	}
 	if db.docsFile != "" {
 		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
 		if err != nil {
 			return err
 		}
-		if err := db.docs.unmarshal(b); err != nil {
+		if err := db.docs.Unmarshal(b); err != nil {
 			return err
 		}
 	}
@@ -226,6 +250,9 @@ func (db *DB) open() error {
 		db.maxTime.Store(noEvents) // there is no manifest, or one of a store without events
 	}
 	db.mem.active = newMemtable()
+	if err := db.loadErasures(); err != nil {
+		return err
+	}
 	return db.removeOrphans(m)
 }
 
@@ -283,7 +310,7 @@ func isOrphan(name string, m *manifest) bool {
 	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
 		return false
 	}
-	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs") || strings.HasSuffix(name, traits.Suffix)
+	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, identitySuffix) || strings.HasSuffix(name, docsSuffix) || strings.HasSuffix(name, traits.Suffix)
 }
 
 // loadFilters opens the dedupe filters and adds the ids of files that they do

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"spoor/engine/erasure"
 	"spoor/internal/vfs"
 	"spoor/segment"
 )
@@ -22,6 +23,17 @@ type file struct {
 	r        *segment.Reader
 	refs     atomic.Int32
 	obsolete atomic.Bool
+	done     atomic.Uint64 // log index of the last erasure that was carried out in it
+}
+
+// behind is what erasures ask of a file.
+func (f *file) behind() erasure.File { return erasure.File{Last: f.meta.Last, Done: f.done.Load()} }
+
+// described is the file as the manifest has it.
+func (f *file) described() fileMeta {
+	m := f.meta
+	m.Erased = f.done.Load()
+	return m
 }
 
 func (f *file) acquire() { f.refs.Add(1) }
@@ -55,22 +67,28 @@ func (db *DB) openFile(meta fileMeta) (*file, error) {
 	}
 	f := &file{meta: meta, fsys: db.fs, path: name, f: h, r: r}
 	f.refs.Store(1)
+	f.done.Store(meta.Erased)
 	return f, nil
 }
 
 // writeBytes are written to a segment file at a time.
 const writeBytes = 256 << 10
 
-// writeFile assembles inputs into a new durable segment file and opens it.
-func (db *DB) writeFile(inputs []input, level int, meta segment.Meta) (*file, error) {
-	name := fmt.Sprintf("%08d.seg", db.nextFile.Add(1)-1)
+// writeFile assembles inputs into a new durable segment file and opens it; it is
+// nil if they have no rows. erased is the log index of the last erasure that they leave out.
+func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uint64) (*file, error) {
+	name := db.newName(segmentSuffix)
 	tmp := path.Join(db.dir, name+".tmp")
 	h, err := db.fs.Create(tmp)
 	if err != nil {
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
 	buf := bufio.NewWriterSize(h, writeBytes)
-	size, err := assemble(buf, inputs, db.identity, meta)
+	size, rows, err := assemble(buf, inputs, db.identity, meta)
+	if err == nil && rows == 0 {
+		_ = h.Close()
+		return nil, db.fs.Remove(tmp)
+	}
 	if err == nil {
 		err = buf.Flush()
 	}
@@ -90,7 +108,7 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta) (*file, er
 		_ = db.fs.Remove(tmp)
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
-	fm := fileMeta{Name: name, Level: level, Bytes: size, First: meta.FirstIndex, Last: meta.LastIndex}
+	fm := fileMeta{Name: name, Level: level, Bytes: size, First: meta.FirstIndex, Last: meta.LastIndex, Erased: erased}
 	return db.openWritten(fm)
 }
 
@@ -110,6 +128,8 @@ func (db *DB) openWritten(fm fileMeta) (*file, error) {
 	fm.MinDay, fm.MaxDay = sections[0].Day(), sections[len(sections)-1].Day()
 	f := &file{meta: fm, fsys: db.fs, path: path.Join(db.dir, fm.Name), f: h, r: r}
 	f.refs.Store(1)
+	f.done.Store(fm.Erased)
+	db.hide(r, f.behind())
 	return f, nil
 }
 

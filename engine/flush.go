@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,32 +31,38 @@ func (db *DB) flush(ctx context.Context) error {
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
 	for {
-		if err := db.broken(); err != nil {
+		if err := errors.Join(db.broken(), ctx.Err()); err != nil {
 			return fmt.Errorf("flush: %w", err)
 		}
-		db.mem.RLock()
-		var m *memtable
-		if len(db.mem.flushing) > 0 {
-			m = db.mem.flushing[0]
-		}
-		// With no events that wait, everything that was applied is in files or in
-		// what commit writes below.
-		applied := db.applied.Load()
-		idle := m == nil && db.mem.active.rows == 0
-		db.mem.RUnlock()
-		if m == nil {
-			if idle && applied > db.durable.Load() {
-				return db.flushError(db.commit(nil, nil, applied, func() {}))
-			}
+		tables, covered := db.closed(0)
+		if len(tables) == 0 && covered <= db.durable.Load() {
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("flush: %w", err)
-		}
-		if err := db.flushError(db.flushOne(m)); err != nil {
+		if err := db.flushError(db.flushSome(tables, covered)); err != nil {
 			return err
 		}
 	}
+}
+
+// closed are the memtables behind the first done ones that are flushed next, oldest
+// first, and the log index that is covered then. It is one alone, unless erasures closed
+// several: no manifest covers less of the log than the last of them.
+func (db *DB) closed(done int) (tables []*memtable, covered uint64) {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
+	n := done
+	for n < len(db.mem.flushing) && (n == 0 || db.mem.flushing[n-1].last < db.erasedAt) {
+		n++
+	}
+	switch {
+	case n < len(db.mem.flushing):
+		covered = db.mem.flushing[n-1].last
+	case db.mem.active.rows == 0: // everything that was applied is in files or in what commit writes
+		covered = db.applied.Load()
+	case n > 0 || db.erasedAt > db.durable.Load():
+		covered = db.mem.active.first - 1
+	}
+	return slices.Clone(db.mem.flushing[done:n]), covered
 }
 
 // flushError makes a failed flush fatal. A full disk is not: nothing was promised,
@@ -70,36 +78,98 @@ func (db *DB) flushError(err error) error {
 	return err
 }
 
-func (db *DB) flushOne(m *memtable) error {
+// flushSome writes memtables as one segment and commits it; without any, the
+// manifest alone. The caller holds flushMu.
+func (db *DB) flushSome(tables []*memtable, covered uint64) error {
 	start := time.Now()
-	inputs := make([]input, 0, len(m.parts))
-	for _, r := range m.runs {
-		for _, p := range r.parts {
-			inputs = append(inputs, newBatchInput(p))
+	var added []*file
+	write := func(tables []*memtable) error {
+		for len(tables) > 0 {
+			n := 1
+			for n < len(tables) && !tables[n-1].apart {
+				n++
+			}
+			f, err := db.writeTables(tables[:n])
+			if err != nil {
+				return err
+			}
+			added, tables = append(added, f), tables[n:]
 		}
+		return nil
 	}
-	db.identity.mu.RLock()
-	merges := db.identity.merges
-	db.identity.mu.RUnlock()
-	f, err := db.writeFile(inputs, 0, segment.Meta{FirstIndex: m.first, LastIndex: m.last, IdentityIndex: merges})
+	err := write(tables)
+	// From here on no erasure comes; what came in the meantime closed few rows.
+	db.eraseGate.Lock()
+	defer db.eraseGate.Unlock()
+	if err == nil && db.erasedAt > covered {
+		var more []*memtable
+		more, covered = db.closed(len(tables))
+		tables = append(tables, more...)
+		err = write(more)
+	}
 	if err != nil {
+		for _, f := range added {
+			f.obsolete.Store(true)
+			f.release()
+		}
 		return err
 	}
-	err = db.commit(nil, []*file{f}, m.last, func() {
+	err = db.commit(edit{added: added, applied: covered}, func() {
 		// At once, under both locks: views see the events in one of the two, see view.go.
 		db.mem.Lock()
-		db.files.replace(nil, []*file{f})
-		db.mem.flushing = db.mem.flushing[1:]
+		db.files.replace(nil, added)
+		db.mem.flushing = db.mem.flushing[len(tables):]
 		db.mem.Unlock()
 	})
 	if err != nil {
-		f.release() // the file stays: the manifest that names it may have reached the disk
+		for _, f := range added {
+			f.release() // the file stays: the manifest that names it may have reached the disk
+		}
 		return err
 	}
+	if len(added) == 0 {
+		return nil
+	}
 	db.saveFilters(false)
-	db.log.Debug("flushed", "file", f.meta.Name, "rows", f.meta.Rows, "bytes", f.meta.Bytes, "seconds", time.Since(start).Seconds())
+	db.log.Debug("flushed", "file", added[0].meta.Name, "rows", added[0].meta.Rows, "bytes", added[0].meta.Bytes, "seconds", time.Since(start).Seconds())
 	return nil
 }
+
+// writeTables writes memtables as one segment.
+func (db *DB) writeTables(tables []*memtable) (*file, error) {
+	var inputs []input
+	for _, m := range tables {
+		for _, r := range m.runs {
+			for _, p := range r.parts {
+				inputs = append(inputs, newBatchInput(p))
+			}
+		}
+	}
+	merges := db.identity.Merges()
+	return db.writeFile(inputs, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: merges}, 0)
+}
+
+// commitCovered is commit for an edit that covers no more of the log. Where an erasure
+// is not covered yet it flushes first. An error that wraps errBefore left everything as it was.
+func (db *DB) commitCovered(e edit, install func()) error {
+	db.flushMu.Lock()
+	defer db.flushMu.Unlock()
+	for {
+		db.eraseGate.Lock()
+		if db.erasedAt <= db.durable.Load() {
+			break
+		}
+		db.eraseGate.Unlock()
+		tables, covered := db.closed(0)
+		if err := db.flushError(db.flushSome(tables, covered)); err != nil {
+			return fmt.Errorf("%w: %w", errBefore, err)
+		}
+	}
+	defer db.eraseGate.Unlock()
+	return db.commit(e, install)
+}
+
+var errBefore = errors.New("nothing was committed")
 
 // saveFilters writes the dedupe filters if that is worth it, or all is set. That
 // they are not written costs the next start some reading, and no more.
@@ -114,44 +184,72 @@ func (db *DB) saveFilters(all bool) {
 	}
 }
 
-// commit makes the manifest name added instead of gone, and covers the log up
-// to applied when that is above what it covered. Then install changes the version,
-// before another commit can list the files. After an error it is not known which
+// edit is a change of the manifest: it names added instead of gone, and covers
+// the log up to applied when that is above what it covered.
+type edit struct {
+	gone, added []*file
+	applied     uint64
+	// erased adds to the rows that each erasure took out of files; done are files that
+	// were found to hold nothing erased up to a log index.
+	erased map[string]int64
+	done   map[*file]uint64
+	// forget writes the files of persons anew, without what was erased.
+	forget bool
+}
+
+// commit writes an edited manifest. Then install changes the version, before
+// another commit can list the files. The caller holds eraseGate. After an error it is not known which
 // manifest the disk has: files that either names must stay until the next start.
-func (db *DB) commit(gone, added []*file, applied uint64, install func()) error {
+func (db *DB) commit(e edit, install func()) error {
 	db.manifestMu.Lock()
 	defer db.manifestMu.Unlock()
 	if err := db.broken(); err != nil {
 		return err
 	}
-	ops, change := db.takePending()
-	if err := db.saveIdentity(ops); err != nil {
-		db.traits.Back(change)
-		return err
+	applied := max(e.applied, db.durable.Load())
+	if db.erasedAt > applied {
+		panic(fmt.Sprintf("engine: a manifest that covers the log up to %d, with an erasure at %d", applied, db.erasedAt))
 	}
-	oldTraits, err := db.saveTraits(change)
+	oldTraits, err := db.savePersons()
 	if err != nil {
 		return err
+	}
+	replaced := []string{oldTraits}
+	if e.forget {
+		old, err := db.rewriteIdentity()
+		if err != nil {
+			return err
+		}
+		replaced = append(replaced, old)
 	}
 	oldDocs, err := db.saveDocuments()
 	if err != nil {
 		return err
 	}
-	applied = max(applied, db.durable.Load())
+	replaced = append(replaced, oldDocs)
+	erased := maps.Clone(db.erasedRows)
+	addCounts(erased, e.erased)
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile,
-		DedupeKey: db.idKey.Bytes(),
+		DedupeKey: db.idKey.Bytes(), Erased: erased, Forgotten: db.forgotten,
+	}
+	if e.forget {
+		m.Forgotten = min(db.erasures.Load().Last(), applied)
+	}
+	for f, index := range e.done {
+		f.done.Store(index)
 	}
 	db.files.mu.Lock()
-	m.Files = metasAfter(db.files.current, gone, added)
+	m.Files = metasAfter(db.files.current, e.gone, e.added)
 	db.files.mu.Unlock()
 	if err := writeManifest(db.fs, db.dir, m); err != nil {
 		return err
 	}
 	db.durable.Store(applied)
+	db.erasedRows, db.forgotten = erased, m.Forgotten
 	install()
-	for _, name := range []string{oldDocs, oldTraits} {
+	for _, name := range replaced {
 		if name != "" {
 			_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start
 		}
@@ -180,7 +278,7 @@ func metasAfter(v *version, gone, added []*file) []fileMeta {
 	}
 	metas := make([]fileMeta, 0, len(s.current.files))
 	for _, f := range s.current.files {
-		metas = append(metas, f.meta)
+		metas = append(metas, f.described())
 	}
 	return metas
 }
@@ -191,8 +289,8 @@ func (db *DB) saveDocuments() (old string, err error) {
 	if !db.docsDirty.Swap(false) && db.docsFile != "" {
 		return "", nil
 	}
-	b, err := db.docs.marshal()
-	name := fmt.Sprintf("%08d.docs", db.nextFile.Add(1)-1)
+	b, err := db.docs.Marshal()
+	name := db.newName(docsSuffix)
 	if err == nil {
 		err = db.writeWhole(name, b)
 	}
@@ -242,6 +340,9 @@ func (db *DB) background() {
 		idle := now.Sub(quiet) >= db.opts.CompactAfterIdle
 		if err := db.compactSome(db.ctx, idle); err != nil && !errors.Is(err, context.Canceled) {
 			db.log.Error("compaction failed; it will be tried again", "error", err)
+		}
+		if err := db.purgeDue(db.ctx, now, idle); err != nil && !errors.Is(err, context.Canceled) {
+			db.log.Error("erasing failed; it will be tried again", "error", err)
 		}
 	}
 }

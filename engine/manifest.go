@@ -1,15 +1,14 @@
 package engine
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path"
 
 	"spoor/engine/traits"
+	"spoor/internal/frame"
 	"spoor/internal/vfs"
 )
 
@@ -42,6 +41,10 @@ type manifest struct {
 	DedupeKey []byte `json:"dedupeKey,omitempty"`
 	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.
 	Backup []backupFile `json:"backup"`
+	// Erased counts for each erasure the rows that it took out of files so far.
+	Erased map[string]int64 `json:"erased,omitempty"`
+	// Forgotten is the log index of the last erasure whose ids the identity file is without.
+	Forgotten uint64 `json:"forgotten,omitempty"`
 	// Documents is the file that holds the documents, "" for none.
 	Documents string `json:"documents,omitempty"`
 }
@@ -57,39 +60,12 @@ type fileMeta struct {
 	MaxDay int32  `json:"maxDay"`
 	First  uint64 `json:"first"` // log index of the oldest and newest batch in it
 	Last   uint64 `json:"last"`
+	// Erased is the log index of the last erasure that was carried out in the file's bytes.
+	Erased uint64 `json:"erased,omitempty"`
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ErrManifest is wrapped when the manifest is damaged or was written by a newer program.
 var ErrManifest = errors.New("manifest cannot be read")
-
-// A small file is framed whole:
-//
-//	magic, 8 bytes | version u32 | length u32 | CRC32C of the body u32 | body
-const frameBytes = 20
-
-func frame(magic string, version uint32, body []byte) []byte {
-	b := append(make([]byte, 0, frameBytes+len(body)), magic...)
-	b = binary.LittleEndian.AppendUint32(b, version)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
-	return append(b, body...)
-}
-
-func unframe(b []byte, magic string, version uint32) (body []byte, err error) {
-	if len(b) < frameBytes || string(b[:8]) != magic {
-		return nil, fmt.Errorf("it does not start with %s", magic)
-	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
-		return nil, fmt.Errorf("it has version %d, this program reads version %d", v, version)
-	}
-	body = b[frameBytes:]
-	if n := binary.LittleEndian.Uint32(b[12:]); int(n) != len(body) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(body, castagnoli) {
-		return nil, fmt.Errorf("checksum or length of %d bytes differs", len(body))
-	}
-	return body, nil
-}
 
 func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	name := path.Join(dir, manifestName)
@@ -100,7 +76,7 @@ func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	body, err := unframe(b, manifestMagic, manifestVersion)
+	body, err := frame.Unwrap(b, manifestMagic, manifestVersion)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrManifest, name, err)
 	}
@@ -116,7 +92,7 @@ func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	if err := vfs.WriteFileAtomic(fsys, path.Join(dir, manifestName), frame(manifestMagic, manifestVersion, body)); err != nil {
+	if err := vfs.WriteFileAtomic(fsys, path.Join(dir, manifestName), frame.Wrap(manifestMagic, manifestVersion, body)); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

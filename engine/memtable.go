@@ -20,6 +20,9 @@ type memtable struct {
 	ids    *index.IDTable
 	starts []uint32 // per part: the number of its first row in ids
 	total  uint32   // rows counted in starts, skipped ones too
+	// apart is set when a rule about the rows up to here was applied: a file says by
+	// its last log index which rules are about it, so later rows go into another.
+	apart bool
 }
 
 // runRows is how many rows close a run: what a query may have to sort when it
@@ -63,17 +66,16 @@ func (m *memtable) add(p *part, logIndex uint64) {
 	m.bytes += batchBytes(p.b) + int64(12*p.b.N)
 }
 
-// has tells whether the memtable holds an event with this id.
-func (m *memtable) has(hash uint64, id batch.ID, text []byte) bool {
+// has tells whether the memtable holds an event with this id that counts.
+func (m *memtable) has(hash uint64, id batch.ID, text []byte, counts func(b *batch.Batch, row int) bool) bool {
 	for it := m.ids.Find(hash); it.Next(); {
-		loc := it.Loc()
-		p, row := m.locate(loc)
-		if text == nil {
-			if m.parts[p].b.IDs[row] == id && !isText(m.parts[p].b, row) {
+		at, row := m.locate(it.Loc())
+		b := m.parts[at].b
+		if text == nil && b.IDs[row] == id && !isText(b, row) ||
+			text != nil && isText(b, row) && string(idText(b, row)) == string(text) {
+			if counts(b, row) {
 				return true
 			}
-		} else if isText(m.parts[p].b, row) && string(idText(m.parts[p].b, row)) == string(text) {
-			return true
 		}
 	}
 	return false

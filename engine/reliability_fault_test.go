@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/document"
 	"spoor/internal/vfs"
 )
 
@@ -140,7 +141,7 @@ func TestAManifestThatMayHaveReachedTheDiskKeepsItsFiles(t *testing.T) {
 	for range 10 {
 		s.add(10)
 	}
-	doc := &Document{Kind: "query", Name: "last", Value: []byte("1")}
+	doc := &document.Document{Kind: "query", Name: "last", Value: []byte("1")}
 	s.entries = append(s.entries, logEntry{put: doc, data: PutEntry(doc.Kind, doc.Name, doc.Value)})
 	s.batch([]testEvent{s.event(nil)})
 	log := s.entries

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/document"
+	"spoor/engine/erasure"
 	"spoor/engine/event"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -45,6 +47,7 @@ type testEvent struct {
 	s                    string // "" for none
 	big                  int64  // 0 for none
 	flag                 int    // 0 none, 1 false, 2 true, 3 null
+	nobody               string // in the model: who it was of before it was anonymised
 }
 
 func (e *testEvent) appendJSON(dst []byte) []byte {
@@ -100,21 +103,29 @@ type logEntry struct {
 	received   int64
 	user, anon string // of an identify entry
 	said       said   // by an identify entry
-	put, del   *Document
+	put, del   *document.Document
+	erase      *erasure.Request
+	expire     *retentionChange
 	data       []byte
 }
+
+type docName struct{ kind, name string }
 
 // naive is the model.
 type naive struct {
 	events   map[string]testEvent
 	received map[string]int64
 	links    map[string]string
-	docs     map[docKey]string
+	docs     map[docName]string
 	said     []said
+	erased   naiveErased
 }
 
 func newNaive() *naive {
-	return &naive{events: map[string]testEvent{}, received: map[string]int64{}, links: map[string]string{}, docs: map[docKey]string{}}
+	return &naive{
+		events: map[string]testEvent{}, received: map[string]int64{}, links: map[string]string{}, docs: map[docName]string{},
+		erased: naiveErased{ids: map[string]testEvent{}, known: map[string]bool{}, refused: map[string]bool{}, cutoffs: erasure.Cutoffs{Default: erasure.NoCutoff}},
+	}
 }
 
 // apply returns what the store must answer.
@@ -126,21 +137,36 @@ func (m *naive) apply(e *logEntry) any {
 	}
 	switch {
 	case e.put != nil:
-		m.docs[docKey{e.put.Kind, e.put.Name}] = string(e.put.Value)
+		m.docs[docName{e.put.Kind, e.put.Name}] = string(e.put.Value)
 		return true
 	case e.del != nil:
-		k := docKey{e.del.Kind, e.del.Name}
+		k := docName{e.del.Kind, e.del.Name}
 		_, ok := m.docs[k]
 		delete(m.docs, k)
 		return ok
+	case e.erase != nil:
+		return m.erase(e.erase)
+	case e.expire != nil:
+		return m.expire(e.expire)
 	case e.user != "" || e.anon != "":
+		if m.refuses(e.user, e.anon) {
+			return []IdentifyResult{{Refused: true}}
+		}
+		m.know(e.user, e.anon)
 		link(e.user, e.anon)
 		m.said = append(m.said, e.said)
 		return []IdentifyResult{{Linked: e.user == "" || e.anon == "" || m.links[e.anon] == e.user}}
 	}
 	res := &EventsResult{}
 	for i, ev := range e.events {
-		if _, ok := m.events[ev.id]; ok {
+		if why := m.refusal(&ev); why != NotRefused {
+			if res.Refused == nil {
+				res.Refused = make([]Refusal, len(e.events))
+			}
+			res.Refused[i] = why
+			continue
+		}
+		if m.stored(ev.id) {
 			if res.Duplicate == nil {
 				res.Duplicate = make([]bool, len(e.events))
 			}
@@ -151,12 +177,16 @@ func (m *naive) apply(e *logEntry) any {
 		res.Accepted++
 		m.events[ev.id] = ev
 		m.received[ev.id] = e.received
+		m.know(ev.user, ev.anon)
 		link(ev.user, ev.anon)
 	}
 	return res
 }
 
 func (m *naive) person(e *testEvent) string {
+	if e.nobody != "" {
+		return e.nobody
+	}
 	if e.user != "" {
 		return e.user
 	}
@@ -199,6 +229,11 @@ func rowsIn(t testing.TB, v *View) map[string]storedRow {
 		require.NoError(t, err)
 		for i := range r.Sections() {
 			s := &r.Sections()[i]
+			left, kept, err := v.Left(s)
+			require.NoError(t, err)
+			if kept == 0 {
+				continue
+			}
 			n := s.Rows()
 			keys, users, anons, received := make([]uint64, n), make([]uint32, n), make([]uint32, n), make([]int64, n)
 			require.NoError(t, s.Keys(keys, 0, n, &x))
@@ -208,6 +243,9 @@ func rowsIn(t testing.TB, v *View) map[string]storedRow {
 			bodies := bodiesOf(t, s, &x)
 			require.IsNonDecreasing(t, keys)
 			for row := range n {
+				if left != nil && !left.Has(row) {
+					continue
+				}
 				p := segment.KeyPerson(keys[row])
 				id := string(ids.AppendText(nil, s.FirstRow()+row))
 				if _, twice := out[id]; twice {
@@ -276,12 +314,19 @@ func checkRows(t testing.TB, db *DB, m *naive, persons bool) {
 	v, err := db.View()
 	require.NoError(t, err)
 	defer v.Release()
-	got, want := rowsIn(t, v), m.rows()
+	got, want, names := rowsIn(t, v), m.rows(), map[string]string{}
 	for id, w := range want {
 		g, ok := got[id]
 		require.True(t, ok, "event %s is lost", id)
 		if !persons {
 			g.person, w.person = "", ""
+		}
+		if strings.HasPrefix(w.person, nobodyPrefix) {
+			require.Regexp(t, "^anonymised-[0-9]+$", g.person)
+			if names[w.person] == "" {
+				names[w.person] = g.person
+			}
+			w.person = names[w.person] // of one person, whatever it is called
 		}
 		require.Equal(t, w, g, "event %s", id)
 	}
@@ -290,9 +335,9 @@ func checkRows(t testing.TB, db *DB, m *naive, persons bool) {
 
 func checkDocuments(t testing.TB, db *DB, m *naive) {
 	t.Helper()
-	got := map[docKey]string{}
+	got := map[docName]string{}
 	for _, d := range db.Documents("query") {
-		got[docKey{d.Kind, d.Name}] = string(d.Value)
+		got[docName{d.Kind, d.Name}] = string(d.Value)
 	}
 	require.Equal(t, m.docs, got)
 }
@@ -313,6 +358,7 @@ type scripter struct {
 	users   int
 	anons   int
 	days    int
+	erases  bool // erasures come, too
 	entries []logEntry
 }
 
@@ -331,11 +377,13 @@ func script(seed uint64, n, rows int) []logEntry {
 
 func (s *scripter) add(rows int) {
 	switch k := s.rng.IntN(20); {
+	case s.erases && s.rng.IntN(6) == 0:
+		s.eraseSomething()
 	case k < 2:
 		u, a := s.pick("u", s.users), s.pick("a", s.anons)
 		s.entries = append(s.entries, s.identify(u, a))
 	case k < 4:
-		d := &Document{Kind: "query", Name: s.pick("d", 4), Value: fmt.Append(nil, s.rng.IntN(1000))}
+		d := &document.Document{Kind: "query", Name: s.pick("d", 4), Value: fmt.Append(nil, s.rng.IntN(1000))}
 		if s.rng.IntN(3) == 0 {
 			s.entries = append(s.entries, logEntry{del: d, data: DeleteEntry(d.Kind, d.Name)})
 		} else {
@@ -425,6 +473,9 @@ func applyEntry(db *DB, log []logEntry, i int) any {
 	res := db.Apply(uint64(i)+1, data)
 	for i := range data {
 		data[i] = 0xaa
+	}
+	if r, ok := res.(*erasure.Record); ok {
+		return naiveRecord{r.Known, r.IDs}
 	}
 	return res
 }

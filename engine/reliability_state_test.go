@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/document"
 	"spoor/internal/vfs"
 )
 
@@ -166,24 +167,24 @@ func TestAStoreThatIsDroppedManyTimesGoesOnWhereItsFilesEnd(t *testing.T) {
 }
 
 func TestDocumentsThatAreAheadOfTheLogStandStillUntilItArrives(t *testing.T) {
-	d := newDocuments()
-	for i := range MaxDocuments {
-		d.put(Document{Kind: "query", Name: strconv.Itoa(i), Index: uint64(i) + 1})
+	d := document.New()
+	for i := range document.MaxCount {
+		d.Put(document.Document{Kind: "query", Name: strconv.Itoa(i), Index: uint64(i) + 1})
 	}
-	next := uint64(MaxDocuments)
-	replayed := func(d *documents) {
-		d.put(Document{Kind: "query", Name: "one too many", Index: next + 1})
-		d.remove("query", "0", next+2)
+	next := uint64(document.MaxCount)
+	replayed := func(d *document.Store) {
+		d.Put(document.Document{Kind: "query", Name: "one too many", Index: next + 1})
+		d.Remove("query", "0", next+2)
 	}
 	replayed(d)
-	require.Len(t, d.list("query"), MaxDocuments-1)
-	b, err := d.marshal()
+	require.Len(t, d.List("query"), document.MaxCount-1)
+	b, err := d.Marshal()
 	require.NoError(t, err)
-	after := newDocuments()
-	require.NoError(t, after.unmarshal(b))
-	require.Equal(t, d.hash(), after.hash())
+	after := document.New()
+	require.NoError(t, after.Unmarshal(b))
+	require.Equal(t, documentsHash(d), documentsHash(after))
 	replayed(after) // the manifest covers less of the log than the documents
-	require.Equal(t, d.hash(), after.hash())
-	after.put(Document{Kind: "query", Name: "new", Index: next + 3})
-	require.Len(t, after.list("query"), MaxDocuments)
+	require.Equal(t, documentsHash(d), documentsHash(after))
+	after.Put(document.Document{Kind: "query", Name: "new", Index: next + 3})
+	require.Len(t, after.List("query"), document.MaxCount)
 }

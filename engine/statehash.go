@@ -11,6 +11,9 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"spoor/engine/document"
+	"spoor/engine/identity"
+	"spoor/engine/query/scan"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -68,7 +71,7 @@ func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
 	defer v.Release()
 	out := &StateHash{AppliedIndex: v.AppliedIndex}
 	days := map[int32]*DayHash{}
-	h := rowHasher{x: db.identity}
+	h := rowHasher{x: db.identity, view: v}
 	for _, r := range v.Segments {
 		err := h.segment(ctx, r, func(day int32, hash uint64) {
 			d := days[day]
@@ -88,44 +91,28 @@ func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
 		out.Rows += d.Rows
 	}
 	slices.SortFunc(out.Days, func(a, b DayHash) int { return cmp.Compare(a.Day, b.Day) })
-	out.Identity = db.identity.hash()
+	out.Identity = identityHash(db.identity)
 	db.traits.Each(func(person uint32, path string, value []byte, time int64, seq uint64) {
 		call := binary.AppendUvarint(binary.AppendVarint(binary.AppendUvarint(nil, uint64(person)), time), seq)
 		out.Traits.add(hashTexts('t', []byte(path), value, call))
 	})
-	out.Documents = db.docs.hash()
+	out.Documents = documentsHash(db.docs)
 	return out, nil
 }
 
-// hash sums over all ids the name of the person that each stands for.
-func (x *identity) hash() Hash {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+// identityHash sums over all ids the name of the person that each stands for.
+func identityHash(x *identity.Map) Hash {
+	x.RLock()
+	defer x.RUnlock()
 	var h Hash
-	add := func(kind byte, id []byte, person uint32) {
-		if person != noPerson {
-			h.add(hashTexts(kind, id, []byte(x.name(person))))
-		}
-	}
-	for u, p := range x.userPerson {
-		add('u', x.users.Text(uint32(u)), p)
-	}
-	for a, p := range x.anonPerson {
-		if u := x.anonUser[a]; u != 0 {
-			p = x.userPerson[u-1]
-		}
-		add('a', x.anons.Text(uint32(a)), p)
-	}
+	x.Each(func(kind byte, id []byte, name string) { h.add(hashTexts(kind, id, []byte(name))) })
 	return h
 }
 
-func (d *documents) hash() Hash {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	var h Hash
-	for k, doc := range d.docs {
-		h.add(hashTexts('d', []byte(k.kind), []byte(k.name), doc.Value, binary.AppendUvarint(nil, doc.Index)))
-	}
+func documentsHash(d *document.Store) (h Hash) {
+	d.Each(func(doc document.Document) {
+		h.add(hashTexts('d', []byte(doc.Kind), []byte(doc.Name), doc.Value, binary.AppendUvarint(nil, doc.Index)))
+	})
 	return h
 }
 
@@ -144,7 +131,8 @@ const hashStep = 1 << 15
 // rowHasher reads segments to the last value, row by row. Two rows that were
 // sent alike have one hash, whichever files they are in.
 type rowHasher struct {
-	x       *identity
+	x       *identity.Map
+	view    *View // what it leaves out is not hashed; nil: all rows are, erased or not
 	scratch segment.Scratch
 	keys    []uint64
 	refs    []uint32
@@ -159,6 +147,19 @@ func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day i
 	sections := r.Sections()
 	for i := range sections {
 		s := &sections[i]
+		if s.Erased() {
+			continue
+		}
+		left, n, err := scan.Bits(nil), s.Rows(), error(nil)
+		if h.view != nil {
+			left, n, err = h.view.Left(s)
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
 		for from := 0; from < s.Rows(); from += hashStep {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -166,8 +167,10 @@ func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day i
 			if err := h.rows(r, s, from, min(from+hashStep, s.Rows())); err != nil {
 				return err
 			}
-			for _, sum := range h.sums {
-				f(s.Day(), sum)
+			for row, sum := range h.sums {
+				if left == nil || left.Has(from+row) {
+					f(s.Day(), sum)
+				}
 			}
 		}
 	}
@@ -234,15 +237,15 @@ func (h *rowHasher) ids(s *segment.Section, from, to int) error {
 	if err := s.Users(h.refs, from, to, &h.scratch); err != nil {
 		return err
 	}
-	h.x.mu.RLock()
-	defer h.x.mu.RUnlock()
+	h.x.RLock()
+	defer h.x.RUnlock()
 	for row, ref := range h.refs {
 		p := segment.KeyPerson(h.keys[row])
-		if !h.x.validUser(p, ref) {
+		if !h.x.ValidUser(p, ref) {
 			return fmt.Errorf("read segment %s: %w: row %d of %s names user %d of person %d", s.Reader().Name(), segment.ErrCorrupt, from+row, s.Event(), ref, p)
 		}
-		if u, ok := h.x.user(p, ref); ok {
-			h.value(row, 'u', xxhash.Sum64(h.x.users.Text(u)))
+		if text := h.x.UserText(p, ref); text != nil {
+			h.value(row, 'u', xxhash.Sum64(text))
 		}
 	}
 	if err := s.Anons(h.refs, from, to, &h.scratch); err != nil {
@@ -250,29 +253,14 @@ func (h *rowHasher) ids(s *segment.Section, from, to int) error {
 	}
 	for row, ref := range h.refs {
 		p := segment.KeyPerson(h.keys[row])
-		a, ok := h.x.anon(p, ref)
-		if ok != (ref != 0) || ok && int(a) >= h.x.anons.Len() {
+		if !h.x.ValidAnon(p, ref) {
 			return fmt.Errorf("read segment %s: %w: row %d of %s names anonymousId %d of person %d", s.Reader().Name(), segment.ErrCorrupt, from+row, s.Event(), ref, p)
 		}
-		if ok {
-			h.value(row, 'a', xxhash.Sum64(h.x.anons.Text(a)))
+		if text := h.x.AnonText(p, ref); text != nil {
+			h.value(row, 'a', xxhash.Sum64(text))
 		}
 	}
 	return nil
-}
-
-// validUser tells whether a person exists and has the user that ref names. The caller holds mu.
-func (x *identity) validUser(person, ref uint32) bool {
-	if int(person) >= len(x.canon) {
-		return false
-	}
-	switch ref {
-	case 0:
-		return true
-	case 1:
-		return x.personUser[person] != 0
-	}
-	return int(ref-2) < x.users.Len()
 }
 
 func (h *rowHasher) column(c segment.Column, from, to int) error {

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"spoor/engine/document"
+	"spoor/engine/erasure"
+	"spoor/engine/identity"
 	"spoor/engine/idkey"
 	"spoor/engine/traits"
 	"spoor/index"
@@ -124,22 +127,31 @@ func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
 
 // pin is a manifest with the files that it names, which stay while it is held.
 type pin struct {
+	db     *DB
 	files  *version
 	docs   []byte
 	traits []byte // a later checkpoint may replace the file
 }
 
-func (p *pin) release() { p.files.release() }
+func (p *pin) release() {
+	p.files.release()
+	p.db.pinned.RUnlock()
+}
 
 // pin reads the manifest at a moment when nobody changes it.
-func (db *DB) pin() (*pin, *manifest, error) {
+func (db *DB) pin() (p *pin, m *manifest, err error) {
+	db.pinned.RLock()
+	defer func() {
+		if err != nil {
+			db.pinned.RUnlock()
+		}
+	}()
 	db.manifestMu.Lock()
 	defer db.manifestMu.Unlock()
-	m, err := readManifest(db.fs, db.dir)
-	if err != nil {
+	if m, err = readManifest(db.fs, db.dir); err != nil {
 		return nil, nil, err
 	}
-	p := &pin{}
+	p = &pin{db: db}
 	if m.Documents != "" {
 		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
 			return nil, nil, err
@@ -152,7 +164,7 @@ func (db *DB) pin() (*pin, *manifest, error) {
 	}
 	p.files = db.files.acquire()
 	if len(p.files.files) != len(m.Files) {
-		p.release()
+		p.files.release()
 		return nil, nil, fmt.Errorf("%w: it names %d files, the store has %d", ErrManifest, len(m.Files), len(p.files.files))
 	}
 	return p, m, nil
@@ -172,7 +184,8 @@ type checker struct {
 	progress Progress
 	report   *Report
 
-	identity    *identity // nil if its file is damaged
+	identity    *identity.Map // nil if its file is damaged
+	expired     *erasure.Set  // what the retention lets go, which may be sent and stored again
 	done, total int64
 }
 
@@ -255,17 +268,17 @@ func (c *checker) step(n int64) {
 }
 
 func (c *checker) checkIdentity() {
-	x, m := newIdentity(), c.m
-	if m.IdentityFile != "" {
-		if err := loadIdentity(c.fsys, c.dir, m, x); err != nil {
-			c.report.problem(m.IdentityFile, "%v", err)
-			return
-		}
-		c.step(m.IdentityBytes)
+	m := c.m
+	x, err := loadIdentity(c.fsys, c.dir, m)
+	if err != nil {
+		c.report.problem(m.IdentityFile, "%v", err)
+		return
 	}
-	c.identity, c.report.Persons = x, len(x.canon)
+	c.step(m.IdentityBytes)
+	persons := len(x.Canon())
+	c.identity, c.report.Persons = x, persons
 	if c.traits != nil {
-		if _, err := traits.Load(c.traits, len(x.canon)); err != nil {
+		if _, err := traits.Load(c.traits, persons); err != nil {
 			c.report.problem(m.Traits.Name, "%v", err)
 			return
 		}
@@ -277,15 +290,20 @@ func (c *checker) checkDocuments() {
 	if c.m.Documents == "" {
 		return
 	}
-	d, err := newDocuments(), c.docsErr
+	d, err := document.New(), c.docsErr
 	if err == nil {
-		err = d.unmarshal(c.docs)
+		err = d.Unmarshal(c.docs)
 	}
 	if err != nil {
 		c.report.problem(c.m.Documents, "%v", err)
 		return
 	}
-	c.report.Documents = len(d.docs)
+	c.report.Documents = d.Len()
+	cutoffs, err := cutoffsIn(d)
+	if err != nil {
+		c.report.problem(c.m.Documents, "%v", err)
+	}
+	c.expired = (*erasure.Set)(nil).Until(cutoffs)
 }
 
 // checkFile reads a segment to the last value. It returns nil if its ids cannot be read.
@@ -349,7 +367,7 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 			}
 			missing := 0
 			known := c.filters == nil || pass > 0 || s.Meta().LastIndex > c.covered
-			err := eachID(s, func(id batch.ID, text []byte) error {
+			err := eachKeptID(s, c.expired, func(id batch.ID, text []byte) error {
 				hash := c.key.Hash(id, text)
 				if hash>>32*passes>>32 == pass {
 					hashes = append(hashes, hash)
@@ -378,7 +396,7 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 	}
 	first := map[string]string{} // id -> file
 	for _, s := range files {
-		_ = eachID(s, func(id batch.ID, text []byte) error {
+		_ = eachKeptID(s, c.expired, func(id batch.ID, text []byte) error {
 			if _, ok := twice[c.key.Hash(id, text)]; !ok {
 				return nil
 			}

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
+	"spoor/engine/document"
+	"spoor/engine/erasure"
 	"spoor/engine/event"
+	"spoor/engine/identity"
+	"spoor/engine/query/scan"
 	"spoor/engine/traits"
-	"spoor/index"
 	"spoor/segment"
 )
 
@@ -25,6 +29,7 @@ type View struct {
 	DataThrough int64
 
 	Identity *Identity
+	erased   erasedIn
 	files    *version
 }
 
@@ -35,53 +40,63 @@ func (v *View) Empty() bool { return v.DataThrough == noEvents }
 const noEvents = math.MinInt64
 
 // Meaning changes whenever stored rows come to mean something else without being
-// written anew: when persons were merged. What was computed of rows that are still there,
-// under the same Meaning, is still true.
-func (v *View) Meaning() uint64 { return v.Identity.v.merges }
+// written anew: when persons were merged or something was erased. What was computed of rows that are
+// still there, under the same Meaning, is still true.
+func (v *View) Meaning() string {
+	m := fmt.Sprintf("%d %d", v.Identity.v.Merges, v.erased.set.Last())
+	if s := v.erased.set; s != nil && s.Cutoffs != nil {
+		m += fmt.Sprintf(" %d %v", s.Cutoffs.Default, s.Cutoffs.Events) // in the order of names
+	}
+	return m
+}
 
 // Identity is who is who in a view.
 type Identity struct {
-	x *identity
-	v *identityView
+	x *identity.Map
+	v *identity.View
 	t *traits.Store
 }
 
 // Persons is the number of person ordinals.
-func (i *Identity) Persons() int { return i.v.persons }
+func (i *Identity) Persons() int { return i.v.Persons }
 
 // Person is the person that an ordinal in a segment is now.
 func (i *Identity) Person(p uint32) uint32 { return i.v.Person(p) }
 
 // Name is a person's userId, or its first anonymousId when it has none.
 func (i *Identity) Name(p uint32) string {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	return i.x.name(p)
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.x.Name(p)
 }
 
 // Identity is who is who now, for questions that need no events.
-func (db *DB) Identity() *Identity { return &Identity{db.identity, db.identity.snapshot(), db.traits} }
+func (db *DB) Identity() *Identity { return &Identity{db.identity, db.identity.Snapshot(), db.traits} }
 
 // memorySegment is a run of the memtable as a segment, made once.
 type memorySegment struct {
 	once sync.Once
-	r    *segment.Reader
+	made atomic.Pointer[segment.Reader]
 	err  error
 }
 
-func (r *run) segment(x *identity) (*segment.Reader, error) {
-	r.seg.once.Do(func() { r.seg.r, r.seg.err = inMemory(r.parts, x) })
-	return r.seg.r, r.seg.err
+func (r *run) segment(x *identity.Map) (*segment.Reader, error) {
+	r.seg.once.Do(func() {
+		s, err := inMemory(r.parts, x)
+		r.seg.made.Store(s)
+		r.seg.err = err
+	})
+	return r.seg.made.Load(), r.seg.err
 }
 
 // inMemory assembles parts as a segment that is never written to disk.
-func inMemory(parts []*part, x *identity) (*segment.Reader, error) {
+func inMemory(parts []*part, x *identity.Map) (*segment.Reader, error) {
 	inputs := make([]input, 0, len(parts))
 	for _, p := range parts {
 		inputs = append(inputs, newBatchInput(p))
 	}
 	var b bytes.Buffer
-	if _, err := assemble(&b, inputs, x, segment.Meta{}); err != nil {
+	if _, _, err := assemble(&b, inputs, x, segment.Meta{}); err != nil {
 		return nil, err
 	}
 	return segment.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), inMemoryName, nil)
@@ -97,8 +112,10 @@ func IsFile(r *segment.Reader) bool { return r.Name() != inMemoryName }
 func (db *DB) View() (*View, error) {
 	v := &View{}
 	var runs []*run
+	var last []uint64 // per run: log index that its memtable goes up to
 	var open []*part
 	var openRun *run
+	var openLast uint64
 
 	db.mem.RLock()
 	v.AppliedIndex = db.applied.Load()
@@ -110,24 +127,35 @@ func (db *DB) View() (*View, error) {
 				continue
 			}
 			if m == db.mem.active && i == len(m.runs)-1 {
-				openRun, open = r, r.parts[:len(r.parts):len(r.parts)]
+				openRun, open, openLast = r, r.parts[:len(r.parts):len(r.parts)], m.last
 				continue
 			}
-			runs = append(runs, r)
+			runs, last = append(runs, r), append(last, m.last)
 		}
 	}
+	v.erased.set = db.erasures.Load()
 	db.mem.RUnlock()
 
-	for _, f := range v.files.files {
-		v.Segments = append(v.Segments, f.r)
+	if v.erased.set != nil {
+		v.erased.files = map[*segment.Reader]erasure.File{}
 	}
-	for _, r := range runs {
+	add := func(r *segment.Reader, f erasure.File) {
+		v.Segments = append(v.Segments, r)
+		if v.erased.set != nil {
+			v.erased.files[r] = f
+		}
+	}
+	for _, f := range v.files.files {
+		add(f.r, f.behind())
+	}
+	for i, r := range runs {
 		s, err := r.segment(db.identity)
 		if err != nil {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		v.Segments = append(v.Segments, s)
+		db.hide(s, erasure.File{Last: last[i]})
+		add(s, erasure.File{Last: last[i]})
 	}
 	if len(open) > 0 {
 		s, err := db.tail(openRun, open)
@@ -135,7 +163,8 @@ func (db *DB) View() (*View, error) {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		v.Segments = append(v.Segments, s)
+		db.hide(s, erasure.File{Last: openLast})
+		add(s, erasure.File{Last: openLast})
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that
 	// came since are part of the answer.
@@ -170,54 +199,46 @@ func (v *View) Release() { v.files.release() }
 
 // UserText is the userId that a row of person refers to; nil for none.
 func (i *Identity) UserText(person, ref uint32) []byte {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	u, ok := i.x.user(person, ref)
-	if !ok {
-		return nil
-	}
-	return i.x.users.Text(u)
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.x.UserText(person, ref)
 }
 
 // AnonText is the anonymousId that a row of person refers to; nil for none.
 func (i *Identity) AnonText(person, ref uint32) []byte {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	a, ok := i.x.anon(person, ref)
-	if !ok {
-		return nil
-	}
-	return i.x.anons.Text(a)
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.x.AnonText(person, ref)
 }
 
 // Touched tells whether a section holds persons that were merged since it was written.
 func (i *Identity) Touched(s *segment.Section) (bool, error) {
-	if s.Reader().Meta().IdentityIndex >= i.v.merges {
+	if s.Reader().Meta().IdentityIndex >= i.v.Merges || s.Erased() {
 		return false, nil // nobody was merged since
 	}
 	p, err := s.Persons()
 	if err != nil {
 		return false, err
 	}
-	return p.Intersects(index.PersonsOf(i.v.merged)), nil
+	return p.Intersects(i.v.Merged), nil
 }
 
 // Find is the person that a userId, or else an anonymousId, stands for.
-func (i *Identity) Find(id string) (person uint32, ok bool) { return i.x.find(id) }
+func (i *Identity) Find(id string) (person uint32, ok bool) { return i.x.Find(id) }
 
 // Trait is what everybody has at a path of user traits, per person as written in
 // segments. It is as of the call: calls and merges that came since the view are part of it.
 func (i *Identity) Trait(path string) *traits.Column {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	return i.t.Column(path, i.v.persons, i.x.canon)
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.t.Column(path, i.v.Persons, i.x.Canon())
 }
 
 // Traits are those of one person, ascending by path.
 func (i *Identity) Traits(person uint32) []event.Leaf {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	return i.t.Person(i.x.canon[person])
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.t.Person(i.x.Canon()[person])
 }
 
 // TraitPaths lists the paths that somebody has.
@@ -225,20 +246,46 @@ func (i *Identity) TraitPaths() []string { return i.t.Paths() }
 
 // IDs are the userId of a person, nil for none, and its anonymousIds, oldest link first, at most limit.
 func (i *Identity) IDs(person uint32, limit int) (userID []byte, anonymousIDs [][]byte) {
-	i.x.mu.RLock()
-	defer i.x.mu.RUnlock()
-	person = i.x.canon[person]
-	if u := i.x.personUser[person]; u != 0 {
-		userID = i.x.users.Text(u - 1)
-	}
-	for e := i.x.personHead[person]; e != 0 && len(anonymousIDs) < limit; e = i.x.chain[e-1].next {
-		anonymousIDs = append(anonymousIDs, i.x.anons.Text(i.x.chain[e-1].anon))
-	}
-	return userID, anonymousIDs
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.x.IDs(person, limit)
 }
 
 // Document returns a document that was committed through the log.
-func (db *DB) Document(kind, name string) (Document, bool) { return db.docs.get(kind, name) }
+func (db *DB) Document(kind, name string) (document.Document, bool) { return db.docs.Get(kind, name) }
 
 // Documents lists the documents of a kind by name.
-func (db *DB) Documents(kind string) []Document { return db.docs.list(kind) }
+func (db *DB) Documents(kind string) []document.Document { return db.docs.List(kind) }
+
+// erasedIn is what a query leaves out of the segments of a view.
+type erasedIn struct {
+	set   *erasure.Set
+	files map[*segment.Reader]erasure.File
+}
+
+// Mask says what a query leaves out of a section of the view. It must be asked
+// about every section whose rows count.
+func (v *View) Mask(s *segment.Section) (erasure.Mask, error) {
+	return v.erased.set.Mask(s, v.erased.files[s.Reader()])
+}
+
+// Whole tells whether nothing was ever erased.
+func (v *View) Whole() bool { return v.erased.set == nil }
+
+// Gone tells whether all rows of a section are erased; Mask says so too, and takes longer.
+func (v *View) Gone(s *segment.Section) bool {
+	return s.Erased() || v.erased.set.Expired(s.Event(), s.Day())
+}
+
+// Left are the rows of a section that are not erased, nil for all of them; n is how many.
+func (v *View) Left(s *segment.Section) (rows scan.Bits, n int, err error) {
+	m, err := v.Mask(s)
+	if err != nil || m.All {
+		return nil, 0, err
+	}
+	if m.Where == nil {
+		return nil, s.Rows(), nil
+	}
+	rows, err = scan.NewWorker(scan.Persons{}, v.Identity).Rows(m.Where, s)
+	return rows, rows.Count(), err
+}

@@ -132,5 +132,12 @@ func (d *Directory) store(text []byte) uint64 {
 	return uint64(d.chunk)<<44 | uint64(off)<<24 | uint64(len(text))
 }
 
+// Forget makes a text empty, so that nobody finds it; its ordinal stays taken, and
+// the same text may come again and gets another. The bytes stay in memory, for
+// whoever got them reads on. Text beside Forget needs the same lock.
+func (d *Directory) Forget(ord uint32) {
+	(*d.refs.Load())[ord>>refChunkBits][ord&(refsPerChunk-1)] &^= MaxTextBytes
+}
+
 // Bytes is the memory of the directory. It needs the same lock as GetOrAdd.
 func (d *Directory) Bytes() int64 { return d.bytes + 8*int64(len(d.table.slots)) }

@@ -25,6 +25,7 @@ type Section struct {
 
 	dir     atomic.Pointer[sectionDir]
 	persons atomic.Pointer[index.Persons]
+	hidden  atomic.Pointer[[]string]
 }
 
 // Scratch is working memory of one goroutine that reads. The zero value is ready.
@@ -250,7 +251,7 @@ func (s *Section) Columns(path string) ([]Column, error) {
 		return nil, err
 	}
 	idx, ok := s.r.pathIdx[path]
-	if !ok {
+	if !ok || s.isHidden(path) {
 		return nil, nil
 	}
 	var out []Column
@@ -270,8 +271,8 @@ func (s *Section) AllColumns() ([]Column, error) {
 	}
 	out := make([]Column, 0, len(d.columns))
 	for i := range d.columns {
-		if d.columns[i].kind < kindReceived {
-			out = append(out, Column{s, &d.columns[i]})
+		if c := &d.columns[i]; c.kind < kindReceived && !s.isHidden(s.r.paths[c.path]) {
+			out = append(out, Column{s, c})
 		}
 	}
 	return out, nil

@@ -213,15 +213,18 @@ func (v *verifier) day(d *dayDir) error {
 	v.regions = append(v.regions, d.persons)
 	sections := v.r.sections[d.from:d.to]
 	keys := make([][]uint64, len(sections))
-	sets := make([]*index.Persons, len(sections))
+	var sets []*index.Persons
 	for i := range sections {
 		keys[i] = make([]uint64, sections[i].rows)
 		if err := sections[i].Keys(keys[i], 0, len(keys[i]), &v.x); err != nil {
 			return err
 		}
-		var err error
-		if sets[i], err = sections[i].Persons(); err != nil {
+		set, err := sections[i].Persons()
+		if err != nil {
 			return err
+		}
+		if !sections[i].Erased() {
+			sets = append(sets, set)
 		}
 	}
 	set, err := v.r.Persons(d.day)

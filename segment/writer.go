@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"spoor/index"
 	"spoor/segment/batch"
@@ -146,7 +147,9 @@ func (w *Writer) writeDay(d *DaySpan) {
 	dir.timeline.present = len(d.Timeline)
 	sets := make([]*index.Persons, 0, d.To-d.From)
 	for s := d.From; s < d.To; s++ {
-		sets = append(sets, w.persons[s])
+		if !strings.HasPrefix(w.sections[s].name, ErasedPrefix) {
+			sets = append(sets, w.persons[s])
+		}
 	}
 	dir.persons = w.region(index.Union(sets...).AppendTo(nil))
 	w.days = append(w.days, dir)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/erasure"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/period"
 	"spoor/engine/query/plan"
@@ -32,6 +33,11 @@ type exec struct {
 	traits   struct {
 		sync.Mutex // workers ask, too
 		byPath     map[string]*scan.Trait
+	}
+
+	masks struct {
+		sync.Mutex // so do they for these
+		of         map[*segment.Section]erasure.Mask
 	}
 
 	days     []dayData
@@ -76,6 +82,9 @@ func (e *Engine) newExec(ctx context.Context, q *lang.Query, view *engine.View) 
 			}
 			x.days[i].files = append(x.days[i].files, dayFile{r, sections})
 			for s := range sections {
+				if view.Gone(&sections[s]) {
+					continue
+				}
 				if _, ok := x.names[sections[s].Event()]; !ok {
 					x.names[sections[s].Event()] = uint32(len(x.nameList))
 					x.nameList = append(x.nameList, sections[s].Event())
@@ -188,7 +197,7 @@ func (x *exec) rowsIn(times scan.Times) (rows int64) {
 func (x *exec) cacheKey() string {
 	text := x.q.Resolved(x.now)
 	all := x.q.Kind == lang.KindUsers || x.q.User != "" || strings.Contains(text, "cohort") || strings.Contains(text, "user.")
-	key := fmt.Appendf(nil, "%s\n%d", text, x.view.Meaning())
+	key := fmt.Appendf(nil, "%s\n%s", text, x.view.Meaning())
 	if x.q.Kind == lang.KindFunnel {
 		key = fmt.Appendf(key, " %d", x.view.DataThrough)
 	}
@@ -232,14 +241,42 @@ func (x *exec) parts(d *dayData, sel *selection, times scan.Times) ([]scan.Part,
 			if !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
 				continue
 			}
+			mask, err := x.mask(s)
+			if err != nil {
+				return nil, err
+			}
+			if mask.All {
+				continue
+			}
 			remap, err := x.view.Identity.Touched(s)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, scan.Part{S: s, Where: where, Remap: remap})
+			out = append(out, scan.Part{S: s, Where: scan.And(mask.Where, where), Remap: remap})
 		}
 	}
 	return out, nil
+}
+
+// mask says what is left out of a section because it is erased.
+func (x *exec) mask(s *segment.Section) (erasure.Mask, error) {
+	if x.view.Whole() {
+		return x.view.Mask(s)
+	}
+	x.masks.Lock()
+	defer x.masks.Unlock()
+	m, ok := x.masks.of[s]
+	if ok {
+		return m, nil
+	}
+	m, err := x.view.Mask(s)
+	if err == nil {
+		if x.masks.of == nil {
+			x.masks.of = map[*segment.Section]erasure.Mask{}
+		}
+		x.masks.of[s] = m
+	}
+	return m, err
 }
 
 // match is the filter for events of a name; ok is false when none match.
@@ -281,7 +318,7 @@ func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error
 				wanted := false
 				for _, sel := range sels {
 					_, ok := sel.match(secs[i].Event())
-					wanted = wanted || ok
+					wanted = wanted || ok && !x.view.Gone(&secs[i])
 				}
 				if !wanted {
 					continue

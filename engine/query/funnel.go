@@ -309,7 +309,6 @@ func (x *exec) eachPersonVoid(w *scan.Worker, days []dayData, sels, voids []*sel
 // dayFiles prepares the sections of a day for steps: which rows count, and for what.
 func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, times scan.Times) ([]scan.StepFile, error) {
 	var out []scan.StepFile
-	var err error
 	for fi := range d.files {
 		f := scan.StepFile{DayFile: scan.DayFile{R: d.files[fi].r, Day: d.day, Sections: d.files[fi].sections}}
 		f.Take = make([]scan.Take, len(f.Sections))
@@ -320,7 +319,14 @@ func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, t
 			if s.MaxTime() < times.From || s.MinTime() >= times.To {
 				continue
 			}
-			f.Take[i].Mark = x.names[s.Event()]
+			mask, err := x.mask(s)
+			if err != nil {
+				return nil, err
+			}
+			if mask.All {
+				continue
+			}
+			f.Take[i].Mark, f.Take[i].Where = x.names[s.Event()], mask.Where
 			for k, sel := range sels {
 				if where, ok := sel.match(s.Event()); ok {
 					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Where: where})
@@ -334,9 +340,11 @@ func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, t
 			if len(f.Steps[i]) > 0 || everything {
 				f.Take[i].Rows, wanted = true, true
 				if everything {
-					if f.Take[i].Where, err = x.commonFilter(); err != nil {
+					common, err := x.commonFilter()
+					if err != nil {
 						return nil, err
 					}
+					f.Take[i].Where = scan.And(mask.Where, common)
 				}
 			}
 			if f.Take[i].Rows {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/document"
 	"spoor/engine/query/cache"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/plan"
@@ -25,7 +26,7 @@ import (
 // Store is what questions are asked of.
 type Store interface {
 	View() (*engine.View, error)
-	Document(kind, name string) (engine.Document, bool)
+	Document(kind, name string) (document.Document, bool)
 }
 
 // Limits bound one query. The zero value is replaced by DefaultLimits.
@@ -194,7 +195,7 @@ func (e *Engine) Explain(ctx context.Context, q *lang.Query) (*plan.Plan, error)
 		Kind: "explain", Of: q.Kind.String(), Query: q.Resolved(x.now), Stages: rec.Stages(), Warnings: x.warnings,
 		RowsScanned: stats.RowsScanned, BytesRead: stats.BytesRead, ElapsedMS: stats.ElapsedMS,
 	}
-	p.Survey(view.Segments, x.looked.From, x.looked.To, x.wanted)
+	p.Survey(view.Segments, x.looked.From, x.looked.To, view.Gone, x.wanted)
 	return p, nil
 }
 

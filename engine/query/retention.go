@@ -275,6 +275,16 @@ func (s storedSet) into(set, spare index.Bits, id *engine.Identity) error {
 func (x *exec) sortParts(d *dayData, sel *selection, times scan.Times, b *period.Buckets, stored [][]storedSet, byRow *[]scan.Part) error {
 	whole := sel.isAll() && x.wholeIn(d.day, times, b)
 	for f := range d.files {
+		for i := range d.files[f].sections {
+			mask, err := x.mask(&d.files[f].sections[i])
+			if err != nil {
+				return err
+			}
+			// Erased events are not among the persons of a day.
+			whole = whole && mask.Where == nil && (!mask.All || d.files[f].sections[i].Erased())
+		}
+	}
+	for f := range d.files {
 		if whole {
 			file := &d.files[f]
 			remap := false

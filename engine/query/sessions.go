@@ -124,7 +124,8 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 			files[f] = stepFiles[f].DayFile
 			for i := range files[f].Take {
 				if files[f].Take[i].Rows {
-					files[f].Take[i].Where, _ = sel.match(files[f].Sections[i].Event())
+					where, _ := sel.match(files[f].Sections[i].Event())
+					files[f].Take[i].Where = scan.And(files[f].Take[i].Where, where)
 				}
 			}
 		}

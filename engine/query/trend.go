@@ -157,6 +157,16 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 				if _, ok := sel.match(s.Event()); !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
 					continue
 				}
+				mask, err := x.mask(s)
+				if err != nil {
+					return nil, false, err
+				}
+				if mask.All {
+					continue
+				}
+				if mask.Where != nil {
+					return nil, false, nil
+				}
 				to := b.Of(max(s.MinTime(), times.From))
 				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.Of(s.MaxTime()) {
 					return nil, false, nil

@@ -1,12 +1,12 @@
 package query
 
 import (
-	"bytes"
 	"iter"
 	"slices"
 	"strings"
 
 	"spoor/engine/query/lang"
+	"spoor/engine/query/predicate"
 	"spoor/engine/query/scan"
 	"spoor/engine/traits"
 )
@@ -30,71 +30,14 @@ var nothing = scan.Where(scan.Field{Kind: scan.FieldEvent}, scan.Test{})
 
 // filter makes a filter of a predicate; nil of nil.
 func (x *exec) filter(e lang.Expr) (*scan.Filter, error) {
-	switch e := e.(type) {
-	case nil:
-		return nil, nil
-	case *lang.And:
-		kids, err := x.filters(e.Terms)
-		return scan.And(kids...), err
-	case *lang.Or:
-		kids, err := x.filters(e.Terms)
-		return scan.Or(kids...), err
-	case *lang.Not:
-		f, err := x.filter(e.Term)
+	c := predicate.Compiler{Location: x.loc, Where: x.where, Cohort: func(name string) (*scan.Filter, error) {
+		set, err := x.cohort(name)
 		if err != nil {
 			return nil, err
 		}
-		return scan.Not(f), nil
-	case *lang.Compare:
-		f := x.where(&e.Field, x.compare(e.Op, &e.Value))
-		if e.Op == lang.NotEqual {
-			return scan.Not(f), nil
-		}
-		return f, nil
-	case *lang.In:
-		f := x.where(&e.Field, x.oneOf(e.Values))
-		if e.Negated {
-			return scan.Not(f), nil
-		}
-		return f, nil
-	case *lang.Match:
-		return x.where(&e.Field, scan.Test{Text: matcher(e)}), nil
-	case *lang.Exists:
-		f := x.where(&e.Field, scan.Test{
-			Text:   func([]byte) bool { return true },
-			Number: func(float64) bool { return true },
-			Int:    func(int64) bool { return true },
-			Bool:   func(bool) bool { return true },
-			JSON:   func([]byte) bool { return true },
-			Null:   true,
-		})
-		if e.Missing {
-			return scan.Not(f), nil
-		}
-		return f, nil
-	case *lang.InCohort:
-		set, err := x.cohort(e.Name)
-		if err != nil {
-			return nil, err
-		}
-		f := scan.OfPerson(func(p uint32) bool { return set.Has(x.view.Identity.Person(p)) })
-		if e.Negated {
-			return scan.Not(f), nil
-		}
-		return f, nil
-	}
-	return nil, failf("unsupported", "this condition cannot be answered: %T", e)
-}
-
-func (x *exec) filters(terms []lang.Expr) ([]*scan.Filter, error) {
-	kids := make([]*scan.Filter, len(terms))
-	for i, t := range terms {
-		var err error
-		if kids[i], err = x.filter(t); err != nil {
-			return nil, err
-		}
-	}
-	return kids, nil
+		return scan.OfPerson(func(p uint32) bool { return set.Has(x.view.Identity.Person(p)) }), nil
+	}}
+	return c.Filter(e)
 }
 
 // where makes a filter of a test of a field.
@@ -127,152 +70,10 @@ func (x *exec) trait(f *lang.Field) *scan.Trait {
 
 // field says where a field of the language is stored.
 func (x *exec) field(f *lang.Field) scan.Field {
-	switch f.Scope {
-	case lang.ScopeUser:
+	if f.Scope == lang.ScopeUser {
 		return scan.Field{Kind: scan.FieldTrait, Trait: x.trait(f)}
-	case lang.ScopeUserID:
-		return scan.Field{Kind: scan.FieldUser}
-	case lang.ScopeAnonymousID:
-		return scan.Field{Kind: scan.FieldAnonymous}
-	case lang.ScopeEventName:
-		return scan.Field{Kind: scan.FieldEvent}
-	case lang.ScopeSource:
-		return scan.Field{Kind: scan.FieldSource}
-	case lang.ScopeTimestamp:
-		return scan.Field{Kind: scan.FieldTime}
-	case lang.ScopeReceivedAt:
-		return scan.Field{Kind: scan.FieldReceived}
 	}
-	return scan.Field{Kind: scan.FieldColumn, Path: f.Path}
-}
-
-// compare is the test of a comparison; of != it is that of =, to be negated.
-func (x *exec) compare(op lang.CompareOp, v *lang.Literal) scan.Test {
-	holds := func(c int) bool {
-		switch op {
-		case lang.Less:
-			return c < 0
-		case lang.LessEqual:
-			return c <= 0
-		case lang.Greater:
-			return c > 0
-		case lang.GreaterEqual:
-			return c >= 0
-		}
-		return c == 0
-	}
-	switch v.Kind {
-	case lang.LitString:
-		want := []byte(v.Text)
-		return scan.Test{Text: func(t []byte) bool { return holds(bytes.Compare(t, want)) }}
-	case lang.LitBool:
-		return scan.Test{Bool: func(b bool) bool { return b == v.Bool }}
-	case lang.LitNull:
-		return scan.Test{Null: true}
-	case lang.LitTime:
-		at := v.Time.Resolve(x.loc)
-		return scan.Test{Int: func(t int64) bool { return holds(compareNumbers(t, at)) }}
-	}
-	return scan.Test{
-		Number: func(n float64) bool { return holds(compareFloat(n, v)) },
-		Int:    func(n int64) bool { return holds(compareInt(n, v)) },
-	}
-}
-
-func compareNumbers[T int64 | float64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-// compareFloat compares a number that a float64 holds with a literal that may
-// be an integer beyond 2^53: floats near it never equal it, their order is that
-// of the nearest float64 with the rest deciding.
-func compareFloat(n float64, v *lang.Literal) int {
-	c := compareNumbers(n, v.Num)
-	if c == 0 && v.Form == lang.NumInt {
-		if n >= 1<<63 {
-			return 1
-		}
-		return compareNumbers(int64(n), v.Int)
-	}
-	return c
-}
-
-func compareInt(n int64, v *lang.Literal) int {
-	if v.Form == lang.NumInt {
-		return compareNumbers(n, v.Int)
-	}
-	switch {
-	case v.Num >= 1<<63:
-		return -1
-	case v.Num < -1<<63:
-		return 1
-	}
-	if c := compareNumbers(n, int64(v.Num)); c != 0 || v.Num == float64(int64(v.Num)) {
-		return c
-	}
-	return compareNumbers(0, v.Num-float64(int64(v.Num)))
-}
-
-// oneOf is the test of `in`.
-func (x *exec) oneOf(values []lang.Literal) scan.Test {
-	texts, times := map[string]bool{}, map[int64]bool{}
-	nums, ints := map[float64]bool{}, map[int64]bool{}
-	var bools [2]bool
-	t := scan.Test{}
-	for i := range values {
-		switch v := &values[i]; v.Kind {
-		case lang.LitString:
-			texts[v.Text] = true
-		case lang.LitBool:
-			if v.Bool {
-				bools[1] = true
-			} else {
-				bools[0] = true
-			}
-		case lang.LitNull:
-			t.Null = true
-		case lang.LitTime:
-			times[v.Time.Resolve(x.loc)] = true
-		case lang.LitNumber:
-			if v.Form == lang.NumInt {
-				ints[v.Int] = true
-			} else {
-				nums[v.Num] = true
-			}
-		}
-	}
-	if len(texts) > 0 {
-		t.Text = func(b []byte) bool { return texts[string(b)] }
-	}
-	if bools[0] || bools[1] {
-		t.Bool = func(b bool) bool { return b && bools[1] || !b && bools[0] }
-	}
-	if len(nums) > 0 {
-		t.Number = func(n float64) bool { return nums[n] }
-	}
-	if len(ints) > 0 || len(times) > 0 {
-		t.Int = func(n int64) bool { return ints[n] || times[n] }
-	}
-	return t
-}
-
-func matcher(e *lang.Match) func([]byte) bool {
-	want := []byte(e.Text)
-	switch e.Op {
-	case lang.Contains:
-		return func(t []byte) bool { return bytes.Contains(t, want) }
-	case lang.StartsWith:
-		return func(t []byte) bool { return bytes.HasPrefix(t, want) }
-	case lang.EndsWith:
-		return func(t []byte) bool { return bytes.HasSuffix(t, want) }
-	}
-	return e.Regexp.Match
+	return predicate.Column(f)
 }
 
 // nearest suggests a known name for one that is not.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/document"
 	"spoor/engine/event"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
@@ -103,7 +104,7 @@ func (b *Backend) Person(id string) (p server.Person, found bool) {
 
 // PutDocument stores a document.
 func (b *Backend) PutDocument(ctx context.Context, kind, name string, value []byte) (index uint64, err error) {
-	if len(value) > engine.MaxDocumentBytes || len(name) > engine.MaxDocumentNameBytes {
+	if len(value) > document.MaxBytes || len(name) > document.MaxNameBytes {
 		return 0, fmt.Errorf("store %s %q: %w", kind, name, server.ErrTooLarge)
 	}
 	_, index, err = b.propose(ctx, engine.PutEntry(kind, name, value))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"spoor/engine"
+	"spoor/engine/query/scan"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -44,16 +45,17 @@ type Field struct {
 type Catalog struct {
 	events  []*Event // most frequent first
 	byName  map[string]*Event
+	left    map[*segment.Section]scan.Bits // the rows that are not erased, of sections where some are
 	cohorts []string
 }
 
 // Of makes the catalog of a view; cohorts are the names of saved users queries.
 func Of(v *engine.View, cohorts []string) *Catalog {
-	c := &Catalog{byName: map[string]*Event{}, cohorts: cohorts}
+	c := &Catalog{byName: map[string]*Event{}, left: map[*segment.Section]scan.Bits{}, cohorts: cohorts}
 	for _, r := range v.Segments {
 		r.Days(func(_ int32, sections []segment.Section) {
 			for i := range sections {
-				c.add(&sections[i])
+				c.add(v, &sections[i])
 			}
 		})
 	}
@@ -63,14 +65,23 @@ func Of(v *engine.View, cohorts []string) *Catalog {
 	return c
 }
 
-func (c *Catalog) add(s *segment.Section) {
+// add counts what a section holds that is not erased. What cannot be read is left out: a query
+// over these rows says what is wrong with them.
+func (c *Catalog) add(v *engine.View, s *segment.Section) {
+	left, n, err := v.Left(s)
+	if err != nil || n == 0 {
+		return
+	}
+	if left != nil {
+		c.left[s] = left
+	}
 	e := c.byName[s.Event()]
 	if e == nil {
 		e = &Event{Name: s.Event(), First: s.MinTime(), Last: s.MaxTime()}
 		c.byName[e.Name] = e
 		c.events = append(c.events, e)
 	}
-	e.Events += int64(s.Rows())
+	e.Events += int64(n)
 	e.First, e.Last = min(e.First, s.MinTime()), max(e.Last, s.MaxTime())
 	if len(e.sections) < sampleSections {
 		e.sections = append(e.sections, s)
@@ -80,6 +91,12 @@ func (c *Catalog) add(s *segment.Section) {
 	if least.Rows() < s.Rows() {
 		e.sections[slices.Index(e.sections, least)] = s
 	}
+}
+
+// has tells whether a row is not erased.
+func (c *Catalog) has(s *segment.Section, row int) bool {
+	left, ok := c.left[s]
+	return !ok || left.Has(row)
 }
 
 // Events are the names, the most frequent first.
@@ -196,8 +213,8 @@ func (c *Catalog) examples(event, path string) (out []any) {
 				if col.Numbers(nums, 0, len(nums), &x) != nil {
 					continue
 				}
-				for _, v := range nums {
-					if v == v && len(out) < maxExamples && !slices.Contains(out, any(v)) {
+				for row, v := range nums {
+					if v == v && c.has(s, row) && len(out) < maxExamples && !slices.Contains(out, any(v)) {
 						out = append(out, v)
 					}
 				}
@@ -229,8 +246,8 @@ func (c *Catalog) Values(event, path, prefix string, limit int) []string {
 				if err != nil {
 					continue
 				}
-				for _, code := range codes {
-					if code == 0 {
+				for row, code := range codes {
+					if code == 0 || !c.has(s, row) {
 						continue
 					}
 					if t := texts.At(int(code - 1)); len(t) <= maxValueBytes && begins(string(t), prefix) {

@@ -69,11 +69,12 @@ func (s *Share) add(n int, reason string) {
 const (
 	OutsideTime = "outside the time"
 	OtherEvents = "other events"
+	Erased      = "erased or expired"
 )
 
 // Survey sorts what files hold into what matters and what does not: by the times
-// [from, to) that the query looks at, and by the names of events.
-func (p *Plan) Survey(files []*segment.Reader, from, to int64, wanted func(event string) bool) {
+// [from, to) that the query looks at, by what is erased, and by the names of events.
+func (p *Plan) Survey(files []*segment.Reader, from, to int64, gone func(*segment.Section) bool, wanted func(event string) bool) {
 	days := map[int32]string{}
 	for _, r := range files {
 		why := OutsideTime
@@ -85,6 +86,8 @@ func (p *Plan) Survey(files []*segment.Reader, from, to int64, wanted func(event
 				switch {
 				case s.MaxTime() < from || s.MinTime() >= to:
 					reason = OutsideTime
+				case gone(s):
+					reason = Erased
 				case !wanted(s.Event()):
 					reason = OtherEvents
 				}

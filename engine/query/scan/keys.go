@@ -233,6 +233,24 @@ func merge2(a, b *Keys, withRows bool, out *Keys) {
 	}
 }
 
+// Rows are the rows of a section for which f holds. They are good until the next call.
+func (w *Worker) Rows(f *Filter, s *segment.Section) (Bits, error) {
+	w.sel = w.sel.resize(s.Rows())
+	return w.sel, w.eval.run(f, s, 0, s.Rows(), w.sel, &w.x)
+}
+
+// EachPerson calls f with every row of a section and its person, as written.
+func (w *Worker) EachPerson(s *segment.Section, f func(row int, person uint32)) error {
+	w.keys = slices.Grow(w.keys[:0], s.Rows())[:s.Rows()]
+	if err := s.Keys(w.keys, 0, s.Rows(), &w.x); err != nil {
+		return err
+	}
+	for i, k := range w.keys {
+		f(i, segment.KeyPerson(k))
+	}
+	return nil
+}
+
 // Identity resolves persons and their ids.
 type Identity interface {
 	Names

@@ -1,0 +1,106 @@
+package erasure
+
+import (
+	"fmt"
+	"maps"
+	"math"
+
+	"spoor/segment"
+)
+
+// Retention says how long events are kept, in whole UTC days behind the day of
+// today: with 90, the events of today and of the 90 days before it. 0 is for ever.
+type Retention struct {
+	Default int `json:"default"`
+	// Events are names that have a time of their own.
+	Events map[string]int `json:"events,omitempty"`
+}
+
+// Bounds of a Retention.
+const (
+	MaxRetentionDays  = 100_000
+	MaxRetentionNames = 10_000
+)
+
+// Check says what is wrong with a retention before it is proposed.
+func (r *Retention) Check() error {
+	if len(r.Events) > MaxRetentionNames {
+		return refuse("%d event names, at most %d may have a time of their own", len(r.Events), MaxRetentionNames)
+	}
+	check := func(name string, days int) error {
+		if days < 0 || days > MaxRetentionDays {
+			return refuse("%s: %d days; write 1 to %d, or 0 to keep for ever", name, days, MaxRetentionDays)
+		}
+		return nil
+	}
+	for name, days := range r.Events {
+		if name == "" || len(name) > maxNameBytes {
+			return refuse("an event name has 1 to %d bytes", maxNameBytes)
+		}
+		if err := check(fmt.Sprintf("%.100q", name), days); err != nil {
+			return err
+		}
+	}
+	return check("default", r.Default)
+}
+
+// Cutoffs are the first days that are kept: events of the days before are gone,
+// and are refused when they come. They only ever move on, so that what is gone stays gone
+// when a retention is made longer.
+type Cutoffs struct {
+	Default int32            `json:"default"`
+	Events  map[string]int32 `json:"events,omitempty"`
+}
+
+// NoCutoff is before every day.
+const NoCutoff = math.MinInt32
+
+// At are the cutoffs of a retention at a time in microseconds.
+func (r *Retention) At(micros int64) Cutoffs {
+	today := segment.Day(micros)
+	day := func(days int) int32 {
+		if days == 0 {
+			return NoCutoff
+		}
+		return today - int32(days)
+	}
+	c := Cutoffs{Default: day(r.Default), Events: map[string]int32{}}
+	for name, days := range r.Events {
+		c.Events[name] = day(days)
+	}
+	return c
+}
+
+// Of is the first day of a name that is kept.
+func (c *Cutoffs) Of(name string) int32 {
+	if day, ok := c.Events[name]; ok {
+		return day
+	}
+	return c.Default
+}
+
+// Last is the latest cutoff of any name.
+func (c *Cutoffs) Last() int32 {
+	last := c.Default
+	for _, day := range c.Events {
+		last = max(last, day)
+	}
+	return last
+}
+
+// Advance moves cutoffs on to those of next. A name that next does not list goes by its default.
+func (c *Cutoffs) Advance(next Cutoffs) Cutoffs {
+	out := Cutoffs{Default: max(c.Default, next.Default), Events: map[string]int32{}}
+	for name := range c.Events {
+		out.Events[name] = max(c.Of(name), next.Of(name))
+	}
+	for name := range next.Events {
+		out.Events[name] = max(c.Of(name), next.Of(name))
+	}
+	return out
+}
+
+// Equal tells whether cutoffs are the same.
+func (c *Cutoffs) Equal(d Cutoffs) bool {
+	return c.Default == d.Default && maps.Equal(c.Events, d.Events)
+}

@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"fmt"
+	"path"
+
+	"spoor/engine/identity"
+	"spoor/engine/traits"
+	"spoor/internal/vfs"
+)
+
+// What the log says of persons is in two files: who is who, and their traits. A
+// checkpoint appends what is new. Both may be ahead of the log index that the
+// manifest covers, for entries that are applied again find what they did already
+// there and change nothing.
+//
+// An erasure is the exception: an entry before it, applied again after it, would
+// find an id of the erased person free or refused. So no manifest is written that
+// covers less of the log than the last erasure, see flushSome and commitCovered.
+
+// takePersons returns what the files of persons miss, both as of one moment.
+func (db *DB) takePersons() (ops []byte, change *traits.Change) {
+	x := db.identity
+	x.Lock()
+	defer x.Unlock()
+	return x.Take(), db.traits.Take()
+}
+
+// savePersons writes what is new of persons and returns the file that this replaces, "" for
+// none. What cannot be written waits for the next try. The caller holds manifestMu.
+func (db *DB) savePersons() (old string, err error) {
+	ops, change := db.takePersons()
+	if err := db.saveIdentity(ops); err != nil {
+		x := db.identity
+		x.Lock()
+		x.Back(ops)
+		x.Unlock()
+		db.traits.Back(change)
+		return "", err
+	}
+	if change == nil {
+		return "", nil
+	}
+	f, err := change.Write(db.fs, db.dir, db.traitsFile, func() string { return db.newName(traits.Suffix) })
+	if err != nil {
+		db.traits.Back(change)
+		return "", err
+	}
+	if db.traitsFile.Name != f.Name {
+		old = db.traitsFile.Name
+	}
+	db.traitsFile = f
+	return old, nil
+}
+
+// newName names a new file.
+func (db *DB) newName(suffix string) string {
+	return fmt.Sprintf("%08d%s", db.nextFile.Add(1)-1, suffix)
+}
+
+const identitySuffix = ".identity"
+
+// saveIdentity appends operations to the identity file. The caller holds manifestMu.
+func (db *DB) saveIdentity(ops []byte) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	if db.identityFile == "" {
+		name := db.newName(identitySuffix)
+		if err := db.writeWhole(name, nil); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+		db.identityFile, db.identityBytes = name, 0
+	}
+	frame := identity.Frame(ops)
+	f, err := db.fs.OpenReadWrite(db.pathOf(db.identityFile))
+	if err != nil {
+		return fmt.Errorf("write identity: %w", err)
+	}
+	_, err = f.WriteAt(frame, db.identityBytes)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("write identity: %w", err)
+	}
+	db.identityBytes += int64(len(frame))
+	return nil
+}
+
+// rewriteIdentity writes the identity file anew without ids that were erased, and
+// returns the file that this replaces. The caller holds manifestMu.
+func (db *DB) rewriteIdentity() (old string, err error) {
+	if db.identityFile == "" {
+		return "", nil
+	}
+	b, err := readPrefix(db.fs, db.pathOf(db.identityFile), db.identityBytes)
+	if err == nil {
+		b, err = identity.Rewrite(b)
+	}
+	name := db.newName(identitySuffix)
+	if err == nil {
+		err = db.writeWhole(name, b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("rewrite identity: %w", err)
+	}
+	old, db.identityFile, db.identityBytes = db.identityFile, name, int64(len(b))
+	return old, nil
+}
+
+// loadIdentity reads the operations that the manifest counts.
+func loadIdentity(fsys vfs.FS, dir string, m *manifest) (*identity.Map, error) {
+	x := identity.New(m.DedupeKey)
+	if m.IdentityFile == "" {
+		return x, nil
+	}
+	b, err := readPrefix(fsys, path.Join(dir, m.IdentityFile), m.IdentityBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	if err := x.Load(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.IdentityFile, err)
+	}
+	return x, nil
+}
+
+// loadTraits reads the traits that a manifest counts; persons is how many identity knows.
+func loadTraits(fsys vfs.FS, dir string, m *manifest, persons int) (*traits.Store, error) {
+	if m.Traits.Name == "" {
+		return traits.New(), nil
+	}
+	b, err := readPrefix(fsys, path.Join(dir, m.Traits.Name), m.Traits.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read traits: %w", err)
+	}
+	t, err := traits.Load(b, persons)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Traits.Name, err)
+	}
+	return t, nil
+}
+
+// writeWhole writes a new file durably.
+func (db *DB) writeWhole(name string, b []byte) error {
+	return vfs.WriteFileAtomic(db.fs, db.pathOf(name), b)
+}
