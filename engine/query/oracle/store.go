@@ -23,6 +23,9 @@ type Store struct {
 	links   map[string]string // anonymousId -> the user it was first linked to
 	traits  []traits
 	cohorts map[string]string
+	refused map[personID]bool     // users who were erased, and their anonymousIds
+	expired []func(e *Event) bool // what is too old
+	through int64                 // DataThrough before events were erased
 
 	people []*person // made when a question is asked; nil after a change
 }
@@ -55,6 +58,9 @@ func (s *Store) Add(events ...Event) {
 	}
 	for i := range events {
 		e := events[i]
+		if s.refuses(e.UserID, e.AnonymousID) || slices.ContainsFunc(s.expired, func(old func(*Event) bool) bool { return old(&e) }) {
+			continue
+		}
 		if e.EventID != "" {
 			if s.ids[e.EventID] {
 				continue
@@ -69,7 +75,7 @@ func (s *Store) Add(events ...Event) {
 
 // Identify links an anonymousId to a user, unless it is linked already.
 func (s *Store) Identify(userID, anonymousID string) {
-	if userID == "" || anonymousID == "" {
+	if userID == "" || anonymousID == "" || s.refuses(userID, anonymousID) {
 		return
 	}
 	if s.links == nil {
@@ -84,6 +90,9 @@ func (s *Store) Identify(userID, anonymousID string) {
 // SetTraits tells traits of a user, or of an anonymousId when userID is empty, as
 // of a time. The latest value of each trait counts, by time and then in the order of the log.
 func (s *Store) SetTraits(userID, anonymousID string, time int64, values map[string]any) {
+	if s.refuses(userID, anonymousID) {
+		return
+	}
 	s.traits = append(s.traits, traits{userID, anonymousID, time, values})
 	s.people = nil
 }
@@ -99,10 +108,11 @@ func (s *Store) SaveCohort(name, query string) {
 // Events are the stored events in the order of the log, duplicates left out.
 func (s *Store) Events() []*Event { return s.events }
 
-// DataThrough is the latest time of an event, 0 without events.
+// DataThrough is the latest time of an event, also of one that was erased; 0 without events.
 func (s *Store) DataThrough() (through int64) {
+	through = s.through
 	for i, e := range s.events {
-		if i == 0 || e.Time > through {
+		if through == 0 && i == 0 || e.Time > through {
 			through = e.Time
 		}
 	}
