@@ -62,14 +62,23 @@ func (w *world) erase(t *testing.T) {
 	}
 }
 
+// fromFooters are questions that are answered without reading rows where nothing is erased.
+var fromFooters = []string{
+	"trend count of any", "trend count of any every day", "trend count of a by eventName every day", "trend users of any every day", "trend users of a",
+	"retention any -> any every day for 5", "retention a -> any every day for 3 first", "stickiness any every day", "lifecycle any every day",
+}
+
 func TestErasedEventsAreInNoAnswer(t *testing.T) {
 	ctx := context.Background()
 	for seed := range uint64(12) {
 		w := &world{r: rand.New(rand.NewPCG(seed, 2)), db: openStore(t), oracle: &oracle.Store{}}
 		e := query.New(w.db, query.Limits{}, func() time.Time { return worldNow })
 		ask := func(when string) {
-			for range 25 {
+			for i := range 25 {
 				text := w.query()
+				if i < len(fromFooters) {
+					text = fromFooters[i] + " from 2026-03-26 to 2026-04-06"
+				}
 				want, err := w.oracle.Ask(text, worldNow.UnixMicro())
 				require.NoError(t, err, text)
 				got, err := e.Ask(ctx, text)
