@@ -17,6 +17,7 @@ import (
 	"spoor/engine/traits"
 	"spoor/segment/batch"
 	"spoor/server"
+	"spoor/server/collect"
 )
 
 // Log proposes entries and answers what applying them gave. Its errors are
@@ -49,16 +50,29 @@ func (b *Backend) EventsEntry(dst []byte, events *batch.Batch) []byte {
 }
 
 // CommitEvents commits an entry of events.
-func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (duplicate []bool, index uint64, err error) {
+func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (v collect.Verdicts, index uint64, err error) {
 	result, index, err := b.propose(ctx, entry)
 	if err != nil {
-		return nil, 0, err
+		return v, 0, err
 	}
 	events, ok := result.(*engine.EventsResult)
 	if !ok {
-		return nil, 0, fmt.Errorf("apply events: the answer is a %T", result)
+		return v, 0, fmt.Errorf("apply events: the answer is a %T", result)
 	}
-	return events.Duplicate, index, nil
+	v.Duplicate = events.Duplicate
+	if events.Refused != nil {
+		v.Refused = make([]*event.Reject, len(events.Refused))
+		for i, why := range events.Refused {
+			v.Refused[i] = refusals[why]
+		}
+	}
+	return v, index, nil
+}
+
+// refusals are what clients are told of events that the engine refuses.
+var refusals = [...]*event.Reject{
+	engine.ErasedPerson: {Code: "person_erased", Message: "the person was erased; events of this id are taken again after POST /api/users/ID/allow"},
+	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 
 // propose commits an entry. An error that applying it gave is an error.

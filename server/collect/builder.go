@@ -21,6 +21,8 @@ type part struct {
 	req  *Request
 	from int
 	rows int
+	// before counts the request's rows in earlier parts.
+	before int
 }
 
 // entry is what a committer takes: a builder that it seals itself, or an entry

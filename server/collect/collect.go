@@ -24,10 +24,17 @@ import (
 type Log interface {
 	// EventsEntry appends the log entry that stores b to dst.
 	EventsEntry(dst []byte, b *batch.Batch) []byte
-	// CommitEvents returns when the entry is durable and applied. duplicate tells
-	// for each row whether an event with its id was stored before; nil when none was.
+	// CommitEvents returns when the entry is durable and applied, with what became of its rows.
 	// After an error the log may keep entry for ever, otherwise it is the caller's again.
-	CommitEvents(ctx context.Context, entry []byte) (duplicate []bool, index uint64, err error)
+	CommitEvents(ctx context.Context, entry []byte) (v Verdicts, index uint64, err error)
+}
+
+// Verdicts say what became of the rows of an entry; a nil list is about none.
+type Verdicts struct {
+	// Duplicate tells for each row whether an event with its id was stored before.
+	Duplicate []bool
+	// Refused says of each row why it was not stored, nil where it was, or is a duplicate.
+	Refused []*event.Reject
 }
 
 // Errors of a request. Errors of Log are passed on as they are.

@@ -29,26 +29,41 @@ type memory struct {
 	begun   atomic.Int64
 	err     error
 	forget  bool
+	refuse  map[string]bool // userIds
+}
+
+// refusals refuses the events of some users.
+func (m *memory) refusals(b *batch.Batch) []*event.Reject {
+	if m.refuse == nil {
+		return nil
+	}
+	out := make([]*event.Reject, b.N)
+	for i := range out {
+		if user, _ := b.Users.At(i); m.refuse[string(user)] {
+			out[i] = &event.Reject{Code: "person_erased", Message: "no"}
+		}
+	}
+	return out
 }
 
 func (m *memory) EventsEntry(dst []byte, b *batch.Batch) []byte { return b.AppendEncoded(dst) }
 
-func (m *memory) CommitEvents(_ context.Context, entry []byte) ([]bool, uint64, error) {
+func (m *memory) CommitEvents(_ context.Context, entry []byte) (collect.Verdicts, uint64, error) {
 	m.begun.Add(1)
 	if m.gate != nil {
 		<-m.gate
 	}
 	if m.forget {
-		return nil, uint64(m.begun.Load()), nil
+		return collect.Verdicts{}, uint64(m.begun.Load()), nil
 	}
 	b, err := batch.Decode(entry)
 	if err != nil {
-		return nil, 0, err
+		return collect.Verdicts{}, 0, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
-		return nil, 0, m.err
+		return collect.Verdicts{}, 0, m.err
 	}
 	if m.seen == nil {
 		m.seen = map[string]bool{}
@@ -60,7 +75,7 @@ func (m *memory) CommitEvents(_ context.Context, entry []byte) ([]bool, uint64, 
 		m.seen[id] = true
 	}
 	m.batches = append(m.batches, b)
-	return duplicate, uint64(len(m.batches)), nil
+	return collect.Verdicts{Duplicate: duplicate, Refused: m.refusals(b)}, uint64(len(m.batches)), nil
 }
 
 func line(id int) string {
@@ -255,9 +270,9 @@ type delayed struct {
 	takes time.Duration
 }
 
-func (d *delayed) CommitEvents(context.Context, []byte) ([]bool, uint64, error) {
+func (d *delayed) CommitEvents(context.Context, []byte) (collect.Verdicts, uint64, error) {
 	time.Sleep(d.takes)
-	return nil, 1, nil
+	return collect.Verdicts{}, 1, nil
 }
 
 func BenchmarkSingleEventsOf64Clients(b *testing.B) {
@@ -286,4 +301,32 @@ func BenchmarkSingleEventsOf64Clients(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+func TestARefusedEventIsNamedByItsPlaceInTheBody(t *testing.T) {
+	m := &memory{refuse: map[string]bool{"gone": true}}
+	c := collect.New(m, collect.Options{})
+	defer c.Close()
+	var lines []byte
+	for i := range 9000 { // more than one entry
+		switch {
+		case i%3000 == 1:
+			lines = append(lines, "{broken\n"...)
+		case i%3000 == 2:
+			lines = fmt.Appendf(lines, `{"eventId":"%d","eventName":"e","userId":"gone"}`+"\n", i)
+		default:
+			lines = fmt.Appendf(lines, `{"eventId":"%d","eventName":"e","userId":"u"}`+"\n", i)
+		}
+	}
+	r := collect.NewRequest()
+	defer r.Release()
+	require.NoError(t, r.Many(c, lines, ""))
+	require.Equal(t, 9000-6, r.Accepted)
+	var got []string
+	for _, x := range r.Rejected {
+		got = append(got, fmt.Sprintf("%d %s", x.Index, x.Code))
+	}
+	require.Equal(t, []string{
+		"1 malformed_json", "2 person_erased", "3001 malformed_json", "3002 person_erased", "6001 malformed_json", "6002 person_erased",
+	}, got)
 }

@@ -138,9 +138,9 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 	rows = b.dec.Rows()
 	sealed := b.dec.Seal(c.opts.Now().UnixMicro())
 	data := c.log.EventsEntry(buf, sealed)
-	duplicate, index, err := c.commit(data, rows)
+	v, index, err := c.commit(data, rows)
 	for i := range b.parts {
-		b.parts[i].req.decide(b.parts[i], duplicate, index, err)
+		b.parts[i].req.decide(b.parts[i], v, index, err)
 	}
 	clear(b.parts)
 	b.parts = b.parts[:0]
@@ -151,17 +151,17 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 }
 
 func (c *Collector) commitEntry(e entry) error {
-	duplicate, index, err := c.commit(e.bytes, e.part.rows)
-	e.part.req.decide(e.part, duplicate, index, err)
+	v, index, err := c.commit(e.bytes, e.part.rows)
+	e.part.req.decide(e.part, v, index, err)
 	return err
 }
 
-func (c *Collector) commit(data []byte, rows int) (duplicate []bool, index uint64, err error) {
+func (c *Collector) commit(data []byte, rows int) (v Verdicts, index uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.opts.CommitTimeout)
 	defer cancel()
-	duplicate, index, err = c.log.CommitEvents(ctx, data)
-	if err == nil && duplicate != nil && len(duplicate) != rows {
-		err = fmt.Errorf("commit events: %d verdicts on %d rows", len(duplicate), rows)
+	v, index, err = c.log.CommitEvents(ctx, data)
+	if err == nil && (v.Duplicate != nil && len(v.Duplicate) != rows || v.Refused != nil && len(v.Refused) != rows) {
+		err = fmt.Errorf("commit events: %d and %d verdicts on %d rows", len(v.Duplicate), len(v.Refused), rows)
 	}
-	return duplicate, index, err
+	return v, index, err
 }

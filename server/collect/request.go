@@ -2,6 +2,7 @@ package collect
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,10 +26,12 @@ type Request struct {
 	first  int     // of this request's rows in b
 	sealed []entry // of a long body, not yet with the committers
 	own    bool
+	given  int // rows of sealed
 	each   func(event.Item) error // the method item, bound once
 
 	pending atomic.Int32 // parts that are not decided, and one more until all are handed over
-	mu      sync.Mutex   // guards the counts and err while parts are decided
+	mu      sync.Mutex   // guards the counts, refused and err while parts are decided
+	refused []refusedRow
 	err     error
 	done    chan struct{}
 }
@@ -40,6 +43,13 @@ type Rejection struct {
 	Code    string
 	Message string
 	id      span
+}
+
+// refusedRow is an event that was well-formed and may not be stored; row counts
+// the request's well-formed events.
+type refusedRow struct {
+	row int
+	why *event.Reject
 }
 
 // Assigned is an event that came without an eventId and was given one.
@@ -76,7 +86,9 @@ func (r *Request) reset() {
 	clear(r.Rejected)
 	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.c, r.b, r.err, r.own = nil, nil, nil, false
+	r.c, r.b, r.err, r.own, r.given = nil, nil, nil, false, 0
+	clear(r.refused)
+	r.refused = r.refused[:0]
 	clear(r.sealed)
 	r.sealed = r.sealed[:0]
 }
@@ -197,8 +209,9 @@ func (r *Request) seal(d *event.Decoder) {
 	rows := d.Rows()
 	b := d.Seal(r.c.opts.Now().UnixMicro())
 	r.sealed = append(r.sealed, entry{
-		bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows},
+		bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows, before: r.given},
 	})
+	r.given += rows
 }
 
 func (r *Request) begin(c *Collector) error {
@@ -246,7 +259,7 @@ func (r *Request) hand() {
 	rows := r.b.dec.Rows()
 	parts := int32(len(r.sealed))
 	if rows > r.first {
-		r.b.parts = append(r.b.parts, part{req: r, from: r.first, rows: rows - r.first})
+		r.b.parts = append(r.b.parts, part{req: r, from: r.first, rows: rows - r.first, before: r.given})
 		parts++
 	}
 	r.pending.Store(parts)
@@ -264,26 +277,55 @@ func (r *Request) hand() {
 
 func (r *Request) wait() error {
 	<-r.done
+	r.rejectRefused()
 	return r.err
 }
 
+// rejectRefused lists refused rows among the rejected events, by their place in the body.
+func (r *Request) rejectRefused() {
+	if len(r.refused) == 0 {
+		return
+	}
+	slices.SortFunc(r.refused, func(a, b refusedRow) int { return a.row - b.row })
+	malformed := slices.Clone(r.Rejected)
+	passed := 0
+	for _, x := range r.refused {
+		index := x.row + passed
+		for passed < len(malformed) && malformed[passed].Index <= index {
+			passed++
+			index++
+		}
+		r.Rejected = append(r.Rejected, Rejection{Index: index, Code: x.why.Code, Message: x.why.Message})
+	}
+	slices.SortFunc(r.Rejected, func(a, b Rejection) int { return a.Index - b.Index })
+}
+
 // decide tells the request what became of one of its parts.
-func (r *Request) decide(p part, duplicate []bool, index uint64, err error) {
+func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	dups := 0
-	if duplicate != nil {
-		for _, dup := range duplicate[p.from : p.from+p.rows] {
+	if v.Duplicate != nil {
+		for _, dup := range v.Duplicate[p.from : p.from+p.rows] {
 			if dup {
 				dups++
 			}
 		}
 	}
+	refused := 0
 	r.mu.Lock()
+	if v.Refused != nil && err == nil {
+		for row, why := range v.Refused[p.from : p.from+p.rows] {
+			if why != nil {
+				refused++
+				r.refused = append(r.refused, refusedRow{p.before + row, why})
+			}
+		}
+	}
 	if err != nil {
 		if r.err == nil {
 			r.err = err
 		}
 	} else {
-		r.Accepted += p.rows - dups
+		r.Accepted += p.rows - dups - refused
 		r.Duplicates += dups
 		r.Index = max(r.Index, index)
 	}
