@@ -115,7 +115,7 @@ func TestASegmentGivesBackItsRowsByDayNamePersonTimeAndArrival(t *testing.T) {
 		}
 		require.Equal(t, n, at)
 		m.checkTimelines(t, s)
-		_, err := s.Verify(context.Background(), nil)
+		_, err := s.Verify(context.Background())
 		require.NoError(t, err)
 	}
 }
@@ -278,7 +278,7 @@ func requireDamage(t *testing.T, file []byte, format string, args ...any) {
 	t.Helper()
 	s, err := segment.Open(bytes.NewReader(file), int64(len(file)), "bad", nil)
 	if err == nil {
-		_, err = s.Verify(context.Background(), nil)
+		_, err = s.Verify(context.Background())
 	}
 	require.Error(t, err, format, args)
 	require.True(t, errors.Is(err, segment.ErrCorrupt) || errors.Is(err, segment.ErrVersion), "%v: %v", fmt.Sprintf(format, args...), err)
@@ -290,7 +290,7 @@ func FuzzAMutatedFileNeverPanics(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := segment.Open(bytes.NewReader(data), int64(len(data)), "fuzz", nil)
 		if err == nil {
-			_, _ = s.Verify(context.Background(), nil)
+			_, _ = s.Verify(context.Background())
 		}
 	})
 }

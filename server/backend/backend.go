@@ -7,13 +7,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"spoor/cluster"
+	"spoor/cluster/datadir"
 	"spoor/engine"
 	"spoor/engine/event"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
+	"spoor/internal/vfs"
 	"spoor/segment/batch"
 	"spoor/server"
 )
@@ -26,6 +30,8 @@ type Log interface {
 	Cluster() server.ClusterStatus
 	// Checkpoint makes everything that was applied durable outside the log.
 	Checkpoint(ctx context.Context) error
+	// Verify reads all that the log keeps and returns the indexes of its ends.
+	Verify(ctx context.Context) (first, last uint64, err error)
 }
 
 // Backend is a server.Backend.
@@ -33,6 +39,8 @@ type Backend struct {
 	log   Log
 	db    *engine.DB
 	query *query.Engine
+	// backups is the directory that backups are written below, "" for none.
+	backups string
 }
 
 var _ server.Backend = (*Backend)(nil)
@@ -40,6 +48,12 @@ var _ server.Backend = (*Backend)(nil)
 // New returns the backend of one node. now is the clock that queries are resolved by.
 func New(log Log, db *engine.DB, now func() time.Time) *Backend {
 	return &Backend{log: log, db: db, query: query.New(db, query.Limits{}, now)}
+}
+
+// KeepBackups lets backups be written into directories below dir.
+func (b *Backend) KeepBackups(dir string) *Backend {
+	b.backups = dir
+	return b
 }
 
 // EventsEntry appends the log entry that stores b.
@@ -140,6 +154,31 @@ func (b *Backend) Flush(ctx context.Context) error { return b.log.Checkpoint(ctx
 
 // Compact merges segments.
 func (b *Backend) Compact(ctx context.Context) error { return b.db.Compact(ctx) }
+
+// Verify reads every byte of store, log and snapshots.
+func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error) {
+	found, err := b.db.Verify(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	r := &datadir.Report{Report: *found}
+	r.FirstIndex, r.LastIndex, err = b.log.Verify(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		r.Problems = append(r.Problems, engine.Problem{File: cluster.LogDir, Text: err.Error()})
+	}
+	return r, nil
+}
+
+// Backup writes a backup into a directory below the one of KeepBackups.
+func (b *Backend) Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error) {
+	if b.backups == "" {
+		return nil, server.ErrNoBackupDir
+	}
+	return b.db.Backup(ctx, vfs.OS(), filepath.Join(b.backups, name), progress)
+}
 
 // Cluster is the node as its cluster sees it.
 func (b *Backend) Cluster() server.ClusterStatus {

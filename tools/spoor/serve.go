@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"spoor/cluster"
+	"spoor/cluster/datadir"
 	"spoor/engine"
 	"spoor/server"
 	"spoor/server/access"
@@ -36,6 +37,8 @@ type serveCmd struct {
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
+
+	BackupDir string `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
@@ -82,7 +85,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 		log.Error("the server cannot go on", "error", err)
 		os.Exit(exitFailed)
 	}
-	db, err := engine.Open(filepath.Join(c.Data, "store"), engine.Options{
+	db, err := engine.Open(filepath.Join(c.Data, datadir.StoreDir), engine.Options{
 		Logger: log, MemoryBytes: int64(c.Memory), FlushRows: c.FlushRows, OnFatal: fatal,
 	})
 	if err != nil {
@@ -94,7 +97,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
-	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now), server.Options{
+	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now).KeepBackups(c.BackupDir), server.Options{
 		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4,
 	}), node)
 
