@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"spoor/engine/event"
 	"spoor/engine/idkey"
 	"spoor/engine/traits"
 	"spoor/index"
@@ -421,6 +422,17 @@ func eachID(r *segment.Reader, f func(id batch.ID, text []byte) error) error {
 // EntryTexts calls f with every text that a log entry holds, decoded, numbers as
 // they are written; it stops where an entry cannot be read.
 func EntryTexts(data []byte, f func(where string, text []byte)) error {
+	if len(data) > 0 && data[0] == entryIdentifies {
+		calls, err := traits.ReadCalls(data[1:])
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrEntry, err)
+		}
+		for i := range calls {
+			for _, l := range calls[i].Traits {
+				f(l.Path, event.AppendObject(nil, []event.Leaf{l}))
+			}
+		}
+	}
 	if len(data) == 0 || data[0] != entryEvents {
 		f("entry", data) // the others keep their texts as they are
 		return nil

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -293,4 +294,22 @@ func FuzzAMutatedFileNeverPanics(f *testing.F) {
 			_, _ = s.Verify(context.Background())
 		}
 	})
+}
+
+func TestVerifyFindsTextsNumbersNamesAndIDs(t *testing.T) {
+	m := randomModel(rand.New(rand.NewPCG(7, 7)), 500, 2, 2, 20)
+	m.text[17], m.num[18] = "ada@example.com", 49151.125
+	s := open(t, m.write(t))
+	for text, where := range map[string]string{
+		"ada@": "properties.label", "49151.125": "properties.price of", "properties.pri": "name of a column", s.Sections()[0].Event(): "name of an event",
+		string(batch.AppendUUID(nil, m.ids[3])): "id of row",
+	} {
+		report, err := s.Verify(context.Background(), "absent", text)
+		require.NoError(t, err)
+		require.NotEmpty(t, report.Found, text)
+		require.Contains(t, strings.Join(report.Found, "\n"), where, text)
+	}
+	report, err := s.Verify(context.Background(), "absent", "49151.126")
+	require.NoError(t, err)
+	require.Empty(t, report.Found)
 }
