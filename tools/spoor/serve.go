@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -203,8 +204,8 @@ func memoryLimit(memory int64) int64 {
 	return limit
 }
 
-// containerMemory is the memory that the control group of this process may use,
-// its parents' limits included; false where there is no limit.
+// containerMemory is the memory that the control groups of this process may use,
+// their parents' limits included; false where there is no limit.
 func containerMemory(self, root string) (limit int64, ok bool) {
 	f, err := os.Open(self)
 	if err != nil {
@@ -212,22 +213,33 @@ func containerMemory(self, root string) (limit int64, ok bool) {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		group, found := strings.CutPrefix(lines.Text(), "0::/")
-		if !found {
+		// Version 2 has one line "0::/group", version 1 one per controller, as "4:memory:/group".
+		top, file := root, "memory.max"
+		_, rest, _ := strings.Cut(lines.Text(), ":")
+		controllers, group, found := strings.Cut(rest, ":")
+		switch {
+		case !found:
+			continue
+		case slices.Contains(strings.Split(controllers, ","), "memory"):
+			top, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+		case controllers != "":
 			continue
 		}
-		for dir := filepath.Join(root, group); strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-			b, err := os.ReadFile(filepath.Join(dir, "memory.max"))
+		for dir := filepath.Join(top, group); strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
+			b, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				continue
 			}
-			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && (!ok || n < limit) {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n < noLimit && (!ok || n < limit) {
 				limit, ok = n, true
 			}
 		}
 	}
 	return limit, ok
 }
+
+// noLimit and more is what version 1 writes where there is none.
+const noLimit = 1 << 60
 
 // byteSize is a number of bytes as a person writes it: 256MiB, 1GB, 4096.
 type byteSize int64
