@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"syscall"
 	"time"
@@ -24,11 +25,18 @@ func (db *DB) Checkpoint(ctx context.Context) (uint64, error) {
 	return db.durable.Load(), db.broken()
 }
 
+// flushesBetweenMerges bounds the files that come before the next merge, when
+// memtables are closed faster than they are written.
+const flushesBetweenMerges = 16
+
 // flush writes the closed memtables, oldest first, and then the manifest.
-func (db *DB) flush(ctx context.Context) error {
+func (db *DB) flush(ctx context.Context) error { return db.flushSome(ctx, math.MaxInt) }
+
+// flushSome writes at most so many memtables, and wakes the background if some are left.
+func (db *DB) flushSome(ctx context.Context, atMost int) error {
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
-	for {
+	for ; ; atMost-- {
 		if err := db.broken(); err != nil {
 			return fmt.Errorf("flush: %w", err)
 		}
@@ -50,6 +58,10 @@ func (db *DB) flush(ctx context.Context) error {
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("flush: %w", err)
+		}
+		if atMost == 0 {
+			db.wake()
+			return nil
 		}
 		if err := db.flushError(db.flushOne(m)); err != nil {
 			return err
@@ -233,7 +245,7 @@ func (db *DB) background() {
 			opened = now
 		}
 		db.mem.Unlock()
-		if err := db.flush(db.ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := db.flushSome(db.ctx, flushesBetweenMerges); err != nil && !errors.Is(err, context.Canceled) {
 			if db.broken() != nil {
 				return
 			}
