@@ -24,6 +24,7 @@ import (
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
+	"spoor/tools/internal/logquota"
 )
 
 // serveCmd runs the server.
@@ -190,9 +191,9 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(logquota.New(slog.NewJSONHandler(w, opts), time.Now))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(logquota.New(slog.NewTextHandler(w, opts), time.Now))
 }
 
 // memoryLimit is where the runtime shall begin to save memory.
