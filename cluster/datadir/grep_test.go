@@ -111,3 +111,26 @@ func TestATextAcrossTwoReadsIsFoundOnce(t *testing.T) {
 	_, err := datadir.Grep(context.Background(), vfs.OS(), dir, []string{""}, nil)
 	require.Error(t, err)
 }
+
+func TestACutLogHoldsNothingThatCameBefore(t *testing.T) {
+	dir, _ := killed(t)
+	n := mustStart(t, dir, "n1")
+	n.events(700, 750, `,"mail":"cut@example.com"`)
+	require.NoError(t, n.raft.CutLog(context.Background()))
+	require.False(t, typesOf(grepFor(t, image(t, dir), "cut@example.com", "event-1"))[".log"])
+	n.events(750, 800, "")
+	served, err := n.served()
+	require.NoError(t, err)
+	crashed := image(t, dir)
+	require.NoError(t, n.raft.CutLog(context.Background()))
+	n.close()
+	for _, d := range []string{crashed, dir} {
+		require.NoError(t, verify(t, d).Err())
+		n := mustStart(t, d, "n1")
+		got, err := n.served()
+		require.NoError(t, err)
+		require.Equal(t, served, got)
+		require.Equal(t, 50, n.events(750, 800, ""))
+		n.close()
+	}
+}

@@ -30,6 +30,8 @@ type Log interface {
 	Cluster() server.ClusterStatus
 	// Checkpoint makes everything that was applied durable outside the log.
 	Checkpoint(ctx context.Context) error
+	// CutLog is Checkpoint, and removes from the disk what came before the call.
+	CutLog(ctx context.Context) error
 	// Verify reads all that the log keeps and returns the indexes of its ends.
 	Verify(ctx context.Context) (first, last uint64, err error)
 }
@@ -152,8 +154,13 @@ func (b *Backend) Ready() error { return b.log.Ready() }
 // Flush writes the memtable to segments.
 func (b *Backend) Flush(ctx context.Context) error { return b.log.Checkpoint(ctx) }
 
-// Compact merges segments.
-func (b *Backend) Compact(ctx context.Context) error { return b.db.Compact(ctx) }
+// Compact merges segments and leaves nothing in the log that came before the call.
+func (b *Backend) Compact(ctx context.Context) error {
+	if err := b.db.Compact(ctx); err != nil {
+		return err
+	}
+	return b.log.CutLog(ctx)
+}
 
 // Verify reads every byte of store, log and snapshots.
 func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error) {

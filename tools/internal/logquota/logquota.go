@@ -37,9 +37,9 @@ type key struct {
 }
 
 type count struct {
-	since    time.Time
-	lines    int
-	leftOut  int
+	since   time.Time
+	lines   int
+	leftOut int
 }
 
 // New wraps a handler; now is the clock.
