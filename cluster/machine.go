@@ -95,7 +95,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 			return fmt.Errorf("checkpoint: the machine is durable up to entry %d, but entry %d was applied before", index, s.upTo)
 		}
 	}
-	b, err := json.Marshal(manifest{Version: manifestVersion, MachineIndex: max(index, s.upTo)})
+	b, err := encodeManifest(max(index, s.upTo))
 	if err != nil {
 		return err
 	}
@@ -113,6 +113,10 @@ var errInstall = errors.New("this node is so far behind that the log has been cu
 func (m *machine) Restore(r io.ReadCloser) error {
 	_ = r.Close()
 	return errInstall
+}
+
+func encodeManifest(index uint64) ([]byte, error) {
+	return json.Marshal(manifest{Version: manifestVersion, MachineIndex: index})
 }
 
 // readManifest reads what Persist wrote.

@@ -85,7 +85,7 @@ func Open(cfg Config, sm StateMachine) (*Node, error) {
 func (n *Node) open(sm StateMachine) error {
 	var err error
 	n.store, err = logstore.Open(logstore.Options{
-		FS: n.cfg.FS, Dir: filepath.Join(n.cfg.Dir, "log"),
+		FS: n.cfg.FS, Dir: filepath.Join(n.cfg.Dir, LogDir),
 		Cluster: n.cfg.ClusterID, NewCluster: logstore.ClusterID(uuid.New()),
 		SegmentBytes: n.cfg.SegmentBytes, StallLimit: n.cfg.StallLimit,
 		OnFatal: n.fail, Logger: n.log,
@@ -93,10 +93,12 @@ func (n *Node) open(sm StateMachine) error {
 	if err != nil {
 		return err
 	}
-	if n.snaps, err = openSnapshots(n.cfg.FS, filepath.Join(n.cfg.Dir, "snapshots")); err != nil {
+	if n.snaps, err = openSnapshots(n.cfg.FS, filepath.Join(n.cfg.Dir, SnapshotsDir)); err != nil {
 		return err
 	}
-	if err := n.checkFit(sm); err != nil {
+	first, _ := n.store.FirstIndex()
+	last, _ := n.store.LastIndex()
+	if err := checkFit(n.snaps, first, last, sm.DurableIndex(), n.cfg.Dir); err != nil {
 		return err
 	}
 	n.feed = newFeed(n.store, n.snaps.latest.Load())
@@ -132,7 +134,10 @@ func (n *Node) start(trans raft.Transport) error {
 	n.raft, n.addr = r, self.Address
 	committed := r.CommitIndex
 	n.feed.committed.Store(&committed)
-	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 && servers[0].ID == self.ID {
+	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 {
+		if servers[0].ID != self.ID {
+			return errors.Join(fmt.Errorf("the data in %s is that of node %s alone; start it as that one", n.cfg.Dir, servers[0].ID), r.Shutdown().Error())
+		}
 		n.electAlone()
 	}
 	return nil
@@ -168,16 +173,13 @@ func (n *Node) electAlone() {
 
 // checkFit compares what the log, the newest snapshot and the machine say of each
 // other, so that entries that are in none of them are noticed.
-func (n *Node) checkFit(sm StateMachine) error {
-	meta, data, err := n.snaps.newest()
+func checkFit(snaps *snapshots, first, last, durable uint64, dir string) error {
+	meta, data, err := snaps.newest()
 	if err != nil {
 		return err
 	}
-	first, _ := n.store.FirstIndex()
-	last, _ := n.store.LastIndex()
-	durable := sm.DurableIndex()
 	if first > meta.Index+1 {
-		return fmt.Errorf("%w: it begins with entry %d, and the newest snapshot ends with entry %d; restore %s from a backup", logstore.ErrDamaged, first, meta.Index, n.cfg.Dir)
+		return fmt.Errorf("%w: it begins with entry %d, and the newest snapshot ends with entry %d; restore %s from a backup", logstore.ErrDamaged, first, meta.Index, dir)
 	}
 	if durable > max(last, meta.Index) {
 		return fmt.Errorf("%w: it ends with entry %d, but the store holds what entry %d brought; the two are not of the same moment, restore them together", logstore.ErrDamaged, max(last, meta.Index), durable)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,6 +62,9 @@ func openSnapshots(fsys vfs.FS, dir string) (*snapshots, error) {
 // names of the snapshots, newest first.
 func (s *snapshots) names() ([]string, error) {
 	entries, err := s.fs.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -82,17 +86,30 @@ func (s *snapshots) read(name string) (snapshotFile, error) {
 	if err != nil {
 		return f, fmt.Errorf("read snapshot: %w", err)
 	}
-	sum, body, ok := bytes.Cut(b, []byte(" "))
-	if !ok || string(sum) != fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)) {
-		return f, fmt.Errorf("read snapshot %s: it is damaged; restore the data directory from a backup", path)
-	}
-	if err := json.Unmarshal(body, &f); err != nil {
+	if f, err = parseSnapshot(b); err != nil {
 		return f, fmt.Errorf("read snapshot %s: %w", path, err)
 	}
+	return f, nil
+}
+
+func parseSnapshot(b []byte) (f snapshotFile, err error) {
+	sum, body, ok := bytes.Cut(b, []byte(" "))
+	if !ok || string(sum) != fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)) {
+		return f, errors.New("it is damaged; restore the data directory from a backup")
+	}
+	if err := json.Unmarshal(body, &f); err != nil {
+		return f, err
+	}
 	if f.Version != snapshotVersion {
-		return f, fmt.Errorf("read snapshot %s: unknown version %d, this program knows %d", path, f.Version, snapshotVersion)
+		return f, fmt.Errorf("unknown version %d, this program knows %d", f.Version, snapshotVersion)
 	}
 	return f, nil
+}
+
+// SnapshotData is what the bytes of a snapshot's file hold of the state.
+func SnapshotData(file []byte) ([]byte, error) {
+	f, err := parseSnapshot(file)
+	return f.Data, err
 }
 
 // newest returns the newest snapshot, with index 0 if there is none.

@@ -196,6 +196,21 @@ func (n *Node) Checkpoint(ctx context.Context) error {
 	}
 }
 
+// CutLog takes a checkpoint and removes from the disk all entries that came before the
+// call, where Checkpoint leaves what shares a file with later ones: after it, what was deleted from
+// the machine is not in the log of this node either. Other nodes have to be asked themselves. It
+// writes a file of the log's, so it is not for every checkpoint. This node has to lead.
+func (n *Node) CutLog(ctx context.Context) error {
+	if err := n.store.Roll(); err != nil {
+		return fmt.Errorf("cut the log: %w", err)
+	}
+	if err := n.Barrier(ctx); err != nil { // an entry in the new file: one has to stay
+		return fmt.Errorf("cut the log: %w", err)
+	}
+	// The snapshot before the newest is of an earlier cut and holds indexes alone.
+	return n.Checkpoint(ctx)
+}
+
 // trailing is how many entries are kept behind a checkpoint, so that a slower
 // node finds them. Alone there is nobody who could need them; one stays, because
 // the library expects an end of the log.

@@ -11,6 +11,7 @@ import (
 	"path"
 
 	"spoor/internal/vfs"
+	"spoor/segment"
 )
 
 // A backup is a directory like that of a store, with the segments, the identity,
@@ -28,13 +29,13 @@ type backupFile struct {
 // BackupReport tells what Backup or Restore did.
 type BackupReport struct {
 	// AppliedIndex is the log index that the backup includes.
-	AppliedIndex uint64
-	Files        int
-	Bytes        int64 // of the whole backup
-	Linked       int   // files that share their bytes with the store
-	Copied       int
-	CopiedBytes  int64
-	Reused       int // files that were there
+	AppliedIndex uint64 `json:"applied_index"`
+	Files        int    `json:"files"`
+	Bytes        int64  `json:"bytes"`  // of the whole backup
+	Linked       int    `json:"linked"` // files that share their bytes with the store
+	Copied       int    `json:"copied"`
+	CopiedBytes  int64  `json:"copied_bytes"`
+	Reused       int    `json:"reused"` // files that were there
 }
 
 // ErrOtherBackup is wrapped when the directory of a backup holds something else.
@@ -42,7 +43,8 @@ var ErrOtherBackup = errors.New("the directory is in use for something else")
 
 // Backup writes a consistent copy of the store as it is now, while writing goes
 // on. Segments are linked if dst is the store's own file system and can link, else
-// copied; every file is read once to be compared and, when it was copied, once more from dst.
+// copied; every file is read once to be compared, and once from dst; one that is new is verified to
+// the last value. A copy of an earlier backup that no longer has its bytes is made anew.
 // If Backup fails, what was in dir before is as good as it was.
 func (db *DB) Backup(ctx context.Context, dst vfs.FS, dir string, progress Progress) (*BackupReport, error) {
 	report, err := db.backup(ctx, dst, dir, progress)
@@ -92,17 +94,17 @@ func (db *DB) backup(ctx context.Context, dst vfs.FS, dir string, progress Progr
 		if err != nil {
 			return nil, err
 		}
-		if err := c.whole(m.IdentityFile, b); err != nil {
+		if err := c.whole(ctx, m.IdentityFile, b); err != nil {
 			return nil, err
 		}
 	}
 	if m.Traits.Name != "" {
-		if err := c.whole(m.Traits.Name, pinned.traits); err != nil {
+		if err := c.whole(ctx, m.Traits.Name, pinned.traits); err != nil {
 			return nil, err
 		}
 	}
 	if m.Documents != "" {
-		if err := c.whole(m.Documents, pinned.docs); err != nil {
+		if err := c.whole(ctx, m.Documents, pinned.docs); err != nil {
 			return nil, err
 		}
 	}
@@ -203,9 +205,14 @@ func (c *copier) segment(ctx context.Context, fm *fileMeta) error {
 		return err
 	}
 	f := backupFile{Name: fm.Name, Bytes: fm.Bytes, SHA: sum}
+	if c.before[fm.Name] != f {
+		if err := c.sound(ctx, src, fm.Name); err != nil {
+			return err
+		}
+	}
 	info, err := c.to.Stat(dst)
 	switch {
-	case err == nil && c.before[fm.Name] == f && info.Size() == f.Bytes:
+	case err == nil && c.before[fm.Name] == f && info.Size() == f.Bytes && c.holds(ctx, dst, f):
 		c.report.Reused++
 		c.add(f)
 		return nil
@@ -228,6 +235,30 @@ func (c *copier) segment(ctx context.Context, fm *fileMeta) error {
 	}
 	c.add(f)
 	return nil
+}
+
+// sound verifies a segment that no backup has yet: one that is damaged must not
+// take the place of a backup that is good.
+func (c *copier) sound(ctx context.Context, src, name string) error {
+	h, err := c.from.Open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.Close() }()
+	r, err := segment.Open(h, h.Size(), name, nil)
+	if err == nil {
+		_, err = r.Verify(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %s: %w; restore the store from an earlier backup", ErrDamaged, src, err)
+	}
+	return err
+}
+
+// holds tells whether a file of an earlier backup still has its bytes.
+func (c *copier) holds(ctx context.Context, name string, f backupFile) bool {
+	sum, err := c.sum(ctx, c.to, name, f.Bytes, nil)
+	return err == nil && sum == f.SHA
 }
 
 // copy copies what counts of a file and reads it back.
@@ -254,10 +285,10 @@ func (c *copier) copy(ctx context.Context, src, dst string, f backupFile) error 
 }
 
 // whole writes a small file that is in memory.
-func (c *copier) whole(name string, b []byte) error {
+func (c *copier) whole(ctx context.Context, name string, b []byte) error {
 	sum := sha256.Sum256(b)
 	f := backupFile{Name: name, Bytes: int64(len(b)), SHA: hex.EncodeToString(sum[:])}
-	if info, err := c.to.Stat(path.Join(c.toDir, name)); err == nil && info.Size() >= f.Bytes && c.before[name] == f {
+	if info, err := c.to.Stat(path.Join(c.toDir, name)); err == nil && info.Size() >= f.Bytes && c.before[name] == f && c.holds(ctx, path.Join(c.toDir, name), f) {
 		c.report.Reused++
 	} else {
 		if err := vfs.WriteFileAtomic(c.to, path.Join(c.toDir, name), b); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"syscall"
@@ -26,11 +27,18 @@ func (db *DB) Checkpoint(ctx context.Context) (uint64, error) {
 	return db.durable.Load(), db.broken()
 }
 
+// flushesBetweenMerges bounds the files that come before the next merge, when
+// memtables are closed faster than they are written.
+const flushesBetweenMerges = 16
+
 // flush writes the closed memtables, oldest first, and then the manifest.
-func (db *DB) flush(ctx context.Context) error {
+func (db *DB) flush(ctx context.Context) error { return db.flushAtMost(ctx, math.MaxInt) }
+
+// flushAtMost writes at most so many memtables, and wakes the background if some are left.
+func (db *DB) flushAtMost(ctx context.Context, atMost int) error {
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
-	for {
+	for ; ; atMost-- {
 		if err := errors.Join(db.broken(), ctx.Err()); err != nil {
 			return fmt.Errorf("flush: %w", err)
 		}
@@ -38,7 +46,11 @@ func (db *DB) flush(ctx context.Context) error {
 		if len(tables) == 0 && covered <= db.durable.Load() {
 			return nil
 		}
-		if err := db.flushError(db.flushSome(tables, covered)); err != nil {
+		if atMost == 0 {
+			db.wake()
+			return nil
+		}
+		if err := db.flushError(db.flushTables(tables, covered)); err != nil {
 			return err
 		}
 	}
@@ -78,9 +90,9 @@ func (db *DB) flushError(err error) error {
 	return err
 }
 
-// flushSome writes memtables as one segment and commits it; without any, the
+// flushTables writes memtables as one segment and commits it; without any, the
 // manifest alone. The caller holds flushMu.
-func (db *DB) flushSome(tables []*memtable, covered uint64) error {
+func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 	start := time.Now()
 	var added []*file
 	write := func(tables []*memtable) error {
@@ -161,7 +173,7 @@ func (db *DB) commitCovered(e edit, install func()) error {
 		}
 		db.eraseGate.Unlock()
 		tables, covered := db.closed(0)
-		if err := db.flushError(db.flushSome(tables, covered)); err != nil {
+		if err := db.flushError(db.flushTables(tables, covered)); err != nil {
 			return fmt.Errorf("%w: %w", errBefore, err)
 		}
 	}
@@ -331,7 +343,7 @@ func (db *DB) background() {
 			opened = now
 		}
 		db.mem.Unlock()
-		if err := db.flush(db.ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := db.flushAtMost(db.ctx, flushesBetweenMerges); err != nil && !errors.Is(err, context.Canceled) {
 			if db.broken() != nil {
 				return
 			}

@@ -16,7 +16,7 @@ import (
 //
 // An erasure is the exception: an entry before it, applied again after it, would
 // find an id of the erased person free or refused. So no manifest is written that
-// covers less of the log than the last erasure, see flushSome and commitCovered.
+// covers less of the log than the last erasure, see flushTables and commitCovered.
 
 // takePersons returns what the files of persons miss, both as of one moment.
 func (db *DB) takePersons() (ops []byte, change *traits.Change) {

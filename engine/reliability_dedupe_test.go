@@ -284,7 +284,7 @@ func (db *DB) flushOneWithoutFilters(context.Context) error {
 	kept := db.filters
 	db.filters, _, _ = index.OpenFilters(vfs.NewMem(), "nowhere")
 	defer func() { db.filters = kept }()
-	return db.flushSome(db.mem.flushing[:1], db.mem.flushing[0].last)
+	return db.flushTables(db.mem.flushing[:1], db.mem.flushing[0].last)
 }
 
 // colliding makes n UUIDs whose batch.ID.Hash is alike: that hash has no key and

@@ -445,7 +445,7 @@ func filesWith(t *testing.T, fsys vfs.FS, text string) (names []string) {
 			require.NoError(t, err)
 			r, err := segment.Open(h, h.Size(), e.Name(), nil)
 			require.NoError(t, err)
-			report, err := r.Verify(context.Background(), []byte(text))
+			report, err := r.Verify(context.Background(), text)
 			require.NoError(t, err)
 			found = found || len(report.Found) > 0
 			require.NoError(t, h.Close())

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"spoor/engine/document"
 	"spoor/engine/erasure"
+	"spoor/engine/event"
 	"spoor/engine/identity"
 	"spoor/engine/idkey"
 	"spoor/engine/traits"
@@ -22,23 +24,23 @@ import (
 // Report is what Verify found. A store without Problems answers every query as
 // it would have on the day its events came.
 type Report struct {
-	AppliedIndex uint64
-	Files        int
-	Bytes        int64 // of all files that were read
-	Rows         int64
-	Persons      int
-	Documents    int
+	AppliedIndex uint64 `json:"applied_index"`
+	Files        int    `json:"files"`
+	Bytes        int64  `json:"bytes"` // of all files that were read
+	Rows         int64  `json:"events"`
+	Persons      int    `json:"persons"`
+	Documents    int    `json:"documents"`
 	// Problems are what is wrong, at most MaxProblems; More counts the others.
-	Problems []Problem
-	More     int
+	Problems []Problem `json:"problems"`
+	More     int       `json:"more_problems"`
 	// Notes are what is unusual and does no harm.
-	Notes []string
+	Notes []string `json:"notes"`
 }
 
 // Problem is one thing that is wrong with a file.
 type Problem struct {
-	File string
-	Text string
+	File string `json:"file"`
+	Text string `json:"problem"`
 }
 
 // MaxProblems bounds the list in a Report.
@@ -103,7 +105,7 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 	var covered uint64
 	if c.filters, covered, err = index.OpenFilters(fsys, dir); err != nil {
 		c.filters = nil
-		if len(m.Files) > 0 {
+		if len(m.Files) > 0 && m.Backup == nil { // a backup has none
 			c.note("the dedupe filters cannot be used and will be built again at the next start: %v", err)
 		}
 	}
@@ -343,7 +345,7 @@ func (c *checker) checkBytes(ctx context.Context, s *segment.Reader) error {
 			return err
 		}
 	}
-	_, err := s.Verify(ctx, nil)
+	_, err := s.Verify(ctx)
 	return err
 }
 
@@ -432,5 +434,64 @@ func eachID(r *segment.Reader, f func(id batch.ID, text []byte) error) error {
 			}
 		}
 	}
+	return nil
+}
+
+// EntryTexts calls f with every text that a log entry holds, decoded, numbers as
+// they are written; it stops where an entry cannot be read.
+func EntryTexts(data []byte, f func(where string, text []byte)) error {
+	if len(data) > 0 && data[0] == entryIdentifies {
+		calls, err := traits.ReadCalls(data[1:])
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrEntry, err)
+		}
+		for i := range calls {
+			for _, l := range calls[i].Traits {
+				f(l.Path, event.AppendObject(nil, []event.Leaf{l}))
+			}
+		}
+	}
+	if len(data) == 0 || data[0] != entryEvents {
+		f("entry", data) // the others keep their texts as they are
+		return nil
+	}
+	b, err := batch.Decode(data[1:])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	for i := range b.N {
+		f("eventId", b.IDText(nil, i))
+	}
+	for where, d := range map[string]*batch.Texts{"eventName": &b.Names.Dict, "userId": &b.Users.Dict, "anonymousId": &b.Anons.Dict, "source": &b.Sources.Dict, "shape": &b.Shapes.Dict} {
+		for i := range d.Len() {
+			f(where, d.At(i))
+		}
+	}
+	for i := range b.Columns {
+		c := &b.Columns[i]
+		f("name of a column", []byte(c.Path))
+		for i := range c.Dict.Len() {
+			f(c.Path, c.Dict.At(i))
+		}
+		for _, v := range c.Nums {
+			f(c.Path, strconv.AppendFloat(nil, v, 'f', -1, 64))
+		}
+		for _, v := range c.Ints {
+			f(c.Path, strconv.AppendInt(nil, v, 10))
+		}
+	}
+	return nil
+}
+
+// DocumentTexts calls f with every document of a file of documents.
+func DocumentTexts(file []byte, f func(where string, text []byte)) error {
+	d := document.New()
+	if err := d.Unmarshal(file); err != nil {
+		return err
+	}
+	d.Each(func(doc document.Document) {
+		f("name of a "+doc.Kind, []byte(doc.Name))
+		f(doc.Kind+" "+doc.Name, doc.Value)
+	})
 	return nil
 }

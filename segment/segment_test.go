@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -115,7 +116,7 @@ func TestASegmentGivesBackItsRowsByDayNamePersonTimeAndArrival(t *testing.T) {
 		}
 		require.Equal(t, n, at)
 		m.checkTimelines(t, s)
-		_, err := s.Verify(context.Background(), nil)
+		_, err := s.Verify(context.Background())
 		require.NoError(t, err)
 	}
 }
@@ -278,7 +279,7 @@ func requireDamage(t *testing.T, file []byte, format string, args ...any) {
 	t.Helper()
 	s, err := segment.Open(bytes.NewReader(file), int64(len(file)), "bad", nil)
 	if err == nil {
-		_, err = s.Verify(context.Background(), nil)
+		_, err = s.Verify(context.Background())
 	}
 	require.Error(t, err, format, args)
 	require.True(t, errors.Is(err, segment.ErrCorrupt) || errors.Is(err, segment.ErrVersion), "%v: %v", fmt.Sprintf(format, args...), err)
@@ -290,7 +291,25 @@ func FuzzAMutatedFileNeverPanics(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := segment.Open(bytes.NewReader(data), int64(len(data)), "fuzz", nil)
 		if err == nil {
-			_, _ = s.Verify(context.Background(), nil)
+			_, _ = s.Verify(context.Background())
 		}
 	})
+}
+
+func TestVerifyFindsTextsNumbersNamesAndIDs(t *testing.T) {
+	m := randomModel(rand.New(rand.NewPCG(7, 7)), 500, 2, 2, 20)
+	m.text[17], m.num[18] = "ada@example.com", 49151.125
+	s := open(t, m.write(t))
+	for text, where := range map[string]string{
+		"ada@": "properties.label", "49151.125": "properties.price of", "properties.pri": "name of a column", s.Sections()[0].Event(): "name of an event",
+		string(batch.AppendUUID(nil, m.ids[3])): "id of row",
+	} {
+		report, err := s.Verify(context.Background(), "absent", text)
+		require.NoError(t, err)
+		require.NotEmpty(t, report.Found, text)
+		require.Contains(t, strings.Join(report.Found, "\n"), where, text)
+	}
+	report, err := s.Verify(context.Background(), "absent", "49151.126")
+	require.NoError(t, err)
+	require.Empty(t, report.Found)
 }

@@ -1,15 +1,16 @@
 package segment
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/cespare/xxhash/v2"
 
 	"spoor/index"
+	"spoor/internal/grep"
 	"spoor/segment/batch"
 )
 
@@ -20,7 +21,7 @@ type VerifyReport struct {
 	Rows     int    `json:"rows"`
 	Sections int    `json:"sections"`
 	Columns  int    `json:"columns"`
-	// Found are the places where the wanted text stands, at most maxFound.
+	// Found are the places where a wanted text stands, at most maxFound.
 	Found []string `json:"found,omitempty"`
 }
 
@@ -30,14 +31,20 @@ const maxFound = 100
 // Verify reads every byte of the file, past any cache: the regions lie one behind the
 // other without a gap, every checksum holds, every column decodes, keys are
 // sorted, the timelines and person sets agree with them, and no id stands twice or
-// is missing in the filter. With grep it also looks for a text among the texts and ids.
+// is missing in the filter. It also looks for texts in all that is stored: values of
+// every kind, ids, names of events and columns. A number is found by the way it is written.
 // The first damage is returned, with the section and column where it is.
-func (r *Reader) Verify(ctx context.Context, grep []byte) (*VerifyReport, error) {
+func (r *Reader) Verify(ctx context.Context, texts ...string) (*VerifyReport, error) {
 	fresh, err := Open(r.src, r.size, r.name, nil)
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{r: fresh, grep: grep, report: &VerifyReport{Name: r.name, Bytes: r.size, Rows: fresh.rows, Sections: len(fresh.sections)}}
+	v := &verifier{r: fresh, report: &VerifyReport{Name: r.name, Bytes: r.size, Rows: fresh.rows, Sections: len(fresh.sections)}}
+	for _, text := range texts {
+		if text != "" {
+			v.wanted = append(v.wanted, []byte(text))
+		}
+	}
 	if err := v.run(ctx); err != nil {
 		return v.report, fmt.Errorf("verify segment %s: %w", r.name, err)
 	}
@@ -47,7 +54,8 @@ func (r *Reader) Verify(ctx context.Context, grep []byte) (*VerifyReport, error)
 type verifier struct {
 	r       *Reader
 	x       Scratch
-	grep    []byte
+	wanted  [][]byte
+	text    []byte // of a number or id that is looked at
 	report  *VerifyReport
 	regions []ref
 }
@@ -66,6 +74,9 @@ func (v *verifier) run(ctx context.Context) error {
 		if err := v.day(&v.r.days[i]); err != nil {
 			return fmt.Errorf("day %d: %w", v.r.days[i].day, err)
 		}
+	}
+	for _, path := range v.r.paths {
+		v.look([]byte(path), "name of a column")
 	}
 	for k, ref := range v.r.dicts {
 		v.regions = append(v.regions, ref)
@@ -91,10 +102,20 @@ func (r *Reader) pathName(k dictKey) string {
 	return k.kind.String()
 }
 
-// look notes where the wanted text stands.
+// look notes where a wanted text stands.
 func (v *verifier) look(text []byte, format string, args ...any) {
-	if len(v.grep) > 0 && len(v.report.Found) < maxFound && bytes.Contains(text, v.grep) {
-		v.report.Found = append(v.report.Found, fmt.Sprintf(format, args...))
+	for _, w := range v.wanted {
+		if len(v.report.Found) < maxFound && grep.Contains(text, w) {
+			v.report.Found = append(v.report.Found, fmt.Sprintf(format, args...)+fmt.Sprintf(": %q", w))
+		}
+	}
+}
+
+// lookNumber notes where a wanted text is how a number is written.
+func (v *verifier) lookNumber(c Column, n float64) {
+	if len(v.wanted) > 0 {
+		v.text = strconv.AppendFloat(v.text[:0], n, 'f', -1, 64)
+		v.look(v.text, "%s of %s, day %d", c.Path(), c.s.name, c.s.day)
 	}
 }
 
@@ -113,6 +134,7 @@ func (v *verifier) section(s *Section) error {
 		return err
 	}
 	v.regions = append(v.regions, s.dirRef, s.personsRef)
+	v.look([]byte(s.name), "name of an event, day %d", s.day)
 	keys := make([]uint64, s.rows)
 	if err := s.Keys(keys, 0, s.rows, &v.x); err != nil {
 		return err
@@ -166,6 +188,7 @@ func (v *verifier) column(s *Section, c Column) error {
 			if n < c.c.min || n > c.c.max {
 				return corrupt("%v is outside of the column's bounds", n)
 			}
+			v.lookNumber(c, n)
 			present++
 		}
 	case formInts:
@@ -173,9 +196,13 @@ func (v *verifier) column(s *Section, c Column) error {
 		if err := c.Ints(vals, has, 0, s.rows, &v.x); err != nil {
 			return err
 		}
-		for _, h := range has {
+		for i, h := range has {
 			if h {
 				present++
+				if len(v.wanted) > 0 {
+					v.text = strconv.AppendInt(v.text[:0], vals[i], 10)
+					v.look(v.text, "%s of %s, day %d", c.Path(), s.name, s.day)
+				}
 			}
 		}
 	default:
@@ -271,7 +298,6 @@ func (v *verifier) ids() error {
 	}
 	seen := make(map[batch.ID]bool, v.r.rows)
 	texts := map[string]bool{}
-	var text []byte
 	for i, id := range all.IDs {
 		isText := all.Texts != nil && all.Texts[i] != nil
 		if isText {
@@ -288,9 +314,9 @@ func (v *verifier) ids() error {
 		} else {
 			seen[id] = true
 		}
-		if len(v.grep) > 0 {
-			text = all.AppendText(text[:0], i)
-			v.look(text, "id of row %d", i)
+		if len(v.wanted) > 0 {
+			v.text = all.AppendText(v.text[:0], i)
+			v.look(v.text, "id of row %d", i)
 		}
 	}
 	return nil

@@ -1,10 +1,16 @@
 package server
 
 import (
+	"context"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
+
+	"spoor/engine"
+	"spoor/server/progress"
 )
 
 // maxCompact is how long a compaction that was asked for may take.
@@ -55,6 +61,71 @@ func (s *Server) postCompact(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// maxChore is how long a verification or a backup may take.
+const maxChore = 24 * time.Hour
+
+// postVerify reads every byte of the store while it is in use.
+func (s *Server) postVerify(ctx *fasthttp.RequestCtx, _ string) error {
+	return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+		return s.back.Verify(work, progress)
+	})
+}
+
+// backupCall names a backup: a directory below the one that the operator allowed.
+type backupCall struct {
+	Name string `json:"name"`
+}
+
+// postBackup writes a backup to the server's machine.
+func (s *Server) postBackup(ctx *fasthttp.RequestCtx, _ string) error {
+	b, err := s.readBody(ctx, maxSmallBody)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	var call backupCall
+	if err := readJSON(b.data, &call, json.RejectUnknownMembers(true)); err != nil {
+		return err
+	}
+	name, err := segmentName(url.PathEscape(call.Name))
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, ".") {
+		return fail(fasthttp.StatusBadRequest, "bad_name", "the name of a backup does not begin with a dot")
+	}
+	return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+		return s.back.Backup(work, name, progress)
+	})
+}
+
+// chore answers with a stream of progress and the result of long work; one is done at a time.
+func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, progress engine.Progress) (any, error)) error {
+	select {
+	case s.chores <- struct{}{}:
+	default:
+		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification or a backup runs already; ask again when it is done").again()
+	}
+	work, stop := s.whilePresent(ctx, maxChore)
+	conn, path := ctx.Conn(), string(ctx.Path()) // ctx is used again when the handler has returned
+	x := progress.NewStream(func() error { return conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)) })
+	s.streams.Go(func() {
+		defer func() { <-s.chores }()
+		defer stop()
+		x.Run(func(told func(done, total int64)) (any, error) { return do(work, told) }, func(err error) (code, message string) {
+			s.log.Error("an operator's request failed", "path", path, "error", err)
+			if f := s.failureOf(err); f.status < fasthttp.StatusInternalServerError {
+				return f.code, f.message
+			}
+			return "failed", err.Error() // it is for the operator, who has the log too
+		})
+	})
+	ctx.Response.Header.SetContentType("application/x-ndjson")
+	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	ctx.Response.SetBodyStream(x, -1)
+	return nil
+}
+
 const rootText = `Spoor collects product events and answers funnels, retention and sessions over them.
 
 Send an event:
@@ -71,7 +142,7 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact
+      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup
 `
 
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {

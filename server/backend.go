@@ -6,6 +6,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"spoor/cluster/datadir"
+	"spoor/engine"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
@@ -91,6 +93,11 @@ type Operator interface {
 	Compact(ctx context.Context) error
 	Cluster() ClusterStatus
 	Store() StoreStatus
+	// Verify reads every byte of store, log and snapshots. What is wrong stands in the report.
+	Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error)
+	// Backup writes a backup into the directory of a name below the one that the operator
+	// set aside; ErrNoBackupDir if there is none. A name is one that a path segment may be.
+	Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error)
 }
 
 // ClusterStatus is the node as its cluster sees it.
@@ -126,6 +133,9 @@ var (
 	ErrDiskFull   = errors.New("the disk is full")                    // surely not stored
 	ErrUnknown    = errors.New("the outcome is unknown")              // may be stored: resend with the same ids
 	ErrLimit      = errors.New("the query needs more than it may")
+
+	// ErrNoBackupDir: the operator has set no directory aside for backups.
+	ErrNoBackupDir = errors.New("the server has no directory for backups; start it with --backup-dir DIR")
 )
 
 // QueryError says what is wrong with a query text and where.

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
 
+	"spoor/engine"
 	"spoor/engine/event"
 	"spoor/server/collect"
 )
@@ -114,6 +115,10 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "an event is too large to be stored")
 	case errors.Is(err, ErrDiskFull):
 		return fail(fasthttp.StatusInsufficientStorage, "disk_full", "the server's disk is full; nothing was stored").again()
+	case errors.Is(err, ErrNoBackupDir):
+		return fail(fasthttp.StatusConflict, "no_backup_dir", "%v", ErrNoBackupDir)
+	case errors.Is(err, engine.ErrOtherBackup):
+		return fail(fasthttp.StatusConflict, "other_backup", "%v", err)
 	case errors.Is(err, ErrLimit):
 		return fail(fasthttp.StatusUnprocessableEntity, "query_limit", "%v; narrow the time range, the events or the breakdown", err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -75,6 +75,12 @@ func (l *testLog) Checkpoint(ctx context.Context) error {
 	return err
 }
 
+func (l *testLog) CutLog(ctx context.Context) error { return l.Checkpoint(ctx) }
+
+func (l *testLog) Verify(context.Context) (first, last uint64, err error) {
+	return 1, l.db.AppliedIndex(), nil
+}
+
 // node is a server over a real engine in memory, on a real port.
 type node struct {
 	t    testing.TB

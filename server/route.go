@@ -86,6 +86,8 @@ func newRoutes(s *Server) *routes {
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
+	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})
+	add("/api/admin/backup", "backup", false, method{"POST", access.Admin, s.postBackup})
 	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})

@@ -109,12 +109,13 @@ type Server struct {
 	bytes   *budget
 	queries chan struct{} // held by queries that run
 	exports chan struct{} // held by exports that run
+	chores  chan struct{} // held by the verification or backup that runs
 	metrics *serverMetrics
 	routes  *routes
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
-	streams sync.WaitGroup // exports that write
+	streams sync.WaitGroup // exports and chores that write
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -130,6 +131,7 @@ func New(back Backend, opts Options) *Server {
 		bytes:   newBudget(opts.BudgetBytes),
 		queries: make(chan struct{}, opts.MaxQueries),
 		exports: make(chan struct{}, maxExports),
+		chores:  make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.collect = collect.New(back, collect.Options{

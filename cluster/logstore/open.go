@@ -255,6 +255,7 @@ func (s *Store) checkUnused(g *segment) error {
 	if laterWrite(b, 0, g.salt) {
 		return damage("the header of %s is damaged, and entries behind it had been stored durably", g.name)
 	}
+	s.log.Warn("a file that was made ahead does not hold zeros alone and is replaced", "file", g.name)
 	return nil
 }
 

@@ -88,6 +88,7 @@ func (s *slotFile) set(payload []byte) error {
 	if len(s.buf) > s.slotBytes {
 		return fmt.Errorf("write %s: %d bytes are more than a slot of %d", s.name, len(s.buf), s.slotBytes)
 	}
+	s.buf = append(s.buf, make([]byte, s.slotBytes-len(s.buf))...) // so that every byte can be checked
 	s.generation++
 	_, err := s.f.WriteAt(s.buf, int64(s.generation%2)*int64(s.slotBytes))
 	return err

@@ -184,7 +184,7 @@ func (s *Store) fillZeros(g *segment) error {
 
 // room returns the segment that takes a write of size bytes.
 func (s *Store) room(size int64, first uint64) (*segment, error) {
-	if n := len(s.segments); n > 0 {
+	if n := len(s.segments); n > 0 && !s.roll {
 		if g := s.segments[n-1]; g.end+size <= g.f.Size() {
 			return g, nil
 		}
@@ -208,7 +208,33 @@ func (s *Store) room(size int64, first uint64) (*segment, error) {
 	g := p.g
 	p.g, p.want = nil, false
 	p.cond.Broadcast()
+	s.roll = false
 	return g, nil
+}
+
+// Roll lets the next entry begin a file, so that the files before it can be removed
+// as a whole. It waits for the file that is made ahead; ErrNoSpace if there is no space for it.
+func (s *Store) Roll() error {
+	s.wantSpare()
+	p := &s.spare
+	p.mu.Lock()
+	for p.g == nil && p.err == nil && !p.ended && s.failed() == nil {
+		p.cond.Wait()
+	}
+	err, ended, made := p.err, p.ended, p.g != nil
+	p.mu.Unlock()
+	switch {
+	case s.failed() != nil:
+		return s.failed()
+	case ended:
+		return errClosed
+	case !made:
+		return fmt.Errorf("begin a log file: %w: %w", ErrNoSpace, err)
+	}
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.roll = true
+	return nil
 }
 
 // HasRoom tells whether so many bytes of entries surely fit. It is false only

@@ -74,6 +74,7 @@ type Store struct {
 	write sync.Mutex
 	meta  meta
 	buf   []byte
+	roll  bool // the next entry begins a file
 
 	// view guards what readers see.
 	view     sync.RWMutex

@@ -7,14 +7,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"spoor/cluster"
+	"spoor/cluster/datadir"
 	"spoor/engine"
 	"spoor/engine/document"
 	"spoor/engine/event"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
+	"spoor/internal/vfs"
 	"spoor/segment/batch"
 	"spoor/server"
 	"spoor/server/collect"
@@ -28,6 +32,10 @@ type Log interface {
 	Cluster() server.ClusterStatus
 	// Checkpoint makes everything that was applied durable outside the log.
 	Checkpoint(ctx context.Context) error
+	// CutLog is Checkpoint, and removes from the disk what came before the call.
+	CutLog(ctx context.Context) error
+	// Verify reads all that the log keeps and returns the indexes of its ends.
+	Verify(ctx context.Context) (first, last uint64, err error)
 }
 
 // Backend is a server.Backend.
@@ -35,6 +43,8 @@ type Backend struct {
 	log   Log
 	db    *engine.DB
 	query *query.Engine
+	// backups is the directory that backups are written below, "" for none.
+	backups string
 }
 
 var _ server.Backend = (*Backend)(nil)
@@ -42,6 +52,12 @@ var _ server.Backend = (*Backend)(nil)
 // New returns the backend of one node. now is the clock that queries are resolved by.
 func New(log Log, db *engine.DB, now func() time.Time) *Backend {
 	return &Backend{log: log, db: db, query: query.New(db, query.Limits{}, now)}
+}
+
+// KeepBackups lets backups be written into directories below dir.
+func (b *Backend) KeepBackups(dir string) *Backend {
+	b.backups = dir
+	return b
 }
 
 // EventsEntry appends the log entry that stores b.
@@ -153,8 +169,38 @@ func (b *Backend) Ready() error { return b.log.Ready() }
 // Flush writes the memtable to segments.
 func (b *Backend) Flush(ctx context.Context) error { return b.log.Checkpoint(ctx) }
 
-// Compact merges segments.
-func (b *Backend) Compact(ctx context.Context) error { return b.db.Compact(ctx) }
+// Compact merges segments and leaves nothing in the log that came before the call.
+func (b *Backend) Compact(ctx context.Context) error {
+	if err := b.db.Compact(ctx); err != nil {
+		return err
+	}
+	return b.log.CutLog(ctx)
+}
+
+// Verify reads every byte of store, log and snapshots.
+func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error) {
+	found, err := b.db.Verify(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	r := &datadir.Report{Report: *found}
+	r.FirstIndex, r.LastIndex, err = b.log.Verify(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		r.Problems = append(r.Problems, engine.Problem{File: cluster.LogDir, Text: err.Error()})
+	}
+	return r, nil
+}
+
+// Backup writes a backup into a directory below the one of KeepBackups.
+func (b *Backend) Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error) {
+	if b.backups == "" {
+		return nil, server.ErrNoBackupDir
+	}
+	return b.db.Backup(ctx, vfs.OS(), filepath.Join(b.backups, name), progress)
+}
 
 // Cluster is the node as its cluster sees it.
 func (b *Backend) Cluster() server.ClusterStatus {

@@ -68,6 +68,23 @@ func proposeFailure(err error) error {
 // Checkpoint makes what was applied durable and cuts the log.
 func (n *Node) Checkpoint(ctx context.Context) error { return n.node.Checkpoint(ctx) }
 
+// CutLog is Checkpoint, and removes from the disk what came before the call.
+func (n *Node) CutLog(ctx context.Context) error {
+	if err := n.node.CutLog(ctx); err != nil {
+		return proposeFailure(err)
+	}
+	return nil
+}
+
+// Verify reads all that the log and its snapshots hold.
+func (n *Node) Verify(ctx context.Context) (first, last uint64, err error) {
+	r, err := n.node.VerifyLog(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	return r.FirstIndex, r.LastIndex, nil
+}
+
 // Cluster is the node as its cluster sees it.
 func (n *Node) Cluster() server.ClusterStatus {
 	s := n.node.Status()

@@ -27,6 +27,11 @@ type commands struct {
 	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
 	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
+	Verify  verifyCmd  `cmd:"" group:"server" help:"Read every byte of the data and check it; prove that a text is nowhere in it."`
+	Backup  backupCmd  `cmd:"" group:"server" help:"Write a consistent copy of the data, also while events come in."`
+	Restore restoreCmd `cmd:"" group:"server" help:"Make a data directory from a backup."`
+	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
+	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
 	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`

@@ -130,22 +130,23 @@ func printSegment(w io.Writer, info *segmentInfo, columns bool) {
 
 type segmentVerifyCmd struct {
 	Files []string `arg:"" type:"path" help:"Segment files, or directories that hold some."`
-	Grep  string   `help:"Also look for this text among all stored texts and eventIds: what was deleted must not be found." placeholder:"TEXT"`
+	Grep  []string `help:"Also look for this text in all that is stored: what was deleted must not be found. May be given several times." sep:"none" placeholder:"TEXT"`
 	JSON  bool     `help:"Print JSON, one object per file." name:"json"`
 }
 
 // Help implements kong.HelpProvider.
 func (segmentVerifyCmd) Help() string {
-	return examples("Checks every checksum, decodes every column and holds keys, timelines, person sets and ids against each other. Ends with 1 when something is damaged, or when the text of --grep was found.",
+	return examples("Checks every checksum, decodes every column and holds keys, timelines, person sets and ids against each other. Ends with 1 when something is damaged, or when a text of --grep was found.",
 		"spoor segment verify data/store",
-		"spoor segment verify data/store --grep ada@example.com")
+		"spoor segment verify data/store --grep ada@example.com --grep '+49 151 1234567'",
+		"spoor verify --data data --grep ada@example.com   # the log and all other files too")
 }
 
 // Run checks the segments.
 func (c *segmentVerifyCmd) Run(ctx context.Context, env *environment) error {
 	bad := 0
 	err := eachSegment(c.Files, func(name string, r *segment.Reader) error {
-		report, err := r.Verify(ctx, []byte(c.Grep))
+		report, err := r.Verify(ctx, c.Grep...)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -166,7 +167,7 @@ func (c *segmentVerifyCmd) Run(ctx context.Context, env *environment) error {
 		case err != nil:
 			fmt.Fprintf(env.Stdout, "%s: DAMAGED: %v\n", name, err)
 		case len(report.Found) > 0:
-			fmt.Fprintf(env.Stdout, "%s: the text is in %s\n", name, strings.Join(report.Found, "; "))
+			fmt.Fprintf(env.Stdout, "%s: FOUND in %s\n", name, strings.Join(report.Found, "; "))
 		default:
 			fmt.Fprintf(env.Stdout, "%s: good, %d events, %d sections, %d columns, %d bytes\n", name, report.Rows, report.Sections, report.Columns, report.Bytes)
 		}

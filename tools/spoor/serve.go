@@ -12,16 +12,19 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"spoor/cluster"
+	"spoor/cluster/datadir"
 	"spoor/engine"
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
+	"spoor/tools/internal/logquota"
 )
 
 // serveCmd runs the server.
@@ -36,6 +39,8 @@ type serveCmd struct {
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
+
+	BackupDir string `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
@@ -82,7 +87,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 		log.Error("the server cannot go on", "error", err)
 		os.Exit(exitFailed)
 	}
-	db, err := engine.Open(filepath.Join(c.Data, "store"), engine.Options{
+	db, err := engine.Open(filepath.Join(c.Data, datadir.StoreDir), engine.Options{
 		Logger: log, MemoryBytes: int64(c.Memory), FlushRows: c.FlushRows, OnFatal: fatal,
 	})
 	if err != nil {
@@ -94,7 +99,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
-	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now), server.Options{
+	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now).KeepBackups(c.BackupDir), server.Options{
 		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4,
 	}), node)
 
@@ -186,9 +191,9 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(logquota.New(slog.NewJSONHandler(w, opts), time.Now))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(logquota.New(slog.NewTextHandler(w, opts), time.Now))
 }
 
 // memoryLimit is where the runtime shall begin to save memory.
@@ -200,8 +205,8 @@ func memoryLimit(memory int64) int64 {
 	return limit
 }
 
-// containerMemory is the memory that the control group of this process may use,
-// its parents' limits included; false where there is no limit.
+// containerMemory is the memory that the control groups of this process may use,
+// their parents' limits included; false where there is no limit.
 func containerMemory(self, root string) (limit int64, ok bool) {
 	f, err := os.Open(self)
 	if err != nil {
@@ -209,22 +214,33 @@ func containerMemory(self, root string) (limit int64, ok bool) {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		group, found := strings.CutPrefix(lines.Text(), "0::/")
-		if !found {
+		// Version 2 has one line "0::/group", version 1 one per controller, as "4:memory:/group".
+		top, file := root, "memory.max"
+		_, rest, _ := strings.Cut(lines.Text(), ":")
+		controllers, group, found := strings.Cut(rest, ":")
+		switch {
+		case !found:
+			continue
+		case slices.Contains(strings.Split(controllers, ","), "memory"):
+			top, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+		case controllers != "":
 			continue
 		}
-		for dir := filepath.Join(root, group); strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-			b, err := os.ReadFile(filepath.Join(dir, "memory.max"))
+		for dir := filepath.Join(top, group); strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
+			b, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				continue
 			}
-			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && (!ok || n < limit) {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n < noLimit && (!ok || n < limit) {
 				limit, ok = n, true
 			}
 		}
 	}
 	return limit, ok
 }
+
+// noLimit and more is what version 1 writes where there is none.
+const noLimit = 1 << 60
 
 // byteSize is a number of bytes as a person writes it: 256MiB, 1GB, 4096.
 type byteSize int64

@@ -181,4 +181,15 @@ func TestTheTightestMemoryLimitOfTheControlGroupsCounts(t *testing.T) {
 	require.EqualValues(t, 512<<20, limit)
 	_, ok = containerMemory(filepath.Join(root, "nothing"), root)
 	require.False(t, ok)
+
+	old := filepath.Join(root, "memory", "docker")
+	require.NoError(t, os.MkdirAll(old, 0o755))
+	write(self, "5:cpu,memory:/docker/of-the-host\n4:devices:/x\n0::/\n")
+	write(filepath.Join(root, "memory", "memory.limit_in_bytes"), "9223372036854771712\n")
+	_, ok = containerMemory(self, root)
+	require.False(t, ok, "version 1 without a limit")
+	write(filepath.Join(old, "memory.limit_in_bytes"), "268435456\n")
+	limit, ok = containerMemory(self, root)
+	require.True(t, ok)
+	require.EqualValues(t, 256<<20, limit)
 }
