@@ -27,7 +27,7 @@ type commands struct {
 	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
 	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
-	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
+	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`
