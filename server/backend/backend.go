@@ -138,8 +138,14 @@ func (b *Backend) Ready() error { return b.log.Ready() }
 // Flush writes the memtable to segments.
 func (b *Backend) Flush(ctx context.Context) error { return b.log.Checkpoint(ctx) }
 
-// Compact merges segments.
-func (b *Backend) Compact(ctx context.Context) error { return b.db.Compact(ctx) }
+// Compact writes the memtable to segments, cuts the log, which would hold the
+// same events a second time, and merges segments.
+func (b *Backend) Compact(ctx context.Context) error {
+	if err := b.log.Checkpoint(ctx); err != nil {
+		return err
+	}
+	return b.db.Compact(ctx)
+}
 
 // Cluster is the node as its cluster sees it.
 func (b *Backend) Cluster() server.ClusterStatus {
