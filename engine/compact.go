@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"syscall"
 	"time"
@@ -189,14 +190,21 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 			f.release()
 		}
 	}
+	held := holding{}
+	defer held.releaseBefore(math.MaxInt32)
 	for _, g := range groupDays(rows) {
 		if err := ctx.Err(); err != nil {
 			undo()
 			return fmt.Errorf("compact: %w", err)
 		}
+		held.releaseBefore(g.min)
 		var inputs []input
 		for _, f := range picked {
 			if f.meta.MinDay <= g.max && g.min <= f.meta.MaxDay {
+				if err := held.hold(f); err != nil {
+					undo()
+					return fmt.Errorf("compact: %w", err)
+				}
 				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.min <= day && day <= g.max }))
 			}
 		}
@@ -219,6 +227,31 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 	}
 	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", first, "seconds", time.Since(start).Seconds())
 	return nil
+}
+
+// holding are the files that a merge has in memory, from the first of their days to the last.
+type holding map[*file]func()
+
+func (h holding) hold(f *file) error {
+	if h[f] != nil {
+		return nil
+	}
+	release, err := f.r.Hold()
+	if err != nil {
+		return err
+	}
+	h[f] = release
+	return nil
+}
+
+// releaseBefore releases the files that end before a day.
+func (h holding) releaseBefore(day int32) {
+	for f, release := range h {
+		if f.meta.MaxDay < day {
+			release()
+			delete(h, f)
+		}
+	}
 }
 
 type dayGroup struct{ min, max int32 }
