@@ -144,7 +144,9 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 		DedupeKey: db.idKey.Bytes(),
 	}
 	db.files.mu.Lock()
-	m.Files = metasAfter(db.files.current, gone, added)
+	for _, f := range db.files.current.after(gone, added) {
+		m.Files = append(m.Files, f.meta)
+	}
 	db.files.mu.Unlock()
 	if err := writeManifest(db.fs, db.dir, m); err != nil {
 		return err
@@ -157,32 +159,6 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 		}
 	}
 	return nil
-}
-
-// metasAfter lists the files as fileSet.replace will leave them.
-func metasAfter(v *version, gone, added []*file) []fileMeta {
-	s := fileSet{current: &version{}}
-	placed := false
-	for _, f := range v.files {
-		isGone := false
-		for _, g := range gone {
-			isGone = isGone || g == f
-		}
-		if !isGone {
-			s.current.files = append(s.current.files, f)
-		} else if !placed {
-			s.current.files = append(s.current.files, added...)
-			placed = true
-		}
-	}
-	if !placed {
-		s.current.files = append(s.current.files, added...)
-	}
-	metas := make([]fileMeta, 0, len(s.current.files))
-	for _, f := range s.current.files {
-		metas = append(metas, f.meta)
-	}
-	return metas
 }
 
 // saveDocuments writes the documents to a new file when they changed, and
