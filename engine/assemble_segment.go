@@ -20,6 +20,13 @@ type segmentInput struct {
 	take    []*taken
 	scratch segment.Scratch
 	codes   []uint32
+	cols    map[columnKey][]sectionColumn
+}
+
+// sectionColumn is one column of a taken section.
+type sectionColumn struct {
+	t *taken
+	c segment.Column
 }
 
 // taken is a section whose rows are taken: place is each row's place in the set, from base.
@@ -124,7 +131,7 @@ func (in *segmentInput) out(t *taken, row int) uint32 {
 }
 
 func (in *segmentInput) columns() ([]columnKey, error) {
-	seen := map[columnKey]bool{}
+	in.cols = map[columnKey][]sectionColumn{}
 	var keys []columnKey
 	for _, t := range in.take {
 		cols, err := t.s.AllColumns()
@@ -132,10 +139,12 @@ func (in *segmentInput) columns() ([]columnKey, error) {
 			return nil, err
 		}
 		for _, c := range cols {
-			if k := (columnKey{c.Path(), c.Kind()}); !seen[k] {
-				seen[k] = true
+			k := columnKey{c.Path(), c.Kind()}
+			of, seen := in.cols[k]
+			if !seen {
 				keys = append(keys, k)
 			}
+			in.cols[k] = append(of, sectionColumn{t, c})
 		}
 	}
 	return keys, nil
@@ -143,17 +152,9 @@ func (in *segmentInput) columns() ([]columnKey, error) {
 
 // eachColumn calls f with the column of every taken section that has it.
 func (in *segmentInput) eachColumn(k columnKey, f func(t *taken, c segment.Column) error) error {
-	for _, t := range in.take {
-		cols, err := t.s.Columns(k.path)
-		if err != nil {
+	for _, c := range in.cols[k] {
+		if err := f(c.t, c.c); err != nil {
 			return err
-		}
-		for _, c := range cols {
-			if c.Kind() == k.kind {
-				if err := f(t, c); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	return nil
@@ -340,12 +341,14 @@ func (in *segmentInput) ids(s *idSet) error {
 		return nil
 	}
 	// One pass over the id blocks of the file serves all sections.
-	all, err := in.r.IDs(0, in.r.Rows())
+	last := in.take[len(in.take)-1].s
+	from, to := in.take[0].s.FirstRow(), last.FirstRow()+last.Rows()
+	all, err := in.r.IDs(from, to)
 	if err != nil {
 		return err
 	}
 	for _, t := range in.take {
-		first := t.s.FirstRow()
+		first := t.s.FirstRow() - from
 		for row := range t.s.Rows() {
 			o := in.out(t, row)
 			if all.Texts != nil && all.Texts[first+row] != nil {

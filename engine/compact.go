@@ -4,31 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"syscall"
 	"time"
 
+	"spoor/engine/compaction"
 	"spoor/engine/erasure"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
 
-// Compaction merges segments so that a query finds each day in few files, ideally one.
-//
-// Level-0 files come from flushes and may span any days. When there are
-// level0Files of them they are merged, together with those level-1 files that
-// they would outgrow, into files of whole days: a day with enough rows has a file
-// of its own, small neighbours share one. A level-1 file joins a merge when the
-// new rows in its days are at least a quarter of its own, so each row is rewritten a
-// logarithmic number of times however many late events trickle in. When nothing
-// has arrived for a while, days that are left in several files are merged too.
-const (
-	level0Files    = 4
-	smallFileRows  = 64 << 10 // days below it share a file
-	maxOverlap     = 4        // level-1 files that may hold one day before they are merged
-	joinDenom      = 4
-	maxMergedInput = 64 // files in one merge
-)
+// assembledRowBytes is about what a row takes in memory while a segment is assembled.
+const assembledRowBytes = 192
+
+// minMergedBytes is what a merge may have in memory of files, however little memory there is.
+const minMergedBytes = 8 << 20
+
+// mergeLimits let a merge have half of the memory; beside it stand memtables and the cache.
+func (db *DB) mergeLimits() compaction.Limits {
+	return compaction.Limits{
+		Rows:  max(int(db.opts.MemoryBytes/2/assembledRowBytes), compaction.SmallFileRows),
+		Bytes: max(db.opts.MemoryBytes/4, minMergedBytes),
+	}
+}
 
 // Compact merges until every day is in one file and nothing that was erased is
 // left in any, and flushes first.
@@ -77,7 +76,7 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 	}
 	v := db.files.acquire()
 	defer v.release()
-	picked := pick(v.files, all)
+	picked := db.pick(v.files, all)
 	if len(picked) == 0 && all {
 		if picked, err = db.outdated(v.files); err != nil {
 			return false, err
@@ -90,65 +89,48 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 }
 
 // pick chooses files to merge, oldest arrival first; nil when nothing is due.
-func pick(files []*file, all bool) []*file {
-	var zero []*file
-	for _, f := range files {
-		if f.meta.Level == 0 {
-			zero = append(zero, f)
-		}
+func (db *DB) pick(files []*file, all bool) []*file {
+	var picked []*file
+	for _, i := range compaction.Pick(shapes(files), db.mergeLimits(), all) {
+		picked = append(picked, files[i])
 	}
-	if len(zero) >= level0Files || all && len(zero) > 0 {
-		return withOutgrown(files, zero)
-	}
-	limit := maxOverlap
-	if all {
-		limit = 1
-	}
-	return overlapping(files, limit)
+	return picked
 }
 
-// withOutgrown adds the level-1 files whose days receive many new rows.
-func withOutgrown(files, zero []*file) []*file {
-	fresh := map[int32]int{}
-	for _, f := range zero {
-		f.r.Days(func(day int32, sections []segment.Section) {
-			for i := range sections {
-				fresh[day] += sections[i].Rows()
-			}
-		})
+// groups are the days that share a file when picked are merged.
+func (db *DB) groups(picked []*file) []compaction.Group {
+	v := db.files.acquire()
+	defer v.release()
+	var at []int
+	for i, f := range v.files {
+		if slices.Contains(picked, f) {
+			at = append(at, i)
+		}
 	}
-	var out []*file
-	for _, f := range files {
-		if f.meta.Level == 0 {
-			out = append(out, f)
-			continue
-		}
-		rows := 0
-		for day := f.meta.MinDay; day <= f.meta.MaxDay; day++ {
-			rows += fresh[day]
-		}
-		if rows*joinDenom >= f.meta.Rows {
-			out = append(out, f)
-		}
+	return compaction.Groups(shapes(v.files), at)
+}
+
+func shapes(files []*file) []compaction.File {
+	out := make([]compaction.File, len(files))
+	for i, f := range files {
+		out[i] = *f.days()
 	}
 	return out
 }
 
-// overlapping returns level-1 files that share days, when more than limit hold one day.
-func overlapping(files []*file, limit int) []*file {
-	ones := slices.DeleteFunc(slices.Clone(files), func(f *file) bool { return f.meta.Level == 0 })
-	for _, f := range ones {
-		var group []*file
-		for _, g := range ones {
-			if g.meta.MinDay <= f.meta.MaxDay && f.meta.MinDay <= g.meta.MaxDay {
-				group = append(group, g)
+// days is what compaction wants to know of a file.
+func (f *file) days() *compaction.File {
+	f.shape.once.Do(func() {
+		f.shape.File = compaction.File{Level: f.meta.Level, Bytes: f.meta.Bytes}
+		f.r.Days(func(day int32, sections []segment.Section) {
+			rows := 0
+			for i := range sections {
+				rows += sections[i].Rows()
 			}
-		}
-		if len(group) > limit {
-			return group[:min(len(group), maxMergedInput)]
-		}
-	}
-	return nil
+			f.shape.Days = append(f.shape.Days, compaction.DayRows{Day: day, Rows: rows})
+		})
+	})
+	return &f.shape.File
 }
 
 // outdated returns a file whose rows name persons that were merged since it was
@@ -179,15 +161,9 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 	set := db.erasures.Load()
 	counts := map[string]int64{}
 	worker := scan.NewWorker(scan.Persons{}, db.Identity())
-	rows := map[int32]int{}
 	first, last := picked[0].meta.First, picked[0].meta.Last
 	for _, f := range picked {
 		first, last = min(first, f.meta.First), max(last, f.meta.Last)
-		f.r.Days(func(day int32, sections []segment.Section) {
-			for i := range sections {
-				rows[day] += sections[i].Rows()
-			}
-		})
 	}
 	merges := db.identity.Merges()
 	var added []*file
@@ -197,15 +173,22 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 			f.release()
 		}
 	}
-	for _, g := range groupDays(rows) {
+	held := holding{}
+	defer held.releaseBefore(math.MaxInt32)
+	for _, g := range db.groups(picked) {
 		if err := ctx.Err(); err != nil {
 			undo()
 			return fmt.Errorf("compact: %w", err)
 		}
+		held.releaseBefore(g.Min)
 		var inputs []input
 		for _, f := range picked {
-			if f.meta.MinDay <= g.max && g.min <= f.meta.MaxDay {
-				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.min <= day && day <= g.max }, func(s *segment.Section) (*erasure.Drop, error) {
+			if f.meta.MinDay <= g.Max && g.Min <= f.meta.MaxDay {
+				if err := held.hold(f); err != nil {
+					undo()
+					return fmt.Errorf("compact: %w", err)
+				}
+				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.Min <= day && day <= g.Max }, func(s *segment.Section) (*erasure.Drop, error) {
 					d, err := set.Drop(s, f.behind(), worker)
 					if err == nil {
 						addCounts(counts, d.Counts)
@@ -242,26 +225,27 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 	return nil
 }
 
-type dayGroup struct{ min, max int32 }
+// holding are the files that a merge has in memory, from the first of their days to the last.
+type holding map[*file]func()
 
-// groupDays gives each big day a file of its own and lets small neighbours share one.
-func groupDays(rows map[int32]int) []dayGroup {
-	days := make([]int32, 0, len(rows))
-	for d := range rows {
-		days = append(days, d)
+func (h holding) hold(f *file) error {
+	if h[f] != nil {
+		return nil
 	}
-	slices.Sort(days)
-	var groups []dayGroup
-	sum := 0
-	for _, d := range days {
-		n := rows[d]
-		if len(groups) > 0 && sum+n <= smallFileRows {
-			groups[len(groups)-1].max = d
-			sum += n
-			continue
+	release, err := f.r.Hold()
+	if err != nil {
+		return err
+	}
+	h[f] = release
+	return nil
+}
+
+// releaseBefore releases the files that end before a day.
+func (h holding) releaseBefore(day int32) {
+	for f, release := range h {
+		if f.meta.MaxDay < day {
+			release()
+			delete(h, f)
 		}
-		groups = append(groups, dayGroup{d, d})
-		sum = n
 	}
-	return groups
 }

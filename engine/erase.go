@@ -397,9 +397,14 @@ func (db *DB) purgeOne(ctx context.Context, set *erasure.Set) (done bool, err er
 		if err != nil {
 			return false, err
 		}
-		if due {
-			return false, db.merge(ctx, []*file{f})
+		if !due {
+			continue
 		}
+		// Files of level 0 are merged as ever, so that later ones do not come before them.
+		if picked := db.pick(v.files, true); f.meta.Level == 0 && len(picked) > 0 {
+			return false, db.merge(ctx, picked)
+		}
+		return false, db.merge(ctx, []*file{f})
 	}
 	return true, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"spoor/engine/compaction"
 	"spoor/engine/erasure"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -24,6 +25,10 @@ type file struct {
 	refs     atomic.Int32
 	obsolete atomic.Bool
 	done     atomic.Uint64 // log index of the last erasure that was carried out in it
+	shape    struct {
+		once sync.Once
+		compaction.File
+	}
 }
 
 // behind is what erasures ask of a file.
@@ -160,26 +165,15 @@ func (v *version) release() {
 	}
 }
 
-// replace swaps gone for added, which take the place of the oldest of gone, or
-// the end when nothing goes.
+// after lists the files of a version as they are when added has taken the place of gone.
+func (v *version) after(gone, added []*file) []*file {
+	return compaction.Place(v.files, gone, added, (*file).days)
+}
+
+// replace swaps gone for added.
 func (s *fileSet) replace(gone, added []*file) {
 	s.mu.Lock()
-	next := &version{}
-	placed := false
-	for _, f := range s.current.files {
-		if !slices.Contains(gone, f) {
-			next.files = append(next.files, f)
-			continue
-		}
-		if !placed {
-			next.files = append(next.files, added...)
-			placed = true
-		}
-	}
-	if !placed {
-		next.files = append(next.files, added...)
-	}
-	s.current = next
+	s.current = &version{files: s.current.after(gone, added)}
 	s.mu.Unlock()
 	for _, f := range gone {
 		f.obsolete.Store(true)

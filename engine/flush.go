@@ -253,7 +253,9 @@ func (db *DB) commit(e edit, install func()) error {
 		f.done.Store(index)
 	}
 	db.files.mu.Lock()
-	m.Files = metasAfter(db.files.current, e.gone, e.added)
+	for _, f := range db.files.current.after(e.gone, e.added) {
+		m.Files = append(m.Files, f.described())
+	}
 	db.files.mu.Unlock()
 	if err := writeManifest(db.fs, db.dir, m); err != nil {
 		return err
@@ -267,32 +269,6 @@ func (db *DB) commit(e edit, install func()) error {
 		}
 	}
 	return nil
-}
-
-// metasAfter lists the files as fileSet.replace will leave them.
-func metasAfter(v *version, gone, added []*file) []fileMeta {
-	s := fileSet{current: &version{}}
-	placed := false
-	for _, f := range v.files {
-		isGone := false
-		for _, g := range gone {
-			isGone = isGone || g == f
-		}
-		if !isGone {
-			s.current.files = append(s.current.files, f)
-		} else if !placed {
-			s.current.files = append(s.current.files, added...)
-			placed = true
-		}
-	}
-	if !placed {
-		s.current.files = append(s.current.files, added...)
-	}
-	metas := make([]fileMeta, 0, len(s.current.files))
-	for _, f := range s.current.files {
-		metas = append(metas, f.described())
-	}
-	return metas
 }
 
 // saveDocuments writes the documents to a new file when they changed, and

@@ -39,6 +39,7 @@ type Reader struct {
 	footerLen uint32
 
 	bloom atomic.Pointer[index.Bloom]
+	held  atomic.Pointer[held] // set while the whole file is in memory
 
 	bytesRead atomic.Int64
 }
@@ -87,9 +88,15 @@ func (r *Reader) open() error {
 }
 
 // region reads and checks a region. Pad readable bytes follow what is returned.
-func (r *Reader) region(ref ref) ([]byte, error) {
+func (r *Reader) region(ref ref) ([]byte, error) { return r.regionIn(r.held.Load(), ref) }
+
+// regionIn takes it from memory where the file is held.
+func (r *Reader) regionIn(h *held, ref ref) ([]byte, error) {
 	if ref.off+uint64(ref.len) > uint64(r.size) {
 		return nil, corrupt("%d bytes at %d of %d", ref.len, ref.off, r.size)
+	}
+	if h != nil {
+		return h.region(ref)
 	}
 	b := make([]byte, int(ref.len)+encoding.Pad)
 	if _, err := r.src.ReadAt(b[:ref.len], int64(ref.off)); err != nil {
@@ -288,6 +295,13 @@ func (r *Reader) page(off uint64, size uint32) ([]byte, error) {
 	if size < 4 || off+uint64(size) > uint64(r.size) {
 		return nil, corrupt("page of %d bytes at %d of %d", size, off, r.size)
 	}
+	if h := r.held.Load(); h != nil {
+		b, err := h.page(off, size)
+		if err != nil {
+			return nil, fmt.Errorf("read segment %s: %w", r.name, err)
+		}
+		return b, nil
+	}
 	b := make([]byte, int(size)+encoding.Pad)
 	if _, err := r.src.ReadAt(b[:size], int64(off)); err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
@@ -354,7 +368,13 @@ func (r *Reader) dict(path uint32, kind batch.Kind) (*batch.Texts, error) {
 	if v, ok := r.cache.get(k); ok {
 		return v.decoded.(*batch.Texts), nil
 	}
-	b, err := r.region(ref)
+	h := r.held.Load()
+	if h != nil {
+		if t, ok := h.texts.Load(ref.off); ok {
+			return t.(*batch.Texts), nil
+		}
+	}
+	b, err := r.regionIn(h, ref)
 	if err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
 	}
@@ -365,6 +385,10 @@ func (r *Reader) dict(path uint32, kind batch.Kind) (*batch.Texts, error) {
 		return nil, fmt.Errorf("read segment %s: %w", r.name, corrupt("dictionary of %s", r.paths[path]))
 	}
 	t := &batch.Texts{Off: off, Bytes: bytes}
+	if h != nil {
+		h.texts.Store(ref.off, t)
+		return t, nil
+	}
 	r.cache.set(k, cached{decoded: t, bytes: uint32(4*len(off) + len(bytes))})
 	return t, nil
 }
@@ -375,11 +399,14 @@ func (r *Reader) cachedRegion(ref ref) ([]byte, error) {
 	if v, ok := r.cache.get(k); ok {
 		return v.page, nil
 	}
-	b, err := r.region(ref)
+	h := r.held.Load()
+	b, err := r.regionIn(h, ref)
 	if err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", r.name, err)
 	}
-	r.cache.set(k, cached{page: b, bytes: uint32(cap(b))})
+	if h == nil { // else the cache would keep the whole file
+		r.cache.set(k, cached{page: b, bytes: uint32(cap(b))})
+	}
 	return b, nil
 }
 

@@ -37,7 +37,10 @@ const (
 	eventKinds // how many there are
 )
 
-var eventNames = [eventKinds]string{
+// EventNames is how many distinct names the events of a stream have.
+const EventNames = int(eventKinds)
+
+var eventNames = [EventNames]string{
 	"page_viewed", "view_product", "product_clicked", "search", "category_viewed",
 	"experiment_viewed", "add_to_cart", "product_list_filtered", "image_zoomed", "review_read",
 	"cart_viewed", "checkout_started", "banner_clicked", "purchase_completed", "remove_from_cart",

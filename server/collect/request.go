@@ -26,7 +26,7 @@ type Request struct {
 	first  int     // of this request's rows in b
 	sealed []entry // of a long body, not yet with the committers
 	own    bool
-	given  int // rows of sealed
+	given  int                    // rows of sealed
 	each   func(event.Item) error // the method item, bound once
 
 	pending atomic.Int32 // parts that are not decided, and one more until all are handed over

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +14,15 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"spoor/bench/ingest"
 	"spoor/bench/workload"
+	"spoor/tools/internal/render"
 )
 
 // benchCmd holds what belongs to the benchmarks.
 type benchCmd struct {
 	Generate generateCmd `cmd:"" help:"Write a deterministic stream of realistic events."`
+	Ingest   ingestCmd   `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
 }
 
 // generateCmd writes the workload.
@@ -80,4 +85,95 @@ func writeStream(f io.Writer, name string, g *workload.Generator) error {
 	}
 	_, err := stream.WriteTo(packer)
 	return errors.Join(err, packer.Close())
+}
+
+// ingestCmd measures a server from outside.
+type ingestCmd struct {
+	Events       int64  `help:"Events to load, resends among them." default:"1000000" placeholder:"N"`
+	Seed         uint64 `help:"Another seed, another stream." default:"1" placeholder:"S"`
+	Days         int    `help:"Number of days of the events." default:"30"`
+	Names        int    `help:"Distinct event names; 0 are the 30 of the stream." default:"0" placeholder:"N"`
+	LateDays     int    `help:"Some events come up to so many days late, beside the few that are hours late." default:"0" placeholder:"N"`
+	LatePerMille int    `help:"How many of 1,000 events those are." default:"10" placeholder:"N"`
+	From         string `help:"Send this file of events, one a line, instead of making them." files:"" placeholder:"FILE"`
+
+	Batch       int   `help:"Events of one request." default:"500" placeholder:"N"`
+	Connections int   `help:"Connections that send at the same time." default:"16" placeholder:"N"`
+	CrashEvents int64 `help:"Events to send before the server is killed." default:"250000" placeholder:"N"`
+
+	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
+	Memory byteSize `help:"Memory setting of the server." default:"256MiB" placeholder:"SIZE"`
+	Remote bool     `help:"Load the server of --server instead of one of its own; its memory, CPU, disk and starts are then not measured."`
+	JSON   bool     `help:"Print the figures as JSON, for programs." name:"json"`
+}
+
+// Help implements kong.HelpProvider.
+func (ingestCmd) Help() string {
+	return examples("Starts a server of this binary on a directory of its own, loads the stream over HTTP, compacts, stops and starts it, kills and starts it, and checks that nothing that was answered for is lost. It needs about 500 bytes of disk for an event.",
+		"spoor bench ingest",
+		"spoor bench ingest --events 10000000 --json",
+		"spoor bench ingest --names 1000 --days 90",
+		"spoor bench ingest --remote --server http://127.0.0.1:7480")
+}
+
+// Run measures and prints the figures.
+func (c *ingestCmd) Run(ctx context.Context, env *environment, g *globals) error {
+	config := ingest.Config{
+		Workload: ingest.Workload{
+			Config: workload.Config{Events: c.Events, Seed: c.Seed, Days: c.Days},
+			Names:  c.Names, LateDays: c.LateDays, LatePerMille: c.LatePerMille,
+		},
+		From: c.From, Batch: c.Batch, Connections: c.Connections, CrashEvents: c.CrashEvents, Dir: c.Dir,
+		Args: []string{"--memory", c.Memory.String()}, Key: g.Key,
+	}
+	if c.Remote {
+		config.Server = g.Server
+	} else {
+		binary, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		config.Binary = binary
+	}
+	if env.StderrTerminal {
+		config.Progress = func(step string) { _, _ = fmt.Fprintln(env.Stderr, step+" ...") }
+	}
+	r, err := ingest.Run(ctx, config)
+	if err != nil {
+		return fmt.Errorf("bench ingest: %w", err)
+	}
+	if c.JSON {
+		return json.NewEncoder(env.Stdout).Encode(r)
+	}
+	return c.print(env.Stdout, r)
+}
+
+// print writes the figures, one a line.
+func (c *ingestCmd) print(w io.Writer, r *ingest.Report) error {
+	out := bufio.NewWriter(w)
+	line := func(name, format string, args ...any) {
+		_, _ = fmt.Fprintf(out, "%-32s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("events", "%s: %s accepted, %s duplicates, %s rejected", render.Count(r.Events), render.Count(r.Accepted), render.Count(r.Duplicates), render.Count(r.Rejected))
+	line("requests", "%s events each over %d connections, %s sent again", render.Count(int64(r.Batch)), r.Connections, render.Count(r.Retries))
+	line("events/s acknowledged", "%s (%s)", render.Count(int64(r.EventsPerSecond)), render.Duration(r.LoadSeconds))
+	line("latency p50, p99, max", "%s, %s, %s", render.Duration(r.LatencyP50), render.Duration(r.LatencyP99), render.Duration(r.LatencyMax))
+	line("compaction after the last", "%s", render.Duration(r.CompactSeconds))
+	if r.LoaderCPU > 0 {
+		line("loader CPU per event", "%.2f us", r.LoaderCPU*1e6/float64(r.Events))
+	}
+	if c.Remote {
+		return out.Flush()
+	}
+	if r.ServerCPU > 0 {
+		line("server CPU per event", "%.2f us from socket to compacted, %.2f us until the last answer", r.ServerMicros, r.ServerLoad*1e6/float64(r.Events))
+		line("peak RSS", "%.0f MiB", float64(r.PeakRSS)/(1<<20))
+		line("written to disk per event", "%.1f B: log, flushes, compactions", r.WrittenPerEvent)
+	}
+	line("disk per stored event", "%.2f B, %.2f B without the Raft log, in %d files", r.BytesPerEvent(), r.StoreBytesPerEvent(), r.Files)
+	line("ready, first start", "%s", render.Duration(r.ReadyEmpty))
+	line("stop", "%s", render.Duration(r.Stop))
+	line("ready after a clean stop", "%s, %.1f MiB read", render.Duration(r.ReadyStopped), float64(r.ReadStopped)/(1<<20))
+	line("ready after kill -9", "%s, %.1f MiB read", render.Duration(r.ReadyKilled), float64(r.ReadKilled)/(1<<20))
+	return out.Flush()
 }

@@ -1,0 +1,72 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// usage is what a process has taken so far. Linux tells it in /proc; elsewhere it is unknown.
+type usage struct {
+	cpu     time.Duration // user and system
+	peakRSS int64         // bytes
+	read    int64         // bytes that it asked files and connections for
+	written int64         // bytes that it gave the disk
+}
+
+// ticksPerSecond is USER_HZ, the same on every Linux that Go runs on.
+const ticksPerSecond = 100
+
+// usageOf asks the kernel; pid may be "self".
+func usageOf(pid string) (usage, error) {
+	var u usage
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return u, err
+	}
+	// The name, in brackets, may hold anything; user and system time are fields 14 and 15.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return u, fmt.Errorf("read /proc/%s/stat: %d fields", pid, len(fields))
+	}
+	for _, f := range fields[11:13] {
+		ticks, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("read /proc/%s/stat: %w", pid, err)
+		}
+		u.cpu += time.Duration(ticks) * time.Second / ticksPerSecond
+	}
+	peak, err := procField(pid, "status", "VmHWM:")
+	if err != nil {
+		return u, err
+	}
+	u.peakRSS = peak << 10 // it is in kB
+	if u.read, err = procField(pid, "io", "rchar:"); err != nil {
+		return u, err
+	}
+	u.written, err = procField(pid, "io", "write_bytes:")
+	return u, err
+}
+
+// procField reads the number behind a name in a file of lines.
+func procField(pid, file, name string) (int64, error) {
+	path := "/proc/" + pid + "/" + file
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name); ok {
+			number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			v, err := strconv.ParseInt(number, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read %s of %s: %w", name, path, err)
+			}
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("read %s: there is no %s", path, name)
+}

@@ -1,0 +1,357 @@
+// Package compaction decides which segments are merged. It knows how many rows
+// of which days each holds, and nothing else of them.
+//
+// Level-0 files come from flushes and may span any days. When there are
+// Level0Files of them they are merged, together with those level-1 files that
+// they would outgrow, into files of whole days: a day with enough rows has a file
+// of its own, small neighbours share one. A level-1 file joins a merge when the
+// new rows in its days are at least a quarter of its own, so each row is rewritten a
+// logarithmic number of times however many late events trickle in. Days that more
+// than MaxOverlap level-1 files hold are merged too; when nothing has arrived for a
+// while, those that two hold. Level-1 files of few rows, neighbours in time, are
+// merged when there are SmallFiles of them, so that a year of quiet days is not 365 files.
+//
+// A merge has its rows in memory: what it writes of one day is bounded. A day
+// with more rows stays in several files, each about half full or more.
+//
+// Of two events of one person and time, the one in the older file comes first.
+// So rows never move before those of another file that holds their day: of the files
+// that hold a day, those that are merged follow each other, and days share a file
+// only where none of them moves too far.
+package compaction
+
+import (
+	"maps"
+	"math"
+	"slices"
+)
+
+const (
+	// Level0Files of level 0 are merged.
+	Level0Files = 4
+	// MaxOverlap is how many level-1 files may hold a day before they are merged.
+	MaxOverlap = 4
+	// SmallFileRows is below what days share a file.
+	SmallFileRows = 64 << 10
+	// SmallFiles neighbours that together are below it are merged.
+	SmallFiles = 8
+
+	joinDenom      = 4
+	maxMergedInput = 64 // files in one merge
+)
+
+// File is a segment. Files are in the order of their arrival, oldest first;
+// those of level 0 come last.
+type File struct {
+	Level int
+	Bytes int64
+	Days  []DayRows // ascending
+}
+
+// DayRows is how many rows a file holds of a UTC day.
+type DayRows struct {
+	Day  int32
+	Rows int
+}
+
+// rows of all days.
+func (f *File) rows() int {
+	n := 0
+	for _, d := range f.Days {
+		n += d.Rows
+	}
+	return n
+}
+
+func (f *File) holds(day int32) bool {
+	_, ok := slices.BinarySearchFunc(f.Days, day, func(d DayRows, day int32) int { return int(d.Day) - int(day) })
+	return ok
+}
+
+// Limits bound what a merge has in memory at once.
+type Limits struct {
+	Rows  int   // of one day
+	Bytes int64 // of one day in files, and of the level-0 files together
+}
+
+// Pick chooses files to merge by their place in files, ascending; nil when nothing
+// is due. all asks for every merge that makes a day stand in fewer files.
+func Pick(files []File, l Limits, all bool) []int {
+	var zero []int
+	for i := range files {
+		if files[i].Level == 0 {
+			zero = append(zero, i)
+		}
+	}
+	if len(zero) >= Level0Files || all && len(zero) > 0 {
+		return withOutgrown(files, zero, l)
+	}
+	limit := MaxOverlap
+	if all {
+		limit = 1
+	}
+	if picked := overlapping(files, limit, l, all); picked != nil {
+		return picked
+	}
+	return small(files)
+}
+
+// plan is a merge that is being chosen.
+type plan struct {
+	limits Limits
+	rows   map[int32]int
+	bytes  map[int32]int64
+	zero   int64 // bytes of level-0 files
+	files  []int
+}
+
+func newPlan(l Limits) *plan {
+	return &plan{limits: l, rows: map[int32]int{}, bytes: map[int32]int64{}}
+}
+
+// add adds file i if there is room. The first file always has.
+func (p *plan) add(i int, f *File) bool {
+	if len(p.files) == maxMergedInput {
+		return false
+	}
+	total := max(f.rows(), 1)
+	if len(p.files) > 0 {
+		if f.Level == 0 && p.zero+f.Bytes > p.limits.Bytes {
+			return false
+		}
+		for _, d := range f.Days {
+			if p.rows[d.Day]+d.Rows > p.limits.Rows || p.bytes[d.Day]+share(f.Bytes, d.Rows, total) > p.limits.Bytes {
+				return false
+			}
+		}
+	}
+	if f.Level == 0 {
+		p.zero += f.Bytes
+	}
+	for _, d := range f.Days {
+		p.rows[d.Day] += d.Rows
+		p.bytes[d.Day] += share(f.Bytes, d.Rows, total)
+	}
+	p.files = append(p.files, i)
+	return true
+}
+
+// share is the part of bytes that belongs to rows of total.
+func share(bytes int64, rows, total int) int64 {
+	return int64(float64(bytes) * float64(rows) / float64(total))
+}
+
+// withOutgrown merges the oldest files of level 0 and the level-1 files whose days receive many new rows.
+func withOutgrown(files []File, zero []int, l Limits) []int {
+	p := newPlan(l)
+	for _, i := range zero {
+		if !p.add(i, &files[i]) {
+			break // a younger one must not go before it
+		}
+	}
+	fresh := make(map[int32]int, len(p.rows))
+	for day, rows := range p.rows {
+		fresh[day] = rows
+	}
+	stays := map[int32]bool{} // days of younger files that stay
+	for i := zero[0] - 1; i >= 0; i-- {
+		f := &files[i]
+		rows, behind := 0, false
+		for _, d := range f.Days {
+			rows += fresh[d.Day]
+			behind = behind || stays[d.Day]
+		}
+		if !behind && rows*joinDenom >= f.rows() && p.add(i, f) {
+			continue
+		}
+		for _, d := range f.Days {
+			stays[d.Day] = true
+		}
+	}
+	slices.Sort(p.files)
+	return p.files
+}
+
+// overlapping merges level-1 files of a day that more than limit hold: as many
+// as there is room for.
+func overlapping(files []File, limit int, l Limits, all bool) []int {
+	holders := holdersOf(files)
+	for _, day := range slices.Sorted(maps.Keys(holders)) {
+		if len(holders[day]) <= limit {
+			continue
+		}
+		var best []int
+		for first := range holders[day] {
+			run := run(files, holders[day][first:], holders, l)
+			if len(run) > len(best) && (all || !outweighs(files, run)) {
+				best = run
+			}
+		}
+		if len(best) > 1 {
+			return best
+		}
+	}
+	return nil
+}
+
+// holdersOf lists the files of level 1 that hold each day, oldest first.
+func holdersOf(files []File) map[int32][]int {
+	holders := map[int32][]int{}
+	for i := range files {
+		if files[i].Level == 0 {
+			continue
+		}
+		for _, d := range files[i].Days {
+			holders[d.Day] = append(holders[d.Day], i)
+		}
+	}
+	return holders
+}
+
+// small merges neighbours in time that have few rows each and days to which
+// nothing is added at present. None has more than all others together: so a row is
+// rewritten a logarithmic number of times.
+func small(files []File) []int {
+	holders := holdersOf(files)
+	newest := int32(math.MinInt32)
+	for i := range files {
+		newest = max(newest, files[i].Days[len(files[i].Days)-1].Day)
+	}
+	var ones []int
+	for i := range files {
+		f := &files[i]
+		if f.Level != 0 && f.rows() < SmallFileRows && !slices.ContainsFunc(f.Days, func(d DayRows) bool { return len(holders[d.Day]) > 1 || d.Day == newest }) {
+			ones = append(ones, i)
+		}
+	}
+	slices.SortFunc(ones, func(a, b int) int { return int(files[a].Days[0].Day) - int(files[b].Days[0].Day) })
+	for first := 0; first+SmallFiles <= len(ones); first++ {
+		sum, most := 0, 0
+		picked := ones[first:]
+		for n, i := range picked {
+			rows := files[i].rows()
+			if sum+rows > SmallFileRows || n == maxMergedInput {
+				picked = picked[:n]
+				break
+			}
+			sum, most = sum+rows, max(most, rows)
+		}
+		if len(picked) < SmallFiles || 2*most > sum {
+			continue
+		}
+		picked = slices.Sorted(slices.Values(picked))
+		if len(Groups(files, picked)) == 1 {
+			return picked
+		}
+	}
+	return nil
+}
+
+// outweighs tells whether the oldest has so many rows that the others do not
+// make it worth writing it again.
+func outweighs(files []File, picked []int) bool {
+	rest := 0
+	for _, i := range picked[1:] {
+		rest += files[i].rows()
+	}
+	return files[picked[0]].rows() > joinDenom*rest
+}
+
+// run is the longest beginning of candidates that can be merged.
+func run(files []File, candidates []int, holders map[int32][]int, l Limits) []int {
+	p := newPlan(l)
+	for _, i := range candidates {
+		if !p.add(i, &files[i]) {
+			break
+		}
+	}
+	for len(p.files) > 1 && !together(p.files, files, holders) {
+		p.files = p.files[:len(p.files)-1]
+	}
+	return p.files
+}
+
+// together tells whether of every day's files those that are picked follow each other.
+func together(picked []int, files []File, holders map[int32][]int) bool {
+	for _, i := range picked {
+		for _, d := range files[i].Days {
+			changes, last := 0, false
+			for _, h := range holders[d.Day] {
+				_, now := slices.BinarySearch(picked, h)
+				if now && !last {
+					changes++
+				}
+				last = now
+			}
+			if changes > 1 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Group is some days that one file holds, first and last included.
+type Group struct{ Min, Max int32 }
+
+// Groups gives each big day of the picked files a file of its own and lets small
+// neighbours share one, unless rows would move before those of a file that stays.
+func Groups(files []File, picked []int) []Group {
+	type place struct {
+		rows   int
+		oldest int // of the picked files that hold the day
+		floor  int // the youngest file before that which holds it, -1 for none
+	}
+	days := map[int32]place{}
+	for n, i := range picked {
+		for _, d := range files[i].Days {
+			at, seen := days[d.Day]
+			if !seen {
+				at.oldest, at.floor = i, -1
+				for h := i - 1; h >= 0 && at.floor < 0; h-- {
+					if _, gone := slices.BinarySearch(picked[:n], h); !gone && files[h].holds(d.Day) {
+						at.floor = h
+					}
+				}
+			}
+			at.rows += d.Rows
+			days[d.Day] = at
+		}
+	}
+	var groups []Group
+	var open place // of the last group
+	for _, d := range slices.Sorted(maps.Keys(days)) {
+		at := days[d]
+		oldest, floor := min(open.oldest, at.oldest), max(open.floor, at.floor)
+		if len(groups) > 0 && open.rows+at.rows <= SmallFileRows && oldest > floor {
+			groups[len(groups)-1].Max = d
+			open = place{open.rows + at.rows, oldest, floor}
+			continue
+		}
+		groups = append(groups, Group{d, d})
+		open = at
+	}
+	return groups
+}
+
+// Place lists the files as a merge leaves them: files without those that are gone, and each
+// added one where the oldest of the gone stood that holds a day of it, or at the end.
+func Place[F comparable](files, gone, added []F, of func(F) *File) []F {
+	next := make([]F, 0, len(files)+len(added))
+	left := slices.Clone(added)
+	for _, f := range files {
+		if !slices.Contains(gone, f) {
+			next = append(next, f)
+			continue
+		}
+		old := of(f)
+		left = slices.DeleteFunc(left, func(a F) bool {
+			shares := slices.ContainsFunc(of(a).Days, func(d DayRows) bool { return old.holds(d.Day) })
+			if shares {
+				next = append(next, a)
+			}
+			return shares
+		})
+	}
+	return append(next, left...)
+}
