@@ -195,14 +195,17 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
 	withTags := len(x.q.By) > 0
 	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
-	keys := make([]scan.Keys, len(sels))
-	lists := make([][]uint64, len(sels))
+	var keys scan.Keys
 	var tags []uint32
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
 		for s, sel := range sels {
+			if s > 0 && !k.Live(s) {
+				k.Step(s, nil)
+				continue
+			}
 			times := all
 			if s == 0 {
 				times.To = x.to
@@ -212,24 +215,28 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				return err
 			}
 			tagged := withTags && s == 0
-			if err := w.Keys(days[d].day, parts, times, tagged, &keys[s]); err != nil {
+			if err := w.Keys(days[d].day, parts, times, tagged, &keys); err != nil {
 				return err
 			}
-			x.counters.rows.Add(int64(len(keys[s].K)))
-			lists[s] = keys[s].K
+			x.counters.rows.Add(int64(len(keys.K)))
+			if s > 0 {
+				k.Step(s, keys.K)
+				continue
+			}
 			if tagged {
-				if tags, err = x.groupRows(w, parts, &keys[s], p.groups, tags); err != nil {
+				if tags, err = x.groupRows(w, parts, &keys, p.groups, tags); err != nil {
 					return err
 				}
 			}
+			k.Begin(days[d].day, keys.K, tags)
 		}
-		k.Day(days[d].day, lists, tags)
+		k.End()
 	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)
 	p.lags = make([][]int64, len(sels))
 	for s := 1; s < len(sels); s++ {
-		p.lags[s] = k.Lags(s, nil)
+		p.lags[s] = k.Lags(s)
 	}
 	p.convert = p.lags[len(sels)-1]
 	if withTags {
@@ -237,12 +244,12 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 		for g := range counts {
 			counts[g] = newFunnelCounts(p.groups.Values(uint32(g)), len(sels))
 		}
-		k.Deepest(func(person uint32, step int, tag uint32) {
+		k.Deepest(func(tag uint32, lags []int64) {
 			c := counts[tag]
 			c.users[0]++
-			for s := 1; s <= step; s++ {
+			for s := 1; s < len(lags); s++ {
 				c.users[s]++
-				c.lags[s] = append(c.lags[s], k.Lag(s, person))
+				c.lags[s] = append(c.lags[s], lags[s])
 			}
 		})
 		for _, c := range counts {
