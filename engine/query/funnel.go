@@ -267,10 +267,15 @@ func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, gro
 	if err := groups.Rows(w, parts, keys, x.byFields(), dst); err != nil {
 		return nil, err
 	}
+	return dst, x.checkGroups(groups)
+}
+
+// checkGroups holds a breakdown within its limit.
+func (x *exec) checkGroups(groups *scan.Tuples) error {
 	if groups.Len() > x.e.limits.Groups {
-		return nil, failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
+		return failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
 	}
-	return dst, nil
+	return nil
 }
 
 // byFields are the fields of the breakdown.
@@ -306,8 +311,10 @@ func (x *exec) eachPersonVoid(w *scan.Worker, days []dayData, sels, voids []*sel
 		if g.Bytes() > x.e.limits.Bytes {
 			return failf(ErrTooMuch, "the query holds more than %d bytes of rows; shorten the range or filter", x.e.limits.Bytes)
 		}
-		if g.Groups != nil && g.Groups.Len() > x.e.limits.Groups {
-			return failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
+		if g.Groups != nil {
+			if err := x.checkGroups(g.Groups); err != nil {
+				return err
+			}
 		}
 	}
 	return g.Each(w.Persons, f)

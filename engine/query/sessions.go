@@ -115,18 +115,9 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
-		stepFiles, err := x.dayFiles(&days[d], []*selection{sel}, nil, false, times)
+		files, err := x.timelineFiles(&days[d], sel, times)
 		if err != nil {
 			return err
-		}
-		files := make([]scan.DayFile, len(stepFiles))
-		for f := range stepFiles {
-			files[f] = stepFiles[f].DayFile
-			for i := range files[f].Take {
-				if files[f].Take[i].Rows {
-					files[f].Take[i].Where, _ = sel.match(files[f].Sections[i].Event())
-				}
-			}
 		}
 		if err := w.Timeline(files, times, len(fields) > 0, &line); err != nil {
 			return err
@@ -142,6 +133,24 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	}
 	s.End()
 	return nil
+}
+
+// timelineFiles prepares the files of a day for a timeline of what sel selects.
+func (x *exec) timelineFiles(d *dayData, sel *selection, times scan.Times) ([]scan.DayFile, error) {
+	stepFiles, err := x.dayFiles(d, []*selection{sel}, nil, false, times)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]scan.DayFile, len(stepFiles))
+	for f := range stepFiles {
+		files[f] = stepFiles[f].DayFile
+		for i := range files[f].Take {
+			if files[f].Take[i].Rows {
+				files[f].Take[i].Where, _ = sel.match(files[f].Sections[i].Event())
+			}
+		}
+	}
+	return files, nil
 }
 
 func (x *exec) sessionsAnswer(a *SessionsAnswer, b *period.Buckets, keys [][]any, cells [][]kernel.SessionTotals) {

@@ -203,6 +203,23 @@ func (g *Gather) Each(persons Persons, f func(person uint32, events []kernel.Eve
 	return nil
 }
 
+// Numbers reads the number of a field of each key, which were collected from parts with
+// their rows, into dst; NaN for none.
+func (w *Worker) Numbers(parts []Part, keys *Keys, field Field, dst []float64) ([]float64, error) {
+	dst = grow(dst, len(keys.K))
+	byPart := make([][]float64, len(parts))
+	for i, p := range keys.Part {
+		if byPart[p] == nil {
+			var err error
+			if byPart[p], err = w.numbers(parts[p].S, field); err != nil {
+				return nil, err
+			}
+		}
+		dst[i] = byPart[p][keys.Row[i]]
+	}
+	return dst, nil
+}
+
 // numbers reads the numbers of a field for all rows of a section; NaN for none.
 func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
 	out := make([]float64, s.Rows())
