@@ -318,11 +318,12 @@ func (c Column) Codes(dst []uint32, from, to int, x *Scratch) (*batch.Texts, err
 		if err := c.s.codes(c.c, dst, from, to, x); err != nil {
 			return nil, err
 		}
-		limit := uint32(dict.Len())
+		limit, most := uint32(dict.Len()), uint32(0)
 		for _, code := range dst[:to-from] {
-			if code > limit {
-				return nil, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("code %d of %d", code, limit))
-			}
+			most = max(most, code)
+		}
+		if most > limit {
+			return nil, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("code %d of %d", most, limit))
 		}
 		return dict, nil
 	case formPlain:
@@ -460,10 +461,12 @@ func (r *Reader) Timeline(day int32, dst []uint32, from, to int, x *Scratch) err
 		if encoding.ReadInts(encoding.NewLane(b), out) != nil {
 			return corrupt("timeline")
 		}
+		most := uint32(0)
 		for _, s := range out {
-			if s >= limit {
-				return corrupt("timeline: section %d of %d", s, limit)
-			}
+			most = max(most, s)
+		}
+		if most >= limit {
+			return corrupt("timeline: section %d of %d", most, limit)
 		}
 		back(dst, out, from, to, first, n)
 		return nil
