@@ -80,3 +80,15 @@ func grow[T any](s []T, n int) []T {
 	}
 	return s[:n]
 }
+
+// greatest is the greatest of vals, 0 of none: four at a time, for each waits for the one before.
+func greatest(vals []uint32) uint32 {
+	var a, b, c, d uint32
+	for ; len(vals) >= 4; vals = vals[4:] {
+		a, b, c, d = max(a, vals[0]), max(b, vals[1]), max(c, vals[2]), max(d, vals[3])
+	}
+	for _, v := range vals {
+		a = max(a, v)
+	}
+	return max(a, b, c, d)
+}

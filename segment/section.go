@@ -318,10 +318,7 @@ func (c Column) Codes(dst []uint32, from, to int, x *Scratch) (*batch.Texts, err
 		if err := c.s.codes(c.c, dst, from, to, x); err != nil {
 			return nil, err
 		}
-		limit, most := uint32(dict.Len()), uint32(0)
-		for _, code := range dst[:to-from] {
-			most = max(most, code)
-		}
+		limit, most := uint32(dict.Len()), greatest(dst[:to-from])
 		if most > limit {
 			return nil, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("code %d of %d", most, limit))
 		}
@@ -461,11 +458,7 @@ func (r *Reader) Timeline(day int32, dst []uint32, from, to int, x *Scratch) err
 		if encoding.ReadInts(encoding.NewLane(b), out) != nil {
 			return corrupt("timeline")
 		}
-		most := uint32(0)
-		for _, s := range out {
-			most = max(most, s)
-		}
-		if most >= limit {
+		if most := greatest(out); most >= limit {
 			return corrupt("timeline: section %d of %d", most, limit)
 		}
 		back(dst, out, from, to, first, n)

@@ -111,6 +111,7 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	var line scan.Timeline
 	var tags []uint32
 	fields := x.byFields()
+	var pieces kernel.Pieces
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
@@ -118,6 +119,17 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 		files, err := x.timelineFiles(&days[d], sel, times)
 		if err != nil {
 			return err
+		}
+		if len(fields) == 0 && s.InPieces() {
+			ok, err := w.Pieces(files, times, uint64(x.q.Sessions.Gap), &pieces)
+			if err != nil {
+				return err
+			}
+			if ok {
+				x.counters.rows.Add(pieces.Sum())
+				s.Pieces(days[d].day, &pieces)
+				continue
+			}
 		}
 		if err := w.Timeline(files, times, len(fields) > 0, &line); err != nil {
 			return err
@@ -236,7 +248,7 @@ func total(cells []kernel.SessionTotals) SessionsTotals {
 	}
 	n := float64(t.Sessions)
 	mean, events, bounce := float64(t.Duration)/n/1e6, float64(t.Events)/n, float64(t.Bounces)/n
-	median := stats.Quantiles(t.Durations, 0.5)[0] / 1e6
+	median := stats.QuantilesOf(t.Durations, 0.5)[0] / 1e6
 	out.MeanDuration, out.MedianDuration, out.MeanEvents, out.BounceRate = &mean, &median, &events, &bounce
 	return out
 }
