@@ -54,6 +54,32 @@ func (c *keyCoder) readBlock(dst []uint64, block []byte, unit uint64) error {
 	return nil
 }
 
+// Scratch is working memory of one goroutine that reads. The zero value is ready.
+type Scratch struct {
+	keys   keyCoder
+	ints   []int64
+	codes  []uint32
+	floats []float64
+	block  []uint64
+	held   heldKeys
+}
+
+// heldKeys is the block of keys in which a bound was looked for last: where few rows are
+// wanted, as those of one person, they are in it.
+type heldKeys struct {
+	s     *Section // nil: none
+	first int
+	keys  []uint64
+}
+
+// rows are the keys of the rows [from, to) if the block holds them all, else nil.
+func (h *heldKeys) rows(s *Section, from, to int) []uint64 {
+	if h.s != s || from < h.first || to > h.first+len(h.keys) {
+		return nil
+	}
+	return h.keys[from-h.first : to-h.first]
+}
+
 // timeUnit is the largest of 1 s, 1 ms and 1 µs that divides every key's time of day.
 func timeUnit(keys []uint64) uint64 {
 	seconds, millis := true, true

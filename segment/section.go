@@ -27,15 +27,6 @@ type Section struct {
 	persons atomic.Pointer[index.Persons]
 }
 
-// Scratch is working memory of one goroutine that reads. The zero value is ready.
-type Scratch struct {
-	keys   keyCoder
-	ints   []int64
-	codes  []uint32
-	floats []float64
-	block  []uint64
-}
-
 // Day is the section's UTC day.
 func (s *Section) Day() int32 { return s.day }
 
@@ -101,6 +92,10 @@ func (s *Section) Keys(dst []uint64, from, to int, x *Scratch) error {
 	if err != nil {
 		return err
 	}
+	if held := x.held.rows(s, from, to); held != nil {
+		copy(dst, held)
+		return nil
+	}
 	return s.r.eachBlock(&d.columns[0], s.rows, from, to, func(b []byte, first, n int) error {
 		out := into(dst, &x.block, from, to, first, n)
 		if err := x.keys.readBlock(out, b, s.unit); err != nil {
@@ -157,9 +152,15 @@ func (s *Section) lowerBound(key uint64, x *Scratch) (int, error) {
 	}
 	first := (b - 1) * blockRows
 	last := min(first+blockRows, s.rows)
-	keys := make([]uint64, last-first)
-	if err := s.Keys(keys, first, last, x); err != nil {
-		return 0, err
+	keys := x.held.rows(s, first, last)
+	if keys == nil {
+		x.held.keys = grow(x.held.keys, last-first)
+		keys = x.held.keys
+		x.held.s = nil
+		if err := s.Keys(keys, first, last, x); err != nil {
+			return 0, err
+		}
+		x.held.s, x.held.first = s, first
 	}
 	return first + sort.Search(len(keys), func(i int) bool { return keys[i] >= key }), nil
 }
@@ -232,7 +233,7 @@ func (s *Section) codes(c *column, dst []uint32, from, to int, x *Scratch) error
 	})
 }
 
-// Sources and Shapes are the columns of the same name.
+// Sources is the column of where events came from.
 func (s *Section) Sources() (Column, bool, error) { return s.metaColumn(kindSource) }
 
 // Shapes is the column of how events were written, for giving them back.

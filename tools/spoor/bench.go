@@ -136,7 +136,8 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	person, err := benchstore.Person(w)
+	engine := query.New(db, query.Limits{}, time.Now)
+	person, err := benchstore.Person(ctx, engine)
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,6 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 	if len(list) == 0 {
 		return usageError{fmt.Errorf("no question's name has %q", c.Only)}
 	}
-	engine := query.New(db, query.Limits{}, time.Now)
 	ask := func(ctx context.Context, text string) error {
 		q, err := lang.Parse(text)
 		if err != nil {

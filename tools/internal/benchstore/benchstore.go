@@ -16,6 +16,7 @@ import (
 	"spoor/bench/workload"
 	"spoor/engine"
 	"spoor/engine/event"
+	"spoor/engine/query"
 )
 
 const (
@@ -126,17 +127,18 @@ func generate(ctx context.Context, g *workload.Generator, bodies chan<- []byte) 
 	}
 }
 
-// Person is the userId of the first event of the workload that has one.
-func Person(c workload.Config) (string, error) {
-	g, err := workload.New(c)
+// Person is somebody who did as much as persons do on average while known: whose history is
+// asked for.
+func Person(ctx context.Context, e *query.Engine) (string, error) {
+	text := fmt.Sprintf("users of any exactly %d where userId exists from %s to %s limit 1", workload.EventsPerPerson,
+		workload.DefaultStart.Format(time.DateOnly), workload.DefaultStart.AddDate(0, 0, workload.DefaultDays).Format(time.DateOnly))
+	a, err := e.Ask(ctx, text)
 	if err != nil {
 		return "", err
 	}
-	var e workload.Event
-	for g.NextEvent(&e) {
-		if e.UserID != "" {
-			return strings.Clone(e.UserID), nil
-		}
+	users, ok := a.(*query.UsersAnswer)
+	if !ok || len(users.Users) == 0 {
+		return "", fmt.Errorf("nobody in the workload has %d events", workload.EventsPerPerson)
 	}
-	return "", errors.New("no event of the workload has a userId")
+	return users.Users[0], nil
 }

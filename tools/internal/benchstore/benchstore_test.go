@@ -34,15 +34,15 @@ func TestAStoreIsFilledOnceAndAnswersEveryQuestion(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	require.Equal(t, index, db.AppliedIndex(), "it was filled again")
-	person, err := Person(c)
-	require.NoError(t, err)
 	e := query.New(db, query.Limits{}, time.Now)
+	person, err := Person(context.Background(), e)
+	require.NoError(t, err)
 	for _, q := range questions.All(person) {
 		a, err := e.Ask(context.Background(), q.Text)
 		require.NoError(t, err, q.Text)
 		switch a := a.(type) {
 		case *query.EventsAnswer:
-			require.NotEmpty(t, a.Events)
+			require.GreaterOrEqual(t, len(a.Events), workload.EventsPerPerson) // what the person did unknown comes in addition
 		case *query.FunnelAnswer:
 			require.Positive(t, a.Steps[0].Users, q.Text)
 			require.Empty(t, a.Warnings, q.Text)
