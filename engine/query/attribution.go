@@ -55,7 +55,11 @@ func (x *exec) attribution() (Answer, error) {
 	// Touches may lie before the range.
 	times := scan.Times{From: x.from - at.Lookback, To: x.to}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, sels...)
+	split := x.gatherRanges
+	if at.Model == lang.ModelLastTouch {
+		split = x.ranges
+	}
+	ranges, err := split(days, sels...)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spoor/engine"
@@ -268,9 +269,29 @@ func (x *exec) warn(format string, args ...any) {
 
 // ranges splits the persons among workers so that each has about as many rows.
 func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error) {
+	return x.split(x.e.limits.Workers, days, sels...)
+}
+
+// gatherRanges splits the persons so that the rows of each range can be held.
+func (x *exec) gatherRanges(days []dayData, sels ...*selection) ([]scan.Persons, error) {
+	rows := 0
+	for d := range days {
+		for f := range days[d].files {
+			for s := range days[d].files[f].sections {
+				section := &days[d].files[f].sections[s]
+				if slices.ContainsFunc(sels, func(sel *selection) bool { _, ok := sel.match(section.Event()); return ok }) {
+					rows += section.Rows()
+				}
+			}
+		}
+	}
+	return x.split(max(x.e.limits.Workers, rows/max(x.e.limits.Rows, 1)+1), days, sels...)
+}
+
+// split splits the persons into at most workers ranges with about as many rows each.
+func (x *exec) split(workers int, days []dayData, sels ...*selection) ([]scan.Persons, error) {
 	persons := uint32(x.view.Identity.Persons())
-	workers := x.e.limits.Workers
-	if persons < 64 || workers < 2 {
+	if workers = min(workers, int(persons)/2); workers < 2 {
 		return []scan.Persons{{Lo: 0, Hi: persons}}, nil
 	}
 	var sample []uint32
@@ -310,21 +331,37 @@ func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error
 	return append(out, scan.Persons{Lo: lo, Hi: persons}), nil
 }
 
-// parallel runs f for each range on a goroutine of its own and waits for all.
+// parallel runs f for each range, as many at once as there may be workers, and waits for
+// all. After an error no further range is begun.
 func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) error) error {
 	errs := make([]error, len(ranges))
-	run := func(i int) {
-		errs[i] = f(i, scan.NewWorker(ranges[i], x.view.Identity))
-	}
-	var wg sync.WaitGroup
-	for i := 1; i < len(ranges); i++ {
-		wg.Go(func() { run(i) })
+	var next atomic.Int32
+	var failed atomic.Bool
+	work := func() {
+		var w *scan.Worker
+		for !failed.Load() {
+			i := int(next.Add(1)) - 1
+			if i >= len(ranges) {
+				return
+			}
+			if w == nil {
+				w = scan.NewWorker(ranges[i], x.view.Identity)
+			}
+			if errs[i] = f(i, w.For(ranges[i])); errs[i] != nil {
+				failed.Store(true)
+			}
+		}
 	}
 	before := x.counters.rows.Load()
 	x.rec.Stage("prepare", 0, 0)
-	run(0)
+	workers := min(len(ranges), max(x.e.limits.Workers, 1))
+	var wg sync.WaitGroup
+	for range workers - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
-	x.rec.Stage("sweep", x.counters.rows.Load()-before, len(ranges))
+	x.rec.Stage("sweep", x.counters.rows.Load()-before, workers)
 	for _, err := range errs {
 		if err != nil {
 			return err

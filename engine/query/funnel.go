@@ -59,11 +59,18 @@ func (x *exec) funnel() (Answer, error) {
 	// Steps may lie behind the range as long as they are within the window.
 	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
 	days := x.daysOf(all)
-	ranges, err := x.ranges(days, sels...)
+	walk, err := x.newFunnelWalk(sels)
 	if err != nil {
 		return nil, err
 	}
-	walk, err := x.newFunnelWalk(sels)
+	split, read := x.ranges, sels
+	if !x.canSweep() {
+		split, read = x.gatherRanges, slices.Concat(sels, walk.voids)
+		if walk.everything() {
+			read = []*selection{{alts: []alternative{{any: true}}}}
+		}
+	}
+	ranges, err := split(days, read...)
 	if err != nil {
 		return nil, err
 	}

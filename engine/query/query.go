@@ -34,12 +34,13 @@ type Limits struct {
 	Groups  int   // distinct values of a breakdown that are told apart
 	Bytes   int64 // working memory of rows that are held at once
 	Cache   int64 // bytes of answers that are kept
+	Rows    int   // about how many rows a worker holds at once that goes person by person
 	Workers int   // goroutines; default GOMAXPROCS
 }
 
 // DefaultLimits are what the documentation states.
 func DefaultLimits() Limits {
-	return Limits{Buckets: 20_000, Groups: 1_000_000, Bytes: 1 << 30, Cache: 32 << 20, Workers: runtime.GOMAXPROCS(0)}
+	return Limits{Buckets: 20_000, Groups: 1_000_000, Bytes: 1 << 30, Cache: 32 << 20, Rows: 1 << 20, Workers: runtime.GOMAXPROCS(0)}
 }
 
 // Engine answers queries over a store. It is safe for concurrent use.

@@ -256,3 +256,9 @@ func NewWorker(persons Persons, id Identity) *Worker {
 	w.eval.names = id
 	return w
 }
+
+// For makes the worker one for another range of the same persons; it keeps its buffers.
+func (w *Worker) For(persons Persons) *Worker {
+	w.Persons = persons
+	return w
+}
