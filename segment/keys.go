@@ -62,6 +62,8 @@ type Scratch struct {
 	floats []float64
 	block  []uint64
 	held   heldKeys
+
+	KeyBlocks, Blocks int64 // that were decoded: of keys, and of anything else
 }
 
 // heldKeys is the block of keys in which a bound was looked for last: where few rows are

@@ -97,6 +97,7 @@ func (s *Section) Keys(dst []uint64, from, to int, x *Scratch) error {
 		return nil
 	}
 	return s.r.eachBlock(&d.columns[0], s.rows, from, to, func(b []byte, first, n int) error {
+		x.KeyBlocks++
 		out := into(dst, &x.block, from, to, first, n)
 		if err := x.keys.readBlock(out, b, s.unit); err != nil {
 			return err
@@ -191,6 +192,7 @@ func (s *Section) Received(dst []int64, from, to int, x *Scratch) error {
 		if l.Byte() == 1 {
 			unit = 1000
 		}
+		x.Blocks++
 		out := into(dst, &x.ints, from, to, first, n)
 		if err := encoding.ReadInts(l, out); err != nil {
 			return corrupt("receivedAt")
@@ -224,6 +226,7 @@ func (s *Section) metaCodes(kind batch.Kind, dst []uint32, from, to int, x *Scra
 
 func (s *Section) codes(c *column, dst []uint32, from, to int, x *Scratch) error {
 	return s.r.eachBlock(c, s.rows, from, to, func(b []byte, first, n int) error {
+		x.Blocks++
 		out := into(dst, &x.codes, from, to, first, n)
 		if err := encoding.ReadInts(encoding.NewLane(b), out); err != nil {
 			return corrupt("codes of column %d", c.path)
@@ -333,6 +336,7 @@ func (c Column) Codes(dst []uint32, from, to int, x *Scratch) (*batch.Texts, err
 func (c Column) plain(dst []uint32, from, to int, x *Scratch) (*batch.Texts, error) {
 	texts := &batch.Texts{Off: []uint32{0}}
 	err := c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
+		x.Blocks++
 		l := encoding.NewLane(b)
 		x.codes = grow(x.codes, n)
 		if encoding.ReadInts(l, x.codes) != nil {
@@ -373,6 +377,7 @@ func (c Column) Numbers(dst []float64, from, to int, x *Scratch) error {
 	}
 	return c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
 		l := encoding.NewLane(b)
+		x.Blocks++
 		out := into(dst, &x.floats, from, to, first, n)
 		present, err := readPresence(l, n, x)
 		if err != nil {
@@ -397,6 +402,7 @@ func (c Column) Ints(dst []int64, has []bool, from, to int, x *Scratch) error {
 	var spare []int64
 	return c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
 		l := encoding.NewLane(b)
+		x.Blocks++
 		out := into(dst, &spare, from, to, first, n)
 		present, err := readPresence(l, n, x)
 		if err != nil {
@@ -442,29 +448,6 @@ func spread[T any](out []T, has []uint32, present int, missing T) {
 			out[i] = missing
 		}
 	}
-}
-
-// Timeline reads which of the day's sections each event belongs to, for the
-// events [from, to) of the day by (person, time, arrival), counted from the
-// day's first section.
-func (r *Reader) Timeline(day int32, dst []uint32, from, to int, x *Scratch) error {
-	i := sort.Search(len(r.days), func(i int) bool { return r.days[i].day >= day })
-	if i == len(r.days) || r.days[i].day != day {
-		return fmt.Errorf("read segment %s: no day %d", r.name, day)
-	}
-	d := &r.days[i]
-	limit := uint32(d.to - d.from)
-	return r.eachBlock(&d.timeline, d.timeline.present, from, to, func(b []byte, first, n int) error {
-		out := into(dst, &x.codes, from, to, first, n)
-		if encoding.ReadInts(encoding.NewLane(b), out) != nil {
-			return corrupt("timeline")
-		}
-		if most := greatest(out); most >= limit {
-			return corrupt("timeline: section %d of %d", most, limit)
-		}
-		back(dst, out, from, to, first, n)
-		return nil
-	})
 }
 
 // BlockPersons returns the first person of each block of rows: a sample of how

@@ -38,6 +38,7 @@ type exec struct {
 	days     []dayData
 	names    map[string]uint32 // event names in the view, numbered
 	nameList []string
+	warned   sync.Mutex // workers warn, too
 	warnings []string
 	counters counters
 	read0    int64 // bytes that segments had read before
@@ -167,18 +168,29 @@ func (x *exec) reach() scan.Times {
 
 // rowsIn counts the rows of the days that hold times.
 func (x *exec) rowsIn(times scan.Times) (rows int64) {
+	x.eachSection(times, func(s *segment.Section) { rows += int64(s.Rows()) })
+	return rows
+}
+
+// eachSection calls f with the sections of the days that hold times.
+func (x *exec) eachSection(times scan.Times, f func(s *segment.Section)) {
 	for d := range x.days {
 		first := int64(x.days[d].day) * segment.MicrosPerDay
 		if first >= times.To || first+segment.MicrosPerDay <= times.From {
 			continue
 		}
-		for _, f := range x.days[d].files {
-			for i := range f.sections {
-				rows += int64(f.sections[i].Rows())
+		for _, file := range x.days[d].files {
+			for i := range file.sections {
+				f(&file.sections[i])
 			}
 		}
 	}
-	return rows
+}
+
+// blocksIn counts the blocks of rows of the days that hold times.
+func (x *exec) blocksIn(times scan.Times) (blocks int64) {
+	x.eachSection(times, func(s *segment.Section) { blocks += int64(s.Blocks()) })
+	return blocks
 }
 
 // cacheKey names all that the answer follows from: the question with its times, the
@@ -262,6 +274,8 @@ func (s *selection) match(name string) (where *scan.Filter, ok bool) {
 
 func (x *exec) warn(format string, args ...any) {
 	w := fmt.Sprintf(format, args...)
+	x.warned.Lock()
+	defer x.warned.Unlock()
 	if !slices.Contains(x.warnings, w) {
 		x.warnings = append(x.warnings, w)
 	}
@@ -350,6 +364,7 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 			if errs[i] = f(i, w.For(ranges[i])); errs[i] != nil {
 				failed.Store(true)
 			}
+			x.counters.took(w.TakeBlocks())
 		}
 	}
 	before := x.counters.rows.Load()
@@ -372,11 +387,12 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 
 // statistics sums up what the query did.
 func (x *exec) statistics(start time.Time) Stats {
-	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksSkipped: x.counters.skipped.Load(), Segments: len(x.view.Segments)}
+	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksRead: x.counters.keyBlocks.Load() + x.counters.blocks.Load(), Segments: len(x.view.Segments)}
 	for _, r := range x.view.Segments {
 		s.BytesRead += r.BytesRead()
 	}
 	s.BytesRead -= x.read0
+	s.BlocksSkipped = max(0, x.blocksIn(x.looked)-x.counters.keyBlocks.Load())
 	s.Partitions = len(x.daysOf(scan.Times{From: x.from, To: x.to}))
 	s.ElapsedMS = milliseconds(start)
 	return s
@@ -386,7 +402,7 @@ func (x *exec) statistics(start time.Time) Stats {
 func (x *exec) divide(every lang.Interval, from, to int64) (*period.Buckets, error) {
 	b, ok := period.Divide(every, from, to, x.loc, x.e.limits.Buckets)
 	if !ok {
-		return nil, failf(ErrTooMuch, "the range has more than %d periods of one %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
+		return nil, failf(ErrTooMuch, "the range has more than %d periods of %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
 	}
 	return b, nil
 }

@@ -296,7 +296,15 @@ func (x *exec) answer() (Answer, error) {
 
 // counters are what workers count together.
 type counters struct {
-	rows, skipped atomic.Int64
+	rows      atomic.Int64
+	keyBlocks atomic.Int64
+	blocks    atomic.Int64 // of anything but keys
+}
+
+// took counts blocks that a worker decoded.
+func (c *counters) took(keys, others int64) {
+	c.keyBlocks.Add(keys)
+	c.blocks.Add(others)
 }
 
 // formatTime writes a time as RFC 3339 in UTC, with as many digits as it needs.

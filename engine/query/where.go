@@ -2,13 +2,16 @@ package query
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
 	"spoor/engine/traits"
+	"spoor/segment"
 )
 
 // commonFilter is the query's where and user clauses.
@@ -143,7 +146,32 @@ func (x *exec) field(f *lang.Field) scan.Field {
 	case lang.ScopeReceivedAt:
 		return scan.Field{Kind: scan.FieldReceived}
 	}
+	x.known(f)
 	return scan.Field{Kind: scan.FieldColumn, Path: f.Path}
+}
+
+// known warns of a field that no event has.
+func (x *exec) known(f *lang.Field) {
+	if slices.ContainsFunc(x.view.Segments, func(r *segment.Reader) bool { return r.HasPath(f.Path) }) {
+		return
+	}
+	scope, name, _ := strings.Cut(f.Path, ".")
+	known := map[string]bool{} // in the same scope, without it
+	for _, r := range x.view.Segments {
+		for _, p := range r.Paths() {
+			if strings.HasPrefix(p, f.Path+".") {
+				return // it is an object
+			}
+			if rest, ok := strings.CutPrefix(p, scope+"."); ok {
+				known[rest] = true
+			}
+		}
+	}
+	hint := ""
+	if best := nearestOf(name, maps.Keys(known)); best != "" {
+		hint = fmt.Sprintf("; did you mean %q?", scope+"."+best)
+	}
+	x.warn("no event has the field %s%s", f, hint)
 }
 
 // compare is the test of a comparison; of != it is that of =, to be negated.
@@ -277,16 +305,21 @@ func matcher(e *lang.Match) func([]byte) bool {
 
 // nearest suggests a known name for one that is not.
 func nearest(name string, names iter.Seq[string]) string {
+	if best := nearestOf(name, names); best != "" {
+		return "; did you mean \"" + best + "\"?"
+	}
+	return ""
+}
+
+// nearestOf is the name that differs least, "" when all differ in more than a third.
+func nearestOf(name string, names iter.Seq[string]) string {
 	best, bestDistance := "", 1+len(name)/3
 	for known := range names {
 		if d := distance(strings.ToLower(known), strings.ToLower(name), bestDistance); d < bestDistance || d == bestDistance && known < best {
 			best, bestDistance = known, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean \"" + best + "\"?"
+	return best
 }
 
 // distance is the edit distance of two texts, or limit+1 when it is greater.

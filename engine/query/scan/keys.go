@@ -257,6 +257,14 @@ func NewWorker(persons Persons, id Identity) *Worker {
 	return w
 }
 
+// TakeBlocks are the blocks of keys, and of anything else, that the worker has decoded
+// since it was asked last.
+func (w *Worker) TakeBlocks() (keys, others int64) {
+	keys, others = w.x.KeyBlocks, w.x.Blocks
+	w.x.KeyBlocks, w.x.Blocks = 0, 0
+	return keys, others
+}
+
 // For makes the worker one for another range of the same persons; it keeps its buffers.
 func (w *Worker) For(persons Persons) *Worker {
 	w.Persons = persons
