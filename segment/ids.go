@@ -403,22 +403,83 @@ func (r *Reader) IDs(from, to int) (IDs, error) {
 	return out, nil
 }
 
-// blockIDs reads the ids of the rows [from, to) of a block into out, row r at r+shift.
-func (r *Reader) blockIDs(dir *idDir, from, to, shift int, out *IDs) error {
+// AppendID appends the text of the id of one row of the file: of its page no more is
+// decoded than the row takes.
+func (r *Reader) AppendID(dst []byte, row int) ([]byte, error) {
+	for i := range r.ids {
+		dir := &r.ids[i]
+		if row < dir.rows {
+			return r.appendID(dst, dir, row)
+		}
+		row -= dir.rows
+	}
+	return nil, corrupt("ids: no row %d behind the last", row)
+}
+
+func (r *Reader) appendID(dst []byte, dir *idDir, row int) ([]byte, error) {
+	page, at, err := r.placeOf(dir, row)
+	if err != nil {
+		return nil, err
+	}
+	if page >= dir.uuidPages() {
+		ids, err := r.idsAt(dir, page)
+		if err != nil {
+			return nil, err
+		}
+		return append(dst, ids.texts.At(at)...), nil
+	}
+	b, err := r.cachedRegion(dir.pages[page].ref)
+	if err != nil {
+		return nil, err
+	}
+	l := encoding.NewLane(b)
+	first := l.Bytes(8)
+	var gaps [idPageIDs]uint64
+	n := dir.ids(page)
+	if first == nil || encoding.ReadInts(l, gaps[:n-1]) != nil {
+		return nil, corrupt("ids: gaps")
+	}
+	id := batch.ID{Lo: binary.LittleEndian.Uint64(first)}
+	for _, gap := range gaps[:at] {
+		id.Lo += gap
+	}
+	top, err := encoding.At[uint64](l, n, at)
+	if err != nil {
+		return nil, corrupt("ids: words")
+	}
+	low, err := encoding.At[uint64](l, n, at)
+	if err != nil {
+		return nil, corrupt("ids: words")
+	}
+	id.Hi = top<<16 | low
+	return batch.AppendUUID(dst, id), nil
+}
+
+// placeOf is the page that holds the id of a row of a block, and where.
+func (r *Reader) placeOf(dir *idDir, row int) (page, at int, err error) {
 	places, err := r.cachedRegion(dir.place)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if len(places) != 2*dir.rows {
-		return corrupt("ids: %d bytes of places for %d rows", len(places), dir.rows)
+		return 0, 0, corrupt("ids: %d bytes of places for %d rows", len(places), dir.rows)
 	}
+	place := int(binary.LittleEndian.Uint16(places[2*row:]))
+	if place >= dir.rows {
+		return 0, 0, corrupt("ids: place %d of %d", place, dir.rows)
+	}
+	page, at = dir.pageOf(place)
+	return page, at, nil
+}
+
+// blockIDs reads the ids of the rows [from, to) of a block into out, row r at r+shift.
+func (r *Reader) blockIDs(dir *idDir, from, to, shift int, out *IDs) error {
 	pages := make([]*idsOfPage, len(dir.pages))
 	for row := from; row < to; row++ {
-		place := int(binary.LittleEndian.Uint16(places[2*row:]))
-		if place >= dir.rows {
-			return corrupt("ids: place %d of %d", place, dir.rows)
+		p, at, err := r.placeOf(dir, row)
+		if err != nil {
+			return err
 		}
-		p, at := dir.pageOf(place)
 		if pages[p] == nil {
 			if pages[p], err = r.idsAt(dir, p); err != nil {
 				return err

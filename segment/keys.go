@@ -54,6 +54,34 @@ func (c *keyCoder) readBlock(dst []uint64, block []byte, unit uint64) error {
 	return nil
 }
 
+// Scratch is working memory of one goroutine that reads. The zero value is ready.
+type Scratch struct {
+	keys   keyCoder
+	ints   []int64
+	codes  []uint32
+	floats []float64
+	block  []uint64
+	held   heldKeys
+
+	KeyBlocks, Blocks int64 // that were decoded: of keys, and of anything else
+}
+
+// heldKeys is the block of keys in which a bound was looked for last: where few rows are
+// wanted, as those of one person, they are in it.
+type heldKeys struct {
+	s     *Section // nil: none
+	first int
+	keys  []uint64
+}
+
+// rows are the keys of the rows [from, to) if the block holds them all, else nil.
+func (h *heldKeys) rows(s *Section, from, to int) []uint64 {
+	if h.s != s || from < h.first || to > h.first+len(h.keys) {
+		return nil
+	}
+	return h.keys[from-h.first : to-h.first]
+}
+
 // timeUnit is the largest of 1 s, 1 ms and 1 µs that divides every key's time of day.
 func timeUnit(keys []uint64) uint64 {
 	seconds, millis := true, true
@@ -79,4 +107,16 @@ func grow[T any](s []T, n int) []T {
 		return make([]T, n, n+n/4)
 	}
 	return s[:n]
+}
+
+// greatest is the greatest of vals, 0 of none: four at a time, for each waits for the one before.
+func greatest(vals []uint32) uint32 {
+	var a, b, c, d uint32
+	for ; len(vals) >= 4; vals = vals[4:] {
+		a, b, c, d = max(a, vals[0]), max(b, vals[1]), max(c, vals[2]), max(d, vals[3])
+	}
+	for _, v := range vals {
+		a = max(a, v)
+	}
+	return max(a, b, c, d)
 }

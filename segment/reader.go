@@ -235,6 +235,12 @@ func (r *Reader) Meta() Meta { return r.meta }
 // Paths are the column paths of the file.
 func (r *Reader) Paths() []string { return r.paths }
 
+// HasPath tells whether an event of the file may have a value at a path.
+func (r *Reader) HasPath(path string) bool {
+	_, ok := r.pathIdx[path]
+	return ok
+}
+
 // BytesRead counts the bytes that were read from the file.
 func (r *Reader) BytesRead() int64 { return r.bytesRead.Load() }
 

@@ -28,15 +28,6 @@ type Section struct {
 	hidden  atomic.Pointer[[]string]
 }
 
-// Scratch is working memory of one goroutine that reads. The zero value is ready.
-type Scratch struct {
-	keys   keyCoder
-	ints   []int64
-	codes  []uint32
-	floats []float64
-	block  []uint64
-}
-
 // Day is the section's UTC day.
 func (s *Section) Day() int32 { return s.day }
 
@@ -102,7 +93,12 @@ func (s *Section) Keys(dst []uint64, from, to int, x *Scratch) error {
 	if err != nil {
 		return err
 	}
+	if held := x.held.rows(s, from, to); held != nil {
+		copy(dst, held)
+		return nil
+	}
 	return s.r.eachBlock(&d.columns[0], s.rows, from, to, func(b []byte, first, n int) error {
+		x.KeyBlocks++
 		out := into(dst, &x.block, from, to, first, n)
 		if err := x.keys.readBlock(out, b, s.unit); err != nil {
 			return err
@@ -158,9 +154,15 @@ func (s *Section) lowerBound(key uint64, x *Scratch) (int, error) {
 	}
 	first := (b - 1) * blockRows
 	last := min(first+blockRows, s.rows)
-	keys := make([]uint64, last-first)
-	if err := s.Keys(keys, first, last, x); err != nil {
-		return 0, err
+	keys := x.held.rows(s, first, last)
+	if keys == nil {
+		x.held.keys = grow(x.held.keys, last-first)
+		keys = x.held.keys
+		x.held.s = nil
+		if err := s.Keys(keys, first, last, x); err != nil {
+			return 0, err
+		}
+		x.held.s, x.held.first = s, first
 	}
 	return first + sort.Search(len(keys), func(i int) bool { return keys[i] >= key }), nil
 }
@@ -191,6 +193,7 @@ func (s *Section) Received(dst []int64, from, to int, x *Scratch) error {
 		if l.Byte() == 1 {
 			unit = 1000
 		}
+		x.Blocks++
 		out := into(dst, &x.ints, from, to, first, n)
 		if err := encoding.ReadInts(l, out); err != nil {
 			return corrupt("receivedAt")
@@ -224,6 +227,7 @@ func (s *Section) metaCodes(kind batch.Kind, dst []uint32, from, to int, x *Scra
 
 func (s *Section) codes(c *column, dst []uint32, from, to int, x *Scratch) error {
 	return s.r.eachBlock(c, s.rows, from, to, func(b []byte, first, n int) error {
+		x.Blocks++
 		out := into(dst, &x.codes, from, to, first, n)
 		if err := encoding.ReadInts(encoding.NewLane(b), out); err != nil {
 			return corrupt("codes of column %d", c.path)
@@ -233,7 +237,7 @@ func (s *Section) codes(c *column, dst []uint32, from, to int, x *Scratch) error
 	})
 }
 
-// Sources and Shapes are the columns of the same name.
+// Sources is the column of where events came from.
 func (s *Section) Sources() (Column, bool, error) { return s.metaColumn(kindSource) }
 
 // Shapes is the column of how events were written, for giving them back.
@@ -319,11 +323,9 @@ func (c Column) Codes(dst []uint32, from, to int, x *Scratch) (*batch.Texts, err
 		if err := c.s.codes(c.c, dst, from, to, x); err != nil {
 			return nil, err
 		}
-		limit := uint32(dict.Len())
-		for _, code := range dst[:to-from] {
-			if code > limit {
-				return nil, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("code %d of %d", code, limit))
-			}
+		limit, most := uint32(dict.Len()), greatest(dst[:to-from])
+		if most > limit {
+			return nil, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("code %d of %d", most, limit))
 		}
 		return dict, nil
 	case formPlain:
@@ -335,6 +337,7 @@ func (c Column) Codes(dst []uint32, from, to int, x *Scratch) (*batch.Texts, err
 func (c Column) plain(dst []uint32, from, to int, x *Scratch) (*batch.Texts, error) {
 	texts := &batch.Texts{Off: []uint32{0}}
 	err := c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
+		x.Blocks++
 		l := encoding.NewLane(b)
 		x.codes = grow(x.codes, n)
 		if encoding.ReadInts(l, x.codes) != nil {
@@ -375,6 +378,7 @@ func (c Column) Numbers(dst []float64, from, to int, x *Scratch) error {
 	}
 	return c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
 		l := encoding.NewLane(b)
+		x.Blocks++
 		out := into(dst, &x.floats, from, to, first, n)
 		present, err := readPresence(l, n, x)
 		if err != nil {
@@ -399,6 +403,7 @@ func (c Column) Ints(dst []int64, has []bool, from, to int, x *Scratch) error {
 	var spare []int64
 	return c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
 		l := encoding.NewLane(b)
+		x.Blocks++
 		out := into(dst, &spare, from, to, first, n)
 		present, err := readPresence(l, n, x)
 		if err != nil {
@@ -444,31 +449,6 @@ func spread[T any](out []T, has []uint32, present int, missing T) {
 			out[i] = missing
 		}
 	}
-}
-
-// Timeline reads which of the day's sections each event belongs to, for the
-// events [from, to) of the day by (person, time, arrival), counted from the
-// day's first section.
-func (r *Reader) Timeline(day int32, dst []uint32, from, to int, x *Scratch) error {
-	i := sort.Search(len(r.days), func(i int) bool { return r.days[i].day >= day })
-	if i == len(r.days) || r.days[i].day != day {
-		return fmt.Errorf("read segment %s: no day %d", r.name, day)
-	}
-	d := &r.days[i]
-	limit := uint32(d.to - d.from)
-	return r.eachBlock(&d.timeline, d.timeline.present, from, to, func(b []byte, first, n int) error {
-		out := into(dst, &x.codes, from, to, first, n)
-		if encoding.ReadInts(encoding.NewLane(b), out) != nil {
-			return corrupt("timeline")
-		}
-		for _, s := range out {
-			if s >= limit {
-				return corrupt("timeline: section %d of %d", s, limit)
-			}
-		}
-		back(dst, out, from, to, first, n)
-		return nil
-	})
 }
 
 // BlockPersons returns the first person of each block of rows: a sample of how

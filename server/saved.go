@@ -99,7 +99,9 @@ func (s *Server) listQueries(ctx *fasthttp.RequestCtx, _ string) error {
 }
 
 // analyses are the kinds of saved queries that have an address of their own.
-var analyses = []string{"funnel", "retention", "trend", "sessions"}
+var analyses = []string{
+	"funnel", "retention", "trend", "sessions", "paths", "attribution", "experiment", "top", "events", "users", "lifecycle", "stickiness",
+}
 
 // getAnalytics answers the saved query of the argument name, which must be of the kind in the path.
 func (s *Server) getAnalytics(ctx *fasthttp.RequestCtx, kind string) error {

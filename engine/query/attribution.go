@@ -55,7 +55,11 @@ func (x *exec) attribution() (Answer, error) {
 	// Touches may lie before the range.
 	times := scan.Times{From: x.from - at.Lookback, To: x.to}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, sels...)
+	split := x.gatherRanges
+	if at.Model == lang.ModelLastTouch {
+		split = x.ranges
+	}
+	ranges, err := split(days, sels...)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +72,9 @@ func (x *exec) attribution() (Answer, error) {
 			f := x.field(at.Value)
 			g.Value = &f
 		}
+		if at.Model == lang.ModelLastTouch {
+			return x.sweepTouches(w, days, conversion, touch, g.Value, c)
+		}
 		var touches []kernel.Event
 		return x.eachPerson(w, days, sels, times, g, func(_ uint32, events []kernel.Event) error {
 			touches = x.attribute(events, touches[:0], c)
@@ -78,6 +85,112 @@ func (x *exec) attribution() (Answer, error) {
 		return nil, err
 	}
 	return x.attributionAnswer(credits), nil
+}
+
+// sweepTouches credits last touches day by day: of each person the latest touch is enough.
+func (x *exec) sweepTouches(w *scan.Worker, days []dayData, conversion, touch *selection, value *scan.Field, c *credit) error {
+	lookback := x.q.Attribution.Lookback
+	last := kernel.NewLastTouch(w.Persons.Lo, w.Persons.Hi)
+	touches := touchReader{x: x, w: w, sel: touch, times: scan.Times{From: x.from - lookback, To: x.to}, groups: c.groups}
+	times := scan.Times{From: x.from, To: x.to}
+	var keys scan.Keys
+	var worth []float64
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		if err := touches.read(&days[d]); err != nil {
+			return err
+		}
+		parts, err := x.parts(&days[d], conversion, times)
+		if err != nil {
+			return err
+		}
+		if err := w.Keys(days[d].day, parts, times, value != nil, &keys); err != nil {
+			return err
+		}
+		x.counters.rows.Add(int64(len(keys.K)))
+		if value != nil {
+			if worth, err = w.Numbers(parts, &keys, *value, worth); err != nil {
+				return err
+			}
+		}
+		last.Day(days[d].day, touches.keys, touches.tags, keys.K, func(i int, age int64, tag uint32) {
+			v := 0.0
+			if value != nil && worth[i] == worth[i] {
+				v = worth[i]
+			}
+			c.conversions++
+			c.value += v
+			if age > lookback {
+				c.none[0]++
+				c.none[1] += v
+				return
+			}
+			c.give(tag, 1, v)
+		})
+	}
+	return nil
+}
+
+// touchReader reads the touches of days: what has a value in every field of the
+// breakdown, numbered as its channel.
+type touchReader struct {
+	x      *exec
+	w      *scan.Worker
+	sel    *selection
+	times  scan.Times
+	groups *scan.Tuples
+	counts []bool // by tag: all values are there and not empty
+
+	rows scan.Keys
+	line scan.Timeline
+	keys []uint64
+	tags []uint32
+}
+
+func (r *touchReader) read(d *dayData) (err error) {
+	if alts := r.sel.alts; len(alts) == 1 && !alts[0].any {
+		parts, err := r.x.parts(d, r.sel, r.times)
+		if err != nil {
+			return err
+		}
+		if err := r.w.Keys(d.day, parts, r.times, true, &r.rows); err != nil {
+			return err
+		}
+		if r.tags, err = r.x.groupRows(r.w, parts, &r.rows, r.groups, r.tags); err != nil {
+			return err
+		}
+		r.keys = r.rows.K
+	} else { // of touches of several names at one time the last that arrived counts
+		files, err := r.x.timelineFiles(d, r.sel, r.times)
+		if err != nil {
+			return err
+		}
+		if err := r.w.Timeline(files, r.times, true, &r.line); err != nil {
+			return err
+		}
+		if r.tags, err = r.groups.Timeline(r.w, files, &r.line, r.x.byFields(), r.tags[:0]); err != nil {
+			return err
+		}
+		if err := r.x.checkGroups(r.groups); err != nil {
+			return err
+		}
+		r.keys = r.line.K
+	}
+	r.x.counters.rows.Add(int64(len(r.keys)))
+	for len(r.counts) < r.groups.Len() {
+		r.counts = append(r.counts, r.groups.NonEmpty(uint32(len(r.counts))))
+	}
+	n := 0
+	for i, tag := range r.tags {
+		r.keys[n], r.tags[n] = r.keys[i], tag
+		if r.counts[tag] {
+			n++
+		}
+	}
+	r.keys, r.tags = r.keys[:n], r.tags[:n]
+	return nil
 }
 
 // attribute shares the conversions of one person out. touches is reused memory.
@@ -120,18 +233,10 @@ func (c *credit) add(touches []kernel.Event, value float64, at *lang.Attribution
 		c.none[1] += value
 		return
 	}
-	give := func(e *kernel.Event, share float64) {
-		for int(e.Tag) >= len(c.share) {
-			c.share, c.worth = append(c.share, 0), append(c.worth, 0)
-		}
-		c.share[e.Tag] += share
-		c.worth[e.Tag] += share * value
-	}
+	give := func(e *kernel.Event, share float64) { c.give(e.Tag, share, value) }
 	switch at.Model {
 	case lang.ModelFirstTouch:
 		give(&touches[0], 1)
-	case lang.ModelLastTouch:
-		give(&touches[n-1], 1)
 	case lang.ModelLinear:
 		for i := range touches {
 			give(&touches[i], 1/float64(n))
@@ -161,6 +266,15 @@ func (c *credit) add(touches []kernel.Event, value float64, at *lang.Attribution
 			give(&touches[n-1], 0.4)
 		}
 	}
+}
+
+// give adds a share of a conversion of some value to a channel.
+func (c *credit) give(tag uint32, share, value float64) {
+	for int(tag) >= len(c.share) {
+		c.share, c.worth = append(c.share, 0), append(c.worth, 0)
+	}
+	c.share[tag] += share
+	c.worth[tag] += share * value
 }
 
 func decay(age, halfLife int64) float64 { return math.Exp2(-float64(age) / float64(halfLife)) }

@@ -131,6 +131,10 @@ func (x *exec) eachEvent(want int, f func(*event.Row) error) error {
 	}
 	w := scan.NewWorker(x.personRange(), x.view.Identity)
 	r := &rowReader{x: x}
+	defer func() {
+		x.counters.took(w.TakeBlocks())
+		x.counters.took(r.scratch.KeyBlocks, r.scratch.Blocks)
+	}()
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spoor/engine"
@@ -43,6 +44,7 @@ type exec struct {
 	days     []dayData
 	names    map[string]uint32 // event names in the view, numbered
 	nameList []string
+	warned   sync.Mutex // workers warn, too
 	warnings []string
 	counters counters
 	read0    int64 // bytes that segments had read before
@@ -175,18 +177,29 @@ func (x *exec) reach() scan.Times {
 
 // rowsIn counts the rows of the days that hold times.
 func (x *exec) rowsIn(times scan.Times) (rows int64) {
+	x.eachSection(times, func(s *segment.Section) { rows += int64(s.Rows()) })
+	return rows
+}
+
+// eachSection calls f with the sections of the days that hold times.
+func (x *exec) eachSection(times scan.Times, f func(s *segment.Section)) {
 	for d := range x.days {
 		first := int64(x.days[d].day) * segment.MicrosPerDay
 		if first >= times.To || first+segment.MicrosPerDay <= times.From {
 			continue
 		}
-		for _, f := range x.days[d].files {
-			for i := range f.sections {
-				rows += int64(f.sections[i].Rows())
+		for _, file := range x.days[d].files {
+			for i := range file.sections {
+				f(&file.sections[i])
 			}
 		}
 	}
-	return rows
+}
+
+// blocksIn counts the blocks of rows of the days that hold times.
+func (x *exec) blocksIn(times scan.Times) (blocks int64) {
+	x.eachSection(times, func(s *segment.Section) { blocks += int64(s.Blocks()) })
+	return blocks
 }
 
 // cacheKey names all that the answer follows from: the question with its times, the
@@ -298,6 +311,8 @@ func (s *selection) match(name string) (where *scan.Filter, ok bool) {
 
 func (x *exec) warn(format string, args ...any) {
 	w := fmt.Sprintf(format, args...)
+	x.warned.Lock()
+	defer x.warned.Unlock()
 	if !slices.Contains(x.warnings, w) {
 		x.warnings = append(x.warnings, w)
 	}
@@ -305,9 +320,29 @@ func (x *exec) warn(format string, args ...any) {
 
 // ranges splits the persons among workers so that each has about as many rows.
 func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error) {
+	return x.split(x.e.limits.Workers, days, sels...)
+}
+
+// gatherRanges splits the persons so that the rows of each range can be held.
+func (x *exec) gatherRanges(days []dayData, sels ...*selection) ([]scan.Persons, error) {
+	rows := 0
+	for d := range days {
+		for f := range days[d].files {
+			for s := range days[d].files[f].sections {
+				section := &days[d].files[f].sections[s]
+				if slices.ContainsFunc(sels, func(sel *selection) bool { _, ok := sel.match(section.Event()); return ok }) {
+					rows += section.Rows()
+				}
+			}
+		}
+	}
+	return x.split(max(x.e.limits.Workers, rows/max(x.e.limits.Rows, 1)+1), days, sels...)
+}
+
+// split splits the persons into at most workers ranges with about as many rows each.
+func (x *exec) split(workers int, days []dayData, sels ...*selection) ([]scan.Persons, error) {
 	persons := uint32(x.view.Identity.Persons())
-	workers := x.e.limits.Workers
-	if persons < 64 || workers < 2 {
+	if workers = min(workers, int(persons)/2); workers < 2 {
 		return []scan.Persons{{Lo: 0, Hi: persons}}, nil
 	}
 	var sample []uint32
@@ -347,21 +382,38 @@ func (x *exec) ranges(days []dayData, sels ...*selection) ([]scan.Persons, error
 	return append(out, scan.Persons{Lo: lo, Hi: persons}), nil
 }
 
-// parallel runs f for each range on a goroutine of its own and waits for all.
+// parallel runs f for each range, as many at once as there may be workers, and waits for
+// all. After an error no further range is begun.
 func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) error) error {
 	errs := make([]error, len(ranges))
-	run := func(i int) {
-		errs[i] = f(i, scan.NewWorker(ranges[i], x.view.Identity))
-	}
-	var wg sync.WaitGroup
-	for i := 1; i < len(ranges); i++ {
-		wg.Go(func() { run(i) })
+	var next atomic.Int32
+	var failed atomic.Bool
+	work := func() {
+		var w *scan.Worker
+		for !failed.Load() {
+			i := int(next.Add(1)) - 1
+			if i >= len(ranges) {
+				return
+			}
+			if w == nil {
+				w = scan.NewWorker(ranges[i], x.view.Identity)
+			}
+			if errs[i] = f(i, w.For(ranges[i])); errs[i] != nil {
+				failed.Store(true)
+			}
+			x.counters.took(w.TakeBlocks())
+		}
 	}
 	before := x.counters.rows.Load()
 	x.rec.Stage("prepare", 0, 0)
-	run(0)
+	workers := min(len(ranges), max(x.e.limits.Workers, 1))
+	var wg sync.WaitGroup
+	for range workers - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
-	x.rec.Stage("sweep", x.counters.rows.Load()-before, len(ranges))
+	x.rec.Stage("sweep", x.counters.rows.Load()-before, workers)
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -372,11 +424,12 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 
 // statistics sums up what the query did.
 func (x *exec) statistics(start time.Time) Stats {
-	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksSkipped: x.counters.skipped.Load(), Segments: len(x.view.Segments)}
+	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksRead: x.counters.keyBlocks.Load() + x.counters.blocks.Load(), Segments: len(x.view.Segments)}
 	for _, r := range x.view.Segments {
 		s.BytesRead += r.BytesRead()
 	}
 	s.BytesRead -= x.read0
+	s.BlocksSkipped = max(0, x.blocksIn(x.looked)-x.counters.keyBlocks.Load())
 	s.Partitions = len(x.daysOf(scan.Times{From: x.from, To: x.to}))
 	s.ElapsedMS = milliseconds(start)
 	return s
@@ -386,7 +439,7 @@ func (x *exec) statistics(start time.Time) Stats {
 func (x *exec) divide(every lang.Interval, from, to int64) (*period.Buckets, error) {
 	b, ok := period.Divide(every, from, to, x.loc, x.e.limits.Buckets)
 	if !ok {
-		return nil, failf(ErrTooMuch, "the range has more than %d periods of one %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
+		return nil, failf(ErrTooMuch, "the range has more than %d periods of %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
 	}
 	return b, nil
 }

@@ -53,7 +53,7 @@ func (x *exec) experiment() (Answer, error) {
 		times.To += ex.Within + 1 // goals may lie behind the range as long as they are within the bound
 	}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, sels...)
+	ranges, err := x.gatherRanges(days, sels...)
 	if err != nil {
 		return nil, err
 	}

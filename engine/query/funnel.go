@@ -59,11 +59,18 @@ func (x *exec) funnel() (Answer, error) {
 	// Steps may lie behind the range as long as they are within the window.
 	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
 	days := x.daysOf(all)
-	ranges, err := x.ranges(days, sels...)
+	walk, err := x.newFunnelWalk(sels)
 	if err != nil {
 		return nil, err
 	}
-	walk, err := x.newFunnelWalk(sels)
+	split, read := x.ranges, sels
+	if !x.canSweep() {
+		split, read = x.gatherRanges, slices.Concat(sels, walk.voids)
+		if walk.everything() {
+			read = []*selection{{alts: []alternative{{any: true}}}}
+		}
+	}
+	ranges, err := split(days, read...)
 	if err != nil {
 		return nil, err
 	}
@@ -195,14 +202,17 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
 	withTags := len(x.q.By) > 0
 	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
-	keys := make([]scan.Keys, len(sels))
-	lists := make([][]uint64, len(sels))
+	var keys scan.Keys
 	var tags []uint32
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
 		for s, sel := range sels {
+			if s > 0 && !k.Live(s) {
+				k.Step(s, nil)
+				continue
+			}
 			times := all
 			if s == 0 {
 				times.To = x.to
@@ -212,24 +222,28 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				return err
 			}
 			tagged := withTags && s == 0
-			if err := w.Keys(days[d].day, parts, times, tagged, &keys[s]); err != nil {
+			if err := w.Keys(days[d].day, parts, times, tagged, &keys); err != nil {
 				return err
 			}
-			x.counters.rows.Add(int64(len(keys[s].K)))
-			lists[s] = keys[s].K
+			x.counters.rows.Add(int64(len(keys.K)))
+			if s > 0 {
+				k.Step(s, keys.K)
+				continue
+			}
 			if tagged {
-				if tags, err = x.groupRows(w, parts, &keys[s], p.groups, tags); err != nil {
+				if tags, err = x.groupRows(w, parts, &keys, p.groups, tags); err != nil {
 					return err
 				}
 			}
+			k.Begin(days[d].day, keys.K, tags)
 		}
-		k.Day(days[d].day, lists, tags)
+		k.End()
 	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)
 	p.lags = make([][]int64, len(sels))
 	for s := 1; s < len(sels); s++ {
-		p.lags[s] = k.Lags(s, nil)
+		p.lags[s] = k.Lags(s)
 	}
 	p.convert = p.lags[len(sels)-1]
 	if withTags {
@@ -237,12 +251,12 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 		for g := range counts {
 			counts[g] = newFunnelCounts(p.groups.Values(uint32(g)), len(sels))
 		}
-		k.Deepest(func(person uint32, step int, tag uint32) {
+		k.Deepest(func(tag uint32, lags []int64) {
 			c := counts[tag]
 			c.users[0]++
-			for s := 1; s <= step; s++ {
+			for s := 1; s < len(lags); s++ {
 				c.users[s]++
-				c.lags[s] = append(c.lags[s], k.Lag(s, person))
+				c.lags[s] = append(c.lags[s], lags[s])
 			}
 		})
 		for _, c := range counts {
@@ -260,10 +274,15 @@ func (x *exec) groupRows(w *scan.Worker, parts []scan.Part, keys *scan.Keys, gro
 	if err := groups.Rows(w, parts, keys, x.byFields(), dst); err != nil {
 		return nil, err
 	}
+	return dst, x.checkGroups(groups)
+}
+
+// checkGroups holds a breakdown within its limit.
+func (x *exec) checkGroups(groups *scan.Tuples) error {
 	if groups.Len() > x.e.limits.Groups {
-		return nil, failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
+		return failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
 	}
-	return dst, nil
+	return nil
 }
 
 // byFields are the fields of the breakdown.
@@ -299,8 +318,10 @@ func (x *exec) eachPersonVoid(w *scan.Worker, days []dayData, sels, voids []*sel
 		if g.Bytes() > x.e.limits.Bytes {
 			return failf(ErrTooMuch, "the query holds more than %d bytes of rows; shorten the range or filter", x.e.limits.Bytes)
 		}
-		if g.Groups != nil && g.Groups.Len() > x.e.limits.Groups {
-			return failf(ErrTooMuch, "the breakdown has more than %d different values; filter, or break down by a field with fewer", x.e.limits.Groups)
+		if g.Groups != nil {
+			if err := x.checkGroups(g.Groups); err != nil {
+				return err
+			}
 		}
 	}
 	return g.Each(w.Persons, f)
@@ -311,8 +332,7 @@ func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, t
 	var out []scan.StepFile
 	for fi := range d.files {
 		f := scan.StepFile{DayFile: scan.DayFile{R: d.files[fi].r, Day: d.day, Sections: d.files[fi].sections}}
-		f.Take = make([]scan.Take, len(f.Sections))
-		f.Steps = make([][]scan.StepFilter, len(f.Sections))
+		f.Take, f.Steps = make([]scan.Take, len(f.Sections)), make([][]scan.StepFilter, len(f.Sections))
 		wanted := false
 		for i := range f.Sections {
 			s := &f.Sections[i]

@@ -326,7 +326,7 @@ func TestTheEngineAgreesWithTheOracleOnRandomWorlds(t *testing.T) {
 	for seed := first; seed < first+worlds; seed++ {
 		w := &world{r: rand.New(rand.NewPCG(uint64(seed), 1)), db: openStore(t), oracle: &oracle.Store{}}
 		w.coarse = seed%4 == 3
-		e := query.New(w.db, query.Limits{}, func() time.Time { return worldNow })
+		e := query.New(w.db, smallRanges(seed), func() time.Time { return worldNow })
 		var earlier []string
 		for phase := range 4 {
 			w.add(t, 60+w.r.IntN(200))
@@ -359,4 +359,12 @@ func TestTheEngineAgreesWithTheOracleOnRandomWorlds(t *testing.T) {
 			}
 		}
 	}
+}
+
+// smallRanges are limits under which even a small world is split over several workers and
+// ranges of persons.
+func smallRanges(seed int) query.Limits {
+	limits := query.DefaultLimits()
+	limits.Workers, limits.Rows = 1+seed%4, 1+seed%97
+	return limits
 }

@@ -51,7 +51,7 @@ func (x *exec) paths() (Answer, error) {
 	}
 	times := scan.Times{From: x.from, To: x.to}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, all)
+	ranges, err := x.gatherRanges(days, all)
 	if err != nil {
 		return nil, err
 	}

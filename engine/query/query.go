@@ -35,12 +35,13 @@ type Limits struct {
 	Groups  int   // distinct values of a breakdown that are told apart
 	Bytes   int64 // working memory of rows that are held at once
 	Cache   int64 // bytes of answers that are kept
+	Rows    int   // about how many rows a worker holds at once that goes person by person
 	Workers int   // goroutines; default GOMAXPROCS
 }
 
 // DefaultLimits are what the documentation states.
 func DefaultLimits() Limits {
-	return Limits{Buckets: 20_000, Groups: 1_000_000, Bytes: 1 << 30, Cache: 32 << 20, Workers: runtime.GOMAXPROCS(0)}
+	return Limits{Buckets: 20_000, Groups: 1_000_000, Bytes: 1 << 30, Cache: 32 << 20, Rows: 1 << 20, Workers: runtime.GOMAXPROCS(0)}
 }
 
 // Engine answers queries over a store. It is safe for concurrent use.
@@ -296,7 +297,15 @@ func (x *exec) answer() (Answer, error) {
 
 // counters are what workers count together.
 type counters struct {
-	rows, skipped atomic.Int64
+	rows      atomic.Int64
+	keyBlocks atomic.Int64
+	blocks    atomic.Int64 // of anything but keys
+}
+
+// took counts blocks that a worker decoded.
+func (c *counters) took(keys, others int64) {
+	c.keyBlocks.Add(keys)
+	c.blocks.Add(others)
 }
 
 // formatTime writes a time as RFC 3339 in UTC, with as many digits as it needs.

@@ -104,7 +104,7 @@ type starter struct {
 func (x *exec) retentionGroups(a *RetentionAnswer, start *selection, started, returned []index.Bits, b *period.Buckets) error {
 	times := scan.Times{From: x.from, To: x.to}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, start)
+	ranges, err := x.gatherRanges(days, start)
 	if err != nil {
 		return err
 	}

@@ -117,11 +117,9 @@ func (r *rowReader) span(s *segment.Section, columns []segment.Column, from, to 
 		return err
 	}
 	each(func(row *event.Row, at int) { row.ReceivedAt = r.ints[at] })
-	ids, err := s.Reader().IDs(s.FirstRow()+from, s.FirstRow()+to)
-	if err != nil {
+	if err := r.ids(s, from, to, refs, order, rows); err != nil {
 		return err
 	}
-	each(func(row *event.Row, at int) { row.ID = ids.AppendText(nil, at) })
 	if err := r.meta(s.Shapes, from, to, each, func(row *event.Row, t []byte) { row.Shape = t }); err != nil {
 		return err
 	}
@@ -138,6 +136,30 @@ func (r *rowReader) span(s *segment.Section, columns []segment.Column, from, to 
 	})
 	return nil
 }
+
+// ids reads the ids of a span: all of its rows where most are wanted, else one by one.
+func (r *rowReader) ids(s *segment.Section, from, to int, refs []eventRef, order []int, rows []*event.Row) error {
+	if len(order) < (to-from)/2 || len(order) < manyIDs {
+		for _, i := range order {
+			var err error
+			if rows[i].ID, err = s.Reader().AppendID(nil, s.FirstRow()+int(refs[i].row)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ids, err := s.Reader().IDs(s.FirstRow()+from, s.FirstRow()+to)
+	if err != nil {
+		return err
+	}
+	for _, i := range order {
+		rows[i].ID = ids.AppendText(nil, int(refs[i].row)-from)
+	}
+	return nil
+}
+
+// manyIDs is from how many ids on whole pages are decoded: a page of each is likely another one.
+const manyIDs = 64
 
 func (r *rowReader) meta(column func() (segment.Column, bool, error), from, to int, each func(func(*event.Row, int)), set func(*event.Row, []byte)) error {
 	c, ok, err := column()
@@ -232,11 +254,9 @@ func (r *rowReader) one(s *segment.Section, columns []segment.Column, at int, ro
 	if row.ReceivedAt, err = s.ReceivedAt(at); err != nil {
 		return err
 	}
-	ids, err := s.Reader().IDs(s.FirstRow()+at, s.FirstRow()+at+1)
-	if err != nil {
+	if row.ID, err = s.Reader().AppendID(nil, s.FirstRow()+at); err != nil {
 		return err
 	}
-	row.ID = ids.AppendText(nil, 0)
 	if row.Shape, err = r.metaAt(s.Shapes, at); err != nil {
 		return err
 	}

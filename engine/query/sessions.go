@@ -111,22 +111,24 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	var line scan.Timeline
 	var tags []uint32
 	fields := x.byFields()
+	var pieces kernel.Pieces
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
-		stepFiles, err := x.dayFiles(&days[d], []*selection{sel}, nil, false, times)
+		files, err := x.timelineFiles(&days[d], sel, times)
 		if err != nil {
 			return err
 		}
-		files := make([]scan.DayFile, len(stepFiles))
-		for f := range stepFiles {
-			files[f] = stepFiles[f].DayFile
-			for i := range files[f].Take {
-				if files[f].Take[i].Rows {
-					where, _ := sel.match(files[f].Sections[i].Event())
-					files[f].Take[i].Where = scan.And(files[f].Take[i].Where, where)
-				}
+		if len(fields) == 0 && s.InPieces() {
+			ok, err := w.Pieces(files, times, uint64(x.q.Sessions.Gap), &pieces)
+			if err != nil {
+				return err
+			}
+			if ok {
+				x.counters.rows.Add(pieces.Sum())
+				s.Pieces(days[d].day, &pieces)
+				continue
 			}
 		}
 		if err := w.Timeline(files, times, len(fields) > 0, &line); err != nil {
@@ -143,6 +145,25 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	}
 	s.End()
 	return nil
+}
+
+// timelineFiles prepares the files of a day for a timeline of what sel selects.
+func (x *exec) timelineFiles(d *dayData, sel *selection, times scan.Times) ([]scan.DayFile, error) {
+	stepFiles, err := x.dayFiles(d, []*selection{sel}, nil, false, times)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]scan.DayFile, len(stepFiles))
+	for f := range stepFiles {
+		files[f] = stepFiles[f].DayFile
+		for i := range files[f].Take {
+			if files[f].Take[i].Rows {
+				where, _ := sel.match(files[f].Sections[i].Event())
+				files[f].Take[i].Where = scan.And(files[f].Take[i].Where, where)
+			}
+		}
+	}
+	return files, nil
 }
 
 func (x *exec) sessionsAnswer(a *SessionsAnswer, b *period.Buckets, keys [][]any, cells [][]kernel.SessionTotals) {
@@ -228,7 +249,7 @@ func total(cells []kernel.SessionTotals) SessionsTotals {
 	}
 	n := float64(t.Sessions)
 	mean, events, bounce := float64(t.Duration)/n/1e6, float64(t.Events)/n, float64(t.Bounces)/n
-	median := stats.Quantiles(t.Durations, 0.5)[0] / 1e6
+	median := stats.QuantilesOf(t.Durations, 0.5)[0] / 1e6
 	out.MeanDuration, out.MedianDuration, out.MeanEvents, out.BounceRate = &mean, &median, &events, &bounce
 	return out
 }

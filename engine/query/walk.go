@@ -65,6 +65,11 @@ func (x *exec) newFunnelWalk(steps []*selection) (*funnelWalk, error) {
 	return k, err
 }
 
+// everything tells whether events that match no step matter too.
+func (k *funnelWalk) everything() bool {
+	return k.rules.Order == kernel.Strict || k.x.q.Funnel.Per.Kind == lang.PerSession
+}
+
 func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funnelPart) error {
 	x := k.x
 	n := k.rules.Steps
@@ -73,7 +78,7 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 		p.points = newFunnelPoints(k.periods.Len(), n)
 	}
 	g := &scan.Gather{Fields: x.byFields(), Groups: p.groups, HoldFields: k.hold, HoldGroups: scan.NewTuples(len(k.hold))}
-	g.All = k.rules.Order == kernel.Strict || x.q.Funnel.Per.Kind == lang.PerSession
+	g.All = k.everything()
 	u := &unitWalk{funnelWalk: k, p: p, chain: kernel.NewChain(k.rules)}
 	u.out.at, u.out.lag = make([]int64, n), make([]int64, n)
 	if len(k.rules.Exclude) > 0 || k.rules.Optional != 0 || k.rules.Order == kernel.Strict || len(x.q.By) > 0 && (k.rules.Order != kernel.AnyOrder || n <= lang.MaxAnySteps) {

@@ -1,7 +1,9 @@
 package query
 
 import (
+	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,6 +11,7 @@ import (
 	"spoor/engine/query/predicate"
 	"spoor/engine/query/scan"
 	"spoor/engine/traits"
+	"spoor/segment"
 )
 
 // commonFilter is the query's where and user clauses.
@@ -73,21 +76,53 @@ func (x *exec) field(f *lang.Field) scan.Field {
 	if f.Scope == lang.ScopeUser {
 		return scan.Field{Kind: scan.FieldTrait, Trait: x.trait(f)}
 	}
+	if f.Scope == lang.ScopeProperty || f.Scope == lang.ScopeContext {
+		x.known(f)
+	}
 	return predicate.Column(f)
+}
+
+// known warns of a field that no event has.
+func (x *exec) known(f *lang.Field) {
+	if slices.ContainsFunc(x.view.Segments, func(r *segment.Reader) bool { return r.HasPath(f.Path) }) {
+		return
+	}
+	scope, name, _ := strings.Cut(f.Path, ".")
+	known := map[string]bool{} // in the same scope, without it
+	for _, r := range x.view.Segments {
+		for _, p := range r.Paths() {
+			if strings.HasPrefix(p, f.Path+".") {
+				return // it is an object
+			}
+			if rest, ok := strings.CutPrefix(p, scope+"."); ok {
+				known[rest] = true
+			}
+		}
+	}
+	hint := ""
+	if best := nearestOf(name, maps.Keys(known)); best != "" {
+		hint = fmt.Sprintf("; did you mean %q?", scope+"."+best)
+	}
+	x.warn("no event has the field %s%s", f, hint)
 }
 
 // nearest suggests a known name for one that is not.
 func nearest(name string, names iter.Seq[string]) string {
+	if best := nearestOf(name, names); best != "" {
+		return "; did you mean \"" + best + "\"?"
+	}
+	return ""
+}
+
+// nearestOf is the name that differs least, "" when all differ in more than a third.
+func nearestOf(name string, names iter.Seq[string]) string {
 	best, bestDistance := "", 1+len(name)/3
 	for known := range names {
 		if d := distance(strings.ToLower(known), strings.ToLower(name), bestDistance); d < bestDistance || d == bestDistance && known < best {
 			best, bestDistance = known, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean \"" + best + "\"?"
+	return best
 }
 
 // distance is the edit distance of two texts, or limit+1 when it is greater.

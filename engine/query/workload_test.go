@@ -62,7 +62,9 @@ func TestTheEngineAgreesWithTheOracleOnAwkwardWorkloads(t *testing.T) {
 			continue
 		}
 		db := openStore(t)
-		e := query.New(db, query.Limits{}, func() time.Time { return time.UnixMicro(w.Now) })
+		limits := query.DefaultLimits()
+		limits.Workers, limits.Rows = 1+r.Intn(4), 1+r.Intn(60)
+		e := query.New(db, limits, func() time.Time { return time.UnixMicro(w.Now) })
 		for _, name := range slices.Sorted(maps.Keys(workload.Cohorts)) {
 			value, err := json.Marshal(query.Saved{Kind: "users", Query: workload.Cohorts[name]})
 			require.NoError(t, err)

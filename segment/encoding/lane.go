@@ -244,6 +244,9 @@ func readPacked[T Word](l *Lane, dst []T, base T) {
 	l.b = l.b[packedLen(len(dst), width):]
 }
 
+// shortRun is the length up to which runs are filled without a loop.
+const shortRun = 4
+
 func readRuns[T Word](l *Lane, dst []T) {
 	runs := l.Count(len(dst))
 	if l.err != nil || runs == 0 {
@@ -281,9 +284,20 @@ func readRuns[T Word](l *Lane, dst []T) {
 			return
 		}
 		v := values[r]
-		fill := dst[at:end]
-		for i := range fill {
-			fill[i] = v
+		if at+shortRun <= len(dst)-(runs-1-r) { // most runs are short: what is written too far is written again
+			short := (*[shortRun]T)(dst[at:])
+			short[0], short[1], short[2], short[3] = v, v, v, v
+			if length > shortRun {
+				fill := dst[at+shortRun : end]
+				for i := range fill {
+					fill[i] = v
+				}
+			}
+		} else {
+			fill := dst[at:end]
+			for i := range fill {
+				fill[i] = v
+			}
 		}
 		at = end
 	}

@@ -3,6 +3,7 @@ package encoding
 import (
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,5 +163,23 @@ func BenchmarkUnpackCodes(b *testing.B) {
 	b.SetBytes(4 * 4096)
 	for b.Loop() {
 		_ = ReadInts(NewLane(enc), vals)
+	}
+}
+
+func BenchmarkUnpackByWidth(b *testing.B) {
+	for _, width := range []int{2, 5, 12, 27, 37} {
+		b.Run(strconv.Itoa(width), func(b *testing.B) {
+			vals := make([]uint64, 1024)
+			for i := range vals {
+				vals[i] = rand.Uint64() & (1<<width - 1)
+			}
+			data := append(AppendLane(nil, vals, false), make([]byte, Pad)...)
+			b.SetBytes(int64(8 * len(vals)))
+			for b.Loop() {
+				if ReadInts(NewLane(data), vals) != nil {
+					b.Fatal("corrupt")
+				}
+			}
+		})
 	}
 }

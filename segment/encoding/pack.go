@@ -62,6 +62,8 @@ func appendPacked[T Word](dst []byte, vals []T, base T, width int) []byte {
 	return dst
 }
 
+//go:generate go run ./genunpack
+
 // unpack reads len(dst) values of width bits and adds base to each. src may be
 // longer than the packed bytes; the loop is fast when Pad bytes follow them.
 func unpack[T Word](dst []T, src []byte, base T, width int) error {
@@ -92,28 +94,14 @@ func unpack[T Word](dst []T, src []byte, base T, width int) error {
 	}
 	// Each of the first fast values lies within 8 bytes of src, as was just checked, so
 	// the loop loads without further checks.
-	bit := uintptr(0)
 	step := uintptr(width)
+	groups := fast &^ 7
+	bit := uintptr(groups) * step
 	if fast > 0 {
 		p := unsafe.Pointer(unsafe.SliceData(src))
-		out := dst[:fast]
-		for len(out) >= 4 {
-			w0 := *(*uint64)(unsafe.Add(p, bit>>3)) >> (bit & 7)
-			b1 := bit + step
-			w1 := *(*uint64)(unsafe.Add(p, b1>>3)) >> (b1 & 7)
-			b2 := b1 + step
-			w2 := *(*uint64)(unsafe.Add(p, b2>>3)) >> (b2 & 7)
-			b3 := b2 + step
-			w3 := *(*uint64)(unsafe.Add(p, b3>>3)) >> (b3 & 7)
-			out[0] = T(w0&mask) + base
-			out[1] = T(w1&mask) + base
-			out[2] = T(w2&mask) + base
-			out[3] = T(w3&mask) + base
-			bit = b3 + step
-			out = out[4:]
-		}
-		for i := range out {
-			out[i] = T(*(*uint64)(unsafe.Add(p, bit>>3))>>(bit&7)&mask) + base
+		unpackGroups(dst[:groups], p, base, width)
+		for i := groups; i < fast; i++ {
+			dst[i] = T(*(*uint64)(unsafe.Add(p, bit>>3))>>(bit&7)&mask) + base
 			bit += step
 		}
 	}

@@ -8,21 +8,30 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"runtime/pprof"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"spoor/bench/ingest"
+	"spoor/bench/questions"
 	"spoor/bench/workload"
+	"spoor/engine/query"
+	"spoor/engine/query/lang"
+	"spoor/tools/internal/benchstore"
+	"spoor/tools/internal/importer"
 	"spoor/tools/internal/render"
 )
 
 // benchCmd holds what belongs to the benchmarks.
 type benchCmd struct {
-	Generate generateCmd `cmd:"" help:"Write a deterministic stream of realistic events."`
-	Ingest   ingestCmd   `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
+	Generate generateCmd   `cmd:"" help:"Write a deterministic stream of realistic events."`
+	Ingest   ingestCmd     `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
+	Query    benchQueryCmd `cmd:"" help:"Measure the questions that have marks, in this process."`
 }
 
 // generateCmd writes the workload.
@@ -176,4 +185,96 @@ func (c *ingestCmd) print(w io.Writer, r *ingest.Report) error {
 	line("ready after a clean stop", "%s, %.1f MiB read", render.Duration(r.ReadyStopped), float64(r.ReadStopped)/(1<<20))
 	line("ready after kill -9", "%s, %.1f MiB read", render.Duration(r.ReadyKilled), float64(r.ReadKilled)/(1<<20))
 	return out.Flush()
+}
+
+// benchQueryCmd measures questions over a store of the workload.
+type benchQueryCmd struct {
+	Data    string `help:"Directory of the store; filled with the workload the first time, which takes about a minute for 10 million events." required:"" type:"path" placeholder:"DIR"`
+	Events  int64  `help:"Events of the workload; the marks are for ${default}." default:"10000000" placeholder:"N"`
+	Seed    uint64 `help:"Another seed, another workload." default:"1" placeholder:"S"`
+	Runs    int    `help:"How often each question is asked after once for warmth; the median counts." default:"5" placeholder:"N"`
+	Only    string `help:"Only questions whose name has this text." placeholder:"TEXT"`
+	Memory  int64  `help:"Memory of the store in MiB." default:"1024" placeholder:"MIB"`
+	JSON    bool   `help:"Print JSON instead of a table." name:"json"`
+	Profile string `help:"Write a CPU profile of the measurement." type:"path" placeholder:"FILE"`
+}
+
+// Help implements kong.HelpProvider.
+func (benchQueryCmd) Help() string {
+	return examples("Loads the events of spoor bench generate into a store of its own, once, and asks each question there: warm, no answer kept, in one process.",
+		"spoor bench query --data /tmp/marks",
+		"spoor bench query --data /tmp/small --events 1000000 --json",
+		"spoor bench query --data /tmp/marks --only funnel --runs 50 --profile cpu.out")
+}
+
+// measured is what --json prints.
+type measured struct {
+	Events     int64           `json:"events"`
+	Seed       uint64          `json:"seed"`
+	Go         string          `json:"go"`
+	Processors int             `json:"processors"`
+	Rows       []questions.Row `json:"rows"`
+}
+
+// Run loads and measures.
+func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
+	w := workload.Config{Events: c.Events, Seed: c.Seed, Days: workload.DefaultDays}
+	if _, err := workload.New(w); err != nil {
+		return usageError{err}
+	}
+	var applied atomic.Int64
+	stop := meter{events: c.Events}.show(env, func() importer.Progress { return importer.Progress{Events: applied.Load()} })
+	db, err := benchstore.Open(ctx, c.Data, w, c.Memory<<20, applied.Store)
+	stop()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	engine := query.New(db, query.Limits{}, time.Now)
+	person, err := benchstore.Person(ctx, engine)
+	if err != nil {
+		return err
+	}
+	var list []questions.Question
+	for _, q := range questions.All(person) {
+		if strings.Contains(q.Name, c.Only) {
+			list = append(list, q)
+		}
+	}
+	if len(list) == 0 {
+		return usageError{fmt.Errorf("no question's name has %q", c.Only)}
+	}
+	ask := func(ctx context.Context, text string) error {
+		q, err := lang.Parse(text)
+		if err != nil {
+			return err
+		}
+		a, err := engine.Answer(ctx, q, query.Options{NoCache: true})
+		if err != nil {
+			return err
+		}
+		_, err = json.Marshal(a)
+		return err
+	}
+	if c.Profile != "" {
+		f, err := os.Create(c.Profile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	rows, err := questions.Measure(ctx, list, c.Runs, time.Now, ask)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		out := json.NewEncoder(env.Stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(measured{c.Events, c.Seed, runtime.Version(), runtime.GOMAXPROCS(0), rows})
+	}
+	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents)
 }

@@ -281,7 +281,14 @@ func sweep(steps int, window int64, byPerson [][]Event) []int {
 				}
 			}
 		}
-		f.Day(day, lists, nil)
+		f.Begin(day, lists[0], nil)
+		for k := 1; k < steps; k++ {
+			if !f.Live(k) {
+				lists[k] = nil
+			}
+			f.Step(k, lists[k])
+		}
+		f.End()
 	}
 	return f.Users()
 }

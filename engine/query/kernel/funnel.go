@@ -6,6 +6,7 @@ package kernel
 
 import (
 	"math"
+	"slices"
 
 	"spoor/segment"
 )
@@ -15,254 +16,306 @@ const none = math.MinInt64 / 4
 
 // Funnel finds, for each person, the longest prefix of the steps that events
 // match in order within a window from the first, every event serving one step.
-// It requires that no event can match two steps; OverlapFunnel has no such need.
+// It requires that no event can match two steps; Chain has no such need.
 //
 // For each person and step it keeps the latest start of a chain that reached the
 // step. A later start is never worse: it leaves more of the window. So each
 // day is one pass per step: the rows of step k meet, in order of (person, time),
 // the rows that reached step k-1, and take over the latest start before them.
+//
+// Days come in order; of each day Begin takes the rows of the first step, Step those of the
+// others in order, and End ends it. A step that Live denies need not be read.
 type Funnel struct {
 	steps   int
 	window  int64 // microseconds, inclusive
 	lo      uint32
-	persons int
-	start   [][]int64 // [step][person-lo], none when the step was not reached
-	tag     [][]uint32
-	first   []Reached // of the last step, per converted person
-	prev    list
-	next    list
 	tags    bool
-	deepTag [][]uint32 // [step][person-lo]: the tag of the first chain that reached it
-	lag     [][]int64  // [step][person-lo]: time from the start, of the first chain that reached it
+	carried []carried // by step
+	prev    list      // the rows of today that reached the step before
+	next    list
+	few     []uint64 // rows of persons who may go on
+	base    int64    // begin of today
 }
 
-// Reached is a first completion.
-type Reached struct {
-	Person uint32
-	// Start and End are the times of the first and last event of the chain.
-	Start, End int64
+// carried is what is known of one step from the days before.
+type carried struct {
+	start  []int64  // by person-lo: of the latest chain that stands there, none if none ever did
+	latest int64    // of start
+	users  int      // who ever got there
+	who    []uint64 // a bit for each of them
+	lags   []int64  // of each of them: how long the first chain that got there took
+	tag    []uint32 // with tags, by person-lo: of the latest chain
+	// With tags, by person-lo, of the first chain that got there: its tag and how long it took.
+	firstTag []uint32
+	firstLag []int64
 }
 
+// list are the rows of one day that reached a step, with the start of the latest chain
+// that they end. A guard stands before the first row and guards behind the last one,
+// which are of no person, so that loops need not look for the ends.
 type list struct {
 	key   []uint64
 	start []int64
 	tag   []uint32
+	rows  int
 }
 
-func (l *list) reset(n int) {
-	if cap(l.key) < n+1 {
-		l.key, l.start, l.tag = make([]uint64, 0, n+n/4+1), make([]int64, 0, n+n/4+1), make([]uint32, 0, n+n/4+1)
+const (
+	timeMask = 1<<segment.KeyTimeBits - 1
+	// guard is a key that no row has.
+	guard = math.MaxUint64
+	// ahead is how many rows of a list are compared with at once.
+	ahead = 4
+)
+
+// room makes room for n rows and sets the guard before them.
+func (l *list) room(n int, tags bool) {
+	if cap(l.key) < n+1+ahead {
+		l.key, l.start = make([]uint64, n+n/4+1+ahead), make([]int64, n+n/4+1+ahead)
 	}
-	l.key, l.start, l.tag = l.key[:0], l.start[:0], l.tag[:0]
+	l.key, l.start = l.key[:n+1+ahead], l.start[:n+1+ahead]
+	l.key[0], l.start[0] = guard, none
+	if tags {
+		l.tag = slices.Grow(l.tag[:0], n+1)[:n+1]
+		l.tag[0] = 0
+	}
+}
+
+// end sets the number of rows and the guards behind them.
+func (l *list) end(rows int) {
+	l.rows = rows
+	for i := range ahead {
+		l.key[1+rows+i] = guard
+	}
 }
 
 // NewFunnel makes the state for the persons [lo, hi). withTags carries a number from the
 // first event of a chain to its end: the group of a breakdown.
 func NewFunnel(steps int, window int64, lo, hi uint32, withTags bool) *Funnel {
-	f := &Funnel{steps: steps, window: window, lo: lo, persons: int(hi - lo), tags: withTags}
-	for range steps {
-		s := make([]int64, f.persons)
-		for i := range s {
-			s[i] = none
+	f := &Funnel{steps: steps, window: window, lo: lo, tags: withTags, carried: make([]carried, steps)}
+	persons := int(hi - lo)
+	for k := range f.carried {
+		c := &f.carried[k]
+		c.latest = none
+		c.start, c.who = make([]int64, persons), make([]uint64, (persons+63)/64)
+		for i := range c.start {
+			c.start[i] = none
 		}
-		f.start = append(f.start, s)
-		f.lag = append(f.lag, nil)
 		if withTags {
-			f.tag = append(f.tag, make([]uint32, f.persons))
-			f.deepTag = append(f.deepTag, make([]uint32, f.persons))
+			c.tag, c.firstTag, c.firstLag = make([]uint32, persons), make([]uint32, persons), make([]int64, persons)
 		}
-	}
-	for k := 1; k < steps; k++ {
-		f.lag[k] = make([]int64, f.persons)
 	}
 	return f
 }
 
-// Day takes the rows of each step of one day, sorted by key. tags go with the
-// rows of step 0. Days must come in order. The slices are not kept.
-func (f *Funnel) Day(day int32, steps [][]uint64, tags []uint32) {
-	base := int64(day) * segment.MicrosPerDay
-	f.prev.begin(steps[0], tags, base)
-	for k := 1; k < f.steps; k++ {
-		f.next.reset(len(steps[k]))
-		if len(steps[k]) > 0 {
-			f.pass(k, base, steps[k])
-		}
-		f.next.end()
-		f.settle(k-1, &f.prev)
-		f.prev, f.next = f.next, f.prev
+// Begin takes a day's rows of the first step, sorted by key; tags go with them.
+// The slices are not kept.
+func (f *Funnel) Begin(day int32, rows []uint64, tags []uint32) {
+	f.base = int64(day) * segment.MicrosPerDay
+	l := &f.prev
+	l.room(len(rows), f.tags)
+	copy(l.key[1:], rows)
+	start := l.start[1 : 1+len(rows)]
+	for i, k := range rows {
+		start[i] = int64(k&timeMask) + f.base
 	}
-	f.settle(f.steps-1, &f.prev)
-}
-
-const timeMask = 1<<segment.KeyTimeBits - 1
-
-// lastKey ends a list: no row has it.
-const lastKey = math.MaxUint64
-
-// begin makes the list of step 0: each row starts a chain.
-func (l *list) begin(keys []uint64, tags []uint32, base int64) {
-	l.reset(len(keys))
-	l.key = append(l.key, keys...)
-	l.start = l.start[:len(keys)]
-	for i, k := range keys {
-		l.start[i] = int64(k&timeMask) + base
-	}
-	l.tag = append(l.tag, tags...)
-	l.end()
-}
-
-// end puts a sentinel behind the last row, so that loops need not look for the end.
-func (l *list) end() { l.key = append(l.key, lastKey) }
-
-// rows is the number of rows, the sentinel not among them.
-func (l *list) rows() int { return len(l.key) - 1 }
-
-// pass finds the rows of step k that continue a chain. It goes person by person
-// over the rows of the step and those that reached the step before.
-func (f *Funnel) pass(k int, base int64, rows []uint64) {
-	out := &f.next
-	outKey, outStart := out.key[:len(rows)], out.start[:len(rows)]
-	n := 0
-	prevKey, prevStart := f.prev.key, f.prev.start
-	carried, window := f.start[k-1], f.window
-	at := 0
-	for i := 0; i < len(rows); {
-		person := rows[i] >> segment.KeyTimeBits
-		floor := person << segment.KeyTimeBits
-		for prevKey[at] < floor {
-			at++
-		}
-		p := uint32(person) - f.lo
-		best := carried[p]
-		next := floor + 1<<segment.KeyTimeBits
-		if prevKey[at] >= next && int64(rows[i]&timeMask)+base-best > window {
-			// Nothing today, and what was carried is too old: no row of the person counts.
-			for i++; i < len(rows) && rows[i] < next; i++ {
+	if f.tags {
+		copy(l.tag[1:], tags)
+		for i := 1; i < len(rows); i++ {
+			if rows[i] == rows[i-1] { // of starts at one time the first stored counts
+				l.tag[1+i] = l.tag[i]
 			}
+		}
+	}
+	l.end(len(rows))
+}
+
+// Live tells whether any row of today may reach step k, the next one.
+func (f *Funnel) Live(k int) bool {
+	return f.prev.rows > 0 || f.base-f.carried[k-1].latest <= f.window
+}
+
+// Step takes the day's rows of step k, which is the next one.
+func (f *Funnel) Step(k int, rows []uint64) {
+	f.note(k - 1)
+	if len(rows) == 0 {
+		f.next.room(0, f.tags)
+		f.next.end(0)
+	} else {
+		if f.carried[k-1].users < len(f.carried[k-1].start)/fewShare {
+			rows = f.ofFew(k-1, rows)
+		}
+		f.next.room(len(rows), f.tags)
+		f.next.end(f.pass(k, rows))
+	}
+	f.settle(k - 1)
+	f.prev, f.next = f.next, f.prev
+}
+
+// End ends the day.
+func (f *Funnel) End() {
+	f.note(f.steps - 1)
+	f.settle(f.steps - 1)
+}
+
+// fewShare: where less than this share of the persons reached a step, the rows of the
+// others are left out before anything else is looked at, by a bit that is in the nearest cache.
+const fewShare = 3
+
+// ofFew are the rows of persons who reached step k.
+func (f *Funnel) ofFew(k int, rows []uint64) []uint64 {
+	if cap(f.few) < len(rows) {
+		f.few = make([]uint64, len(rows)+len(rows)/4)
+	}
+	few, who, lo := f.few[:len(rows)], f.carried[k].who, f.lo
+	n := 0
+	for _, row := range rows {
+		p := uint32(row>>segment.KeyTimeBits) - lo
+		few[n] = row
+		n += int(who[p>>6] >> (p & 63) & 1)
+	}
+	return few[:n]
+}
+
+// note notes who reached step k today for the first time.
+func (f *Funnel) note(k int) {
+	c, l := &f.carried[k], &f.prev
+	for i, at := range l.key[1 : 1+l.rows] {
+		p := uint32(at>>segment.KeyTimeBits) - f.lo
+		if c.who[p>>6]>>(p&63)&1 != 0 {
 			continue
 		}
-		bestTag := uint32(0)
+		c.who[p>>6] |= 1 << (p & 63)
+		lag := int64(at&timeMask) + f.base - l.start[1+i]
+		c.users++
+		c.lags = append(c.lags, lag)
 		if f.tags {
-			bestTag = f.tag[k-1][p]
-		}
-		reached := n
-		for ; i < len(rows) && rows[i] < next; i++ {
-			row := rows[i]
-			for prevKey[at] <= row {
-				// Within a person starts never fall, and none is older than what was carried.
-				if f.tags && prevStart[at] > best { // of starts at one time the first stored counts
-					bestTag = f.prev.tag[at]
-				}
-				best = prevStart[at]
-				at++
-			}
-			if t := int64(row&timeMask) + base; t-best <= window {
-				outKey[n], outStart[n] = row, best
-				n++
-				if f.tags {
-					out.tag = append(out.tag, bestTag)
-				}
-			}
-		}
-		if n > reached && f.start[k][p] == none {
-			f.firstTime(k, p, outKey[reached], outStart[reached], base, reached)
+			c.firstTag[p], c.firstLag[p] = l.tag[1+i], lag
 		}
 	}
-	out.key, out.start = outKey[:n], outStart[:n]
 }
 
-// firstTime notes the first chain of a person that reached step k.
-func (f *Funnel) firstTime(k int, p uint32, key uint64, start, base int64, row int) {
-	t := int64(key&timeMask) + base
-	f.lag[k][p] = t - start
+// pass finds the rows of step k that continue a chain, writes them to f.next and
+// returns their number. It has no branches that depend on the data but one: how many rows
+// of the step before lie before a row is counted, four at a time; what a row takes over and
+// whether it is kept is computed.
+func (f *Funnel) pass(k int, rows []uint64) int {
+	before, window, base, lo := f.carried[k-1].start, f.window, f.base, f.lo
+	prevKey, prevStart := f.prev.key, f.prev.start[:len(f.prev.key)]
+	outKey, outStart := f.next.key[1:1+len(rows)], f.next.start[1:1+len(rows)]
+	n, at := 0, 1 // prevKey[at] is the first that may lie behind the row
+	for _, row := range rows {
+		for {
+			next := prevKey[at : at+ahead : at+ahead]
+			passed := 0
+			if next[0] <= row {
+				passed = 1
+			}
+			if next[1] <= row {
+				passed = 2
+			}
+			if next[2] <= row {
+				passed = 3
+			}
+			if next[3] <= row {
+				passed = 4
+			}
+			at += passed
+			if passed < ahead {
+				break
+			}
+		}
+		person := row >> segment.KeyTimeBits
+		best, today := before[uint32(person)-lo], prevStart[at-1]
+		if prevKey[at-1]>>segment.KeyTimeBits == person { // within a person starts never fall
+			best = today
+		}
+		outKey[n], outStart[n] = row, best
+		if int64(row&timeMask)+base-best <= window {
+			n++
+		}
+	}
 	if f.tags {
-		f.deepTag[k][p] = f.next.tag[row]
+		f.passTags(k, n)
 	}
-	if k == f.steps-1 {
-		f.first = append(f.first, Reached{p + f.lo, start, t})
+	return n
+}
+
+// passTags finds the tags of the n rows that pass kept.
+func (f *Funnel) passTags(k, n int) {
+	before := f.carried[k-1].tag
+	prevKey, prevTag := f.prev.key, f.prev.tag
+	outKey, outTag := f.next.key[1:1+n], f.next.tag[1:1+n]
+	at := 1
+	for i, row := range outKey {
+		for prevKey[at] <= row {
+			at++
+		}
+		person := row >> segment.KeyTimeBits
+		tag := before[uint32(person)-f.lo]
+		if prevKey[at-1]>>segment.KeyTimeBits == person {
+			tag = prevTag[at-1]
+		}
+		outTag[i] = tag
 	}
 }
 
-// settle keeps, per person, the last start of the day's rows that reached step k.
-// Within a person the starts of a list never fall, nor below what was kept.
-func (f *Funnel) settle(k int, l *list) {
-	state := f.start[k]
-	for i, key := range l.key[:l.rows()] {
-		p := uint32(key>>segment.KeyTimeBits) - f.lo
-		if f.tags {
-			if k == 0 && state[p] == none {
-				f.deepTag[0][p] = l.tag[i]
-			}
-			if l.start[i] > state[p] {
-				f.tag[k][p] = l.tag[i]
-			}
+// settle keeps, per person, the last start of today's rows that reached step k, which
+// are in f.prev. Within a person the starts of a list never fall, nor below what was kept.
+func (f *Funnel) settle(k int) {
+	c, l := &f.carried[k], &f.prev
+	start := l.start[1 : 1+l.rows]
+	for i, at := range l.key[1 : 1+l.rows] {
+		c.start[uint32(at>>segment.KeyTimeBits)-f.lo] = start[i]
+		c.latest = max(c.latest, start[i])
+	}
+	if f.tags {
+		for i, at := range l.key[1 : 1+l.rows] {
+			c.tag[uint32(at>>segment.KeyTimeBits)-f.lo] = l.tag[1+i]
 		}
-		state[p] = l.start[i]
 	}
 }
 
 // Users are the persons that reached each step.
 func (f *Funnel) Users() []int {
 	n := make([]int, f.steps)
-	for k, state := range f.start {
-		for _, s := range state {
-			if s != none {
-				n[k]++
-			}
-		}
+	for k := range f.carried {
+		n[k] = f.carried[k].users
 	}
 	return n
 }
 
-// Conversions are the first completions, in no order.
-func (f *Funnel) Conversions() []Reached { return f.first }
-
-// Lags are the times from the first event to the one that first reached step k, k > 0.
-func (f *Funnel) Lags(k int, dst []int64) []int64 {
-	for p, s := range f.start[k] {
-		if s != none {
-			dst = append(dst, f.lag[k][p])
-		}
-	}
-	return dst
-}
-
-// Lag is the time from the first event to the one that first reached step k, of a
-// person who did.
-func (f *Funnel) Lag(k int, person uint32) int64 { return f.lag[k][person-f.lo] }
+// Lags are the times from the first event to the one that first reached step k, of
+// all persons who did, in no order. The slice is the funnel's.
+func (f *Funnel) Lags(k int) []int64 { return f.carried[k].lags }
 
 // Open counts persons who did not reach the last step and whose window was still
 // running at time through.
 func (f *Funnel) Open(through int64) int {
 	n := 0
-	last := f.start[f.steps-1]
-	for p, s := range f.start[0] {
-		if s != none && last[p] == none && s+f.window > through {
+	last := f.carried[f.steps-1].who
+	for p, s := range f.carried[0].start {
+		if s+f.window > through && last[p>>6]>>(p&63)&1 == 0 {
 			n++
 		}
 	}
 	return n
 }
 
-// Deepest calls yield with each person who began: the deepest step reached, from
-// 0, and the tag of the first chain that reached it.
-func (f *Funnel) Deepest(yield func(person uint32, step int, tag uint32)) {
-	for p := range f.persons {
-		step := -1
-		for k := f.steps - 1; k >= 0; k-- {
-			if f.start[k][p] != none {
-				step = k
-				break
-			}
-		}
-		if step < 0 {
+// Deepest calls yield with each person who began: the tag of the first chain that
+// reached the person's deepest step, and how long the first chains took to get to that step and
+// those before, by step. The funnel must have tags. lags is good until yield returns.
+func (f *Funnel) Deepest(yield func(tag uint32, lags []int64)) {
+	lags := make([]int64, f.steps)
+	for p, s := range f.carried[0].start {
+		if s == none {
 			continue
 		}
-		tag := uint32(0)
-		if f.tags {
-			tag = f.deepTag[step][p]
+		step := 0
+		for step+1 < f.steps && f.carried[step+1].who[p>>6]>>(p&63)&1 != 0 {
+			step++
+			lags[step] = f.carried[step].firstLag[p]
 		}
-		yield(f.lo+uint32(p), step, tag)
+		yield(f.carried[step].firstTag[p], lags[:step+1])
 	}
 }

@@ -1,6 +1,10 @@
 package kernel
 
-import "spoor/segment"
+import (
+	"slices"
+
+	"spoor/segment"
+)
 
 // Sessions cuts the events of persons into sessions: no gap between two events
 // of one is longer than gap, and none lasts longer than max when that is set. It takes the
@@ -23,6 +27,46 @@ type openSession struct {
 // session, when it is known to have ended; tag is that of its first event.
 func NewSessions(gap, maxLength int64, lo, hi uint32, emit func(person uint32, start, end int64, events int, tag uint32)) *Sessions {
 	return &Sessions{gap: gap, max: maxLength, lo: lo, open: make([]openSession, hi-lo), emit: emit}
+}
+
+// Pieces are the events of one day, cut where a person changes or a gap lies, by (person, time).
+type Pieces struct {
+	First, Last []uint64 // keys
+	Events      []uint32
+}
+
+// Sum is the number of events.
+func (p *Pieces) Sum() (n int64) {
+	for _, e := range p.Events {
+		n += int64(e)
+	}
+	return n
+}
+
+// InPieces tells whether the sessions follow from pieces alone, which are cut by the
+// difference of keys: events of two persons must lie further apart than gap.
+func (s *Sessions) InPieces() bool {
+	return s.max == 0 && s.gap < 1<<segment.KeyTimeBits-segment.MicrosPerDay
+}
+
+// Pieces takes the pieces of one day, where InPieces is true.
+func (s *Sessions) Pieces(day int32, p *Pieces) {
+	base := int64(day) * segment.MicrosPerDay
+	last, events := p.Last[:len(p.First)], p.Events[:len(p.First)]
+	for i, first := range p.First {
+		person := uint32(first >> segment.KeyTimeBits)
+		start, end := int64(first&timeMask)+base, int64(last[i]&timeMask)+base
+		o := &s.open[person-s.lo]
+		if o.events > 0 {
+			if start-o.end <= s.gap {
+				o.end = end
+				o.events += events[i]
+				continue
+			}
+			s.emit(person, o.start, o.end, int(o.events), o.tag)
+		}
+		*o = openSession{start: start, end: end, events: events[i]}
+	}
 }
 
 // Day takes the events of one day, sorted by key; tags go with them or are empty.
@@ -64,8 +108,8 @@ type SessionTotals struct {
 	Sessions  int
 	Events    int
 	Bounces   int
-	Duration  int64   // microseconds, of all sessions
-	Durations []int64 // of each
+	Duration  int64     // microseconds, of all sessions
+	Durations [][]int64 // of each, in pieces that are never copied
 	Persons   PersonSet
 }
 
@@ -77,17 +121,22 @@ func (t *SessionTotals) Add(person uint32, duration int64, events int) {
 	if events == 1 {
 		t.Bounces++
 	}
-	t.Durations = append(t.Durations, duration)
+	last := len(t.Durations) - 1
+	if last < 0 || len(t.Durations[last]) == cap(t.Durations[last]) {
+		t.Durations = append(t.Durations, make([]int64, 0, min(max(t.Sessions, 16), 1<<16)))
+		last++
+	}
+	t.Durations[last] = append(t.Durations[last], duration)
 	t.Persons.Add(person)
 }
 
-// Merge adds what o counted.
+// Merge adds what o counted. The durations are shared.
 func (t *SessionTotals) Merge(o *SessionTotals) {
 	t.Sessions += o.Sessions
 	t.Events += o.Events
 	t.Bounces += o.Bounces
 	t.Duration += o.Duration
-	t.Durations = append(t.Durations, o.Durations...)
+	t.Durations = slices.Concat(t.Durations, o.Durations)
 	t.Persons.Merge(&o.Persons)
 }
 

@@ -45,85 +45,99 @@ type Gather struct {
 // Bytes is about the memory of the collected events.
 func (g *Gather) Bytes() int64 { return int64(cap(g.events))*64 + int64(cap(g.person))*4 }
 
+// gathered is what is known of the rows of one section, from row first on.
+type gathered struct {
+	ready bool
+	first uint32
+	steps []uint64
+	voids []uint64 // nil: none is void
+	holds []uint32
+	tags  []uint32
+	nums  []float64
+}
+
 // Add collects the events of one day that match a selection and returns how many there were.
 func (g *Gather) Add(w *Worker, files []StepFile, times Times) (int, error) {
+	if len(files) == 0 {
+		return 0, nil
+	}
 	plain := make([]DayFile, len(files))
+	sections := make([][]gathered, len(files))
 	for i := range files {
 		plain[i] = files[i].DayFile
+		sections[i] = make([]gathered, len(files[i].Sections))
 	}
 	if err := w.Timeline(plain, times, true, &g.line); err != nil {
 		return 0, err
 	}
-	masks := make([][][]uint64, len(files))
-	voids := make([][][]uint64, len(files))
-	holds := make([][][]uint32, len(files))
-	tags := make([][][]uint32, len(files))
-	nums := make([][][]float64, len(files))
-	for f := range files {
-		masks[f] = make([][]uint64, len(files[f].Sections))
-		voids[f] = make([][]uint64, len(files[f].Sections))
-		holds[f] = make([][]uint32, len(files[f].Sections))
-		tags[f] = make([][]uint32, len(files[f].Sections))
-		nums[f] = make([][]float64, len(files[f].Sections))
-	}
-	n := 0
-	day := int32(0)
-	if len(files) > 0 {
-		day = files[0].Day
-	}
+	before := len(g.events)
+	g.events, g.person = slices.Grow(g.events, len(g.line.K)), slices.Grow(g.person, len(g.line.K))
+	day := files[0].Day
 	for i, k := range g.line.K {
-		f, s, row := g.line.File[i], g.line.Section[i], g.line.Row[i]
-		if masks[f][s] == nil {
-			var err error
-			if masks[f][s], voids[f][s], err = w.masks(&files[f], int(s)); err != nil {
+		f, s := g.line.File[i], g.line.Section[i]
+		of := &sections[f][s]
+		if !of.ready {
+			if err := g.section(w, &files[f], int(s), of); err != nil {
 				return 0, err
 			}
-			if len(g.HoldFields) > 0 {
-				if holds[f][s], err = g.holds(w, &files[f].Sections[s]); err != nil {
-					return 0, err
-				}
-			}
-			sec := &files[f].Sections[s]
-			if len(g.Fields) > 0 {
-				tags[f][s] = make([]uint32, sec.Rows())
-				if err := g.Groups.Section(w, sec, g.Fields, tags[f][s], 0, sec.Rows()); err != nil {
-					return 0, err
-				}
-			}
-			if g.Value != nil {
-				if nums[f][s], err = w.numbers(sec, *g.Value); err != nil {
-					return 0, err
-				}
-			}
 		}
-		mask := masks[f][s][row]
-		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: mask, Tag: g.line.Mark[i]}
-		if voids[f][s] != nil {
-			e.Void = voids[f][s][row]
+		row := g.line.Row[i] - of.first
+		e := kernel.Event{Time: segment.KeyTime(k, day), Steps: of.steps[row], Tag: g.line.Mark[i]}
+		if of.voids != nil {
+			e.Void = of.voids[row]
 		}
-		if mask == 0 && e.Void == 0 && !g.All {
+		if e.Steps == 0 && e.Void == 0 && !g.All {
 			continue
 		}
-		if len(g.HoldFields) > 0 {
-			e.Hold = holds[f][s][row]
+		if of.holds != nil {
+			e.Hold = of.holds[row]
 		}
-		if len(g.Fields) > 0 {
-			e.Tag = tags[f][s][row]
+		if of.tags != nil {
+			e.Tag = of.tags[row]
 		}
-		if g.Value != nil {
-			e.Num = nums[f][s][row]
+		if of.nums != nil {
+			e.Num = of.nums[row]
 		}
 		g.person = append(g.person, segment.KeyPerson(k))
 		g.events = append(g.events, e)
-		n++
 	}
-	return n, nil
+	return len(g.events) - before, nil
 }
 
-// holds numbers what a chain must hold, for all rows of a section; 0 for missing.
-func (g *Gather) holds(w *Worker, s *segment.Section) ([]uint32, error) {
-	out := make([]uint32, s.Rows())
-	if err := g.HoldGroups.Section(w, s, g.HoldFields, out, 0, s.Rows()); err != nil {
+// section reads what Add needs of the rows that the worker may meet in a section.
+func (g *Gather) section(w *Worker, f *StepFile, s int, out *gathered) (err error) {
+	sec := &f.Sections[s]
+	from, to := 0, sec.Rows()
+	if !f.Remap {
+		if from, to, err = sec.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+			return err
+		}
+	}
+	out.ready, out.first = true, uint32(from)
+	if out.steps, out.voids, err = w.masks(f, s, from, to); err != nil {
+		return err
+	}
+	if len(g.HoldFields) > 0 {
+		if out.holds, err = g.holds(w, sec, from, to); err != nil {
+			return err
+		}
+	}
+	if len(g.Fields) > 0 {
+		out.tags = make([]uint32, to-from)
+		if err := g.Groups.Section(w, sec, g.Fields, out.tags, from, to); err != nil {
+			return err
+		}
+	}
+	if g.Value != nil {
+		out.nums, err = w.numbers(sec, *g.Value, from, to)
+	}
+	return err
+}
+
+// holds numbers what a chain must hold, for the rows [from, to) of a section; 0 for missing.
+func (g *Gather) holds(w *Worker, s *segment.Section, from, to int) ([]uint32, error) {
+	out := make([]uint32, to-from)
+	if err := g.HoldGroups.Section(w, s, g.HoldFields, out, from, to); err != nil {
 		return nil, err
 	}
 	for i, t := range out {
@@ -141,11 +155,11 @@ func (t *Tuples) complete(i uint32) bool {
 	return !slices.Contains(t.tuples[i], 0)
 }
 
-// masks are the selections and exclusions that each row of a section matches;
+// masks are the selections and exclusions that the rows [from, to) of a section match;
 // voids is nil when there are no exclusions.
-func (w *Worker) masks(f *StepFile, s int) (steps, voids []uint64, err error) {
+func (w *Worker) masks(f *StepFile, s, from, to int) (steps, voids []uint64, err error) {
 	sec := &f.Sections[s]
-	n := sec.Rows()
+	n := to - from
 	steps = make([]uint64, n)
 	for _, st := range f.Steps[s] {
 		out := steps
@@ -163,7 +177,7 @@ func (w *Worker) masks(f *StepFile, s int) (steps, voids []uint64, err error) {
 			continue
 		}
 		w.sel = w.sel.resize(n)
-		if err := w.eval.run(st.Where, sec, 0, n, w.sel, &w.x); err != nil {
+		if err := w.eval.run(st.Where, sec, from, to, w.sel, &w.x); err != nil {
 			return nil, nil, err
 		}
 		for i := range out {
@@ -203,15 +217,32 @@ func (g *Gather) Each(persons Persons, f func(person uint32, events []kernel.Eve
 	return nil
 }
 
-// numbers reads the numbers of a field for all rows of a section; NaN for none.
-func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
-	out := make([]float64, s.Rows())
+// Numbers reads the number of a field of each key, which were collected from parts with
+// their rows, into dst; NaN for none.
+func (w *Worker) Numbers(parts []Part, keys *Keys, field Field, dst []float64) ([]float64, error) {
+	dst = grow(dst, len(keys.K))
+	byPart := make([][]float64, len(parts))
+	for i, p := range keys.Part {
+		if byPart[p] == nil {
+			var err error
+			if byPart[p], err = w.numbers(parts[p].S, field, 0, parts[p].S.Rows()); err != nil {
+				return nil, err
+			}
+		}
+		dst[i] = byPart[p][keys.Row[i]]
+	}
+	return dst, nil
+}
+
+// numbers reads the numbers of a field for the rows [from, to) of a section; NaN for none.
+func (w *Worker) numbers(s *segment.Section, field Field, from, to int) ([]float64, error) {
+	out := make([]float64, to-from)
 	for i := range out {
 		out[i] = math.NaN()
 	}
 	if field.Kind == FieldTrait {
 		keys := make([]uint64, len(out))
-		if err := s.Keys(keys, 0, len(keys), &w.x); err != nil {
+		if err := s.Keys(keys, from, to, &w.x); err != nil {
 			return nil, err
 		}
 		field.Trait.numbers(keys, out)
@@ -227,7 +258,7 @@ func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
 		switch c.Kind() {
 		case batch.KindNumber:
 			vals := make([]float64, len(out))
-			if err := c.Numbers(vals, 0, len(vals), &w.x); err != nil {
+			if err := c.Numbers(vals, from, to, &w.x); err != nil {
 				return nil, err
 			}
 			for i, v := range vals {
@@ -237,7 +268,7 @@ func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
 			}
 		case batch.KindInt:
 			vals, has := make([]int64, len(out)), make([]bool, len(out))
-			if err := c.Ints(vals, has, 0, len(vals), &w.x); err != nil {
+			if err := c.Ints(vals, has, from, to, &w.x); err != nil {
 				return nil, err
 			}
 			for i, v := range vals {
@@ -247,7 +278,7 @@ func (w *Worker) numbers(s *segment.Section, field Field) ([]float64, error) {
 			}
 		case batch.KindNumText:
 			codes := make([]uint32, len(out))
-			texts, err := c.Codes(codes, 0, len(codes), &w.x)
+			texts, err := c.Codes(codes, from, to, &w.x)
 			if err != nil {
 				return nil, err
 			}

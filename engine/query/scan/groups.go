@@ -360,6 +360,9 @@ func (t *Tuples) Rows(w *Worker, parts []Part, keys *Keys, fields []Field, dst [
 	}
 	if len(parts) == 1 && !parts[0].Remap { // rows ascend
 		lo, hi := int(keys.Row[0]), int(keys.Row[len(keys.Row)-1])+1
+		if hi-lo == len(keys.K) {
+			return t.Section(w, parts[0].S, fields, dst, lo, hi)
+		}
 		t.rows = grow(t.rows, hi-lo)
 		if err := t.Section(w, parts[0].S, fields, t.rows, lo, hi); err != nil {
 			return err

@@ -92,8 +92,11 @@ func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, 
 		return nil
 	}
 	clip := s.MinTime() < times.From || s.MaxTime() >= times.To
-	if p.Where == nil && !clip && !p.Remap && !withRows {
+	if p.Where == nil && !clip && !p.Remap {
 		out.K = slices.Grow(out.K[:0], n)[:n]
+		if withRows {
+			out.all(index, from, n)
+		}
 		return s.Keys(out.K, from, to, &w.x)
 	}
 	w.keys = slices.Grow(w.keys[:0], n)[:n]
@@ -138,6 +141,14 @@ func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, 
 		sortKeys(out, withRows)
 	}
 	return nil
+}
+
+// all says that the keys are n rows of one part, from row on.
+func (k *Keys) all(part, row, n int) {
+	k.Row, k.Part = slices.Grow(k.Row[:0], n)[:n], slices.Grow(k.Part[:0], n)[:n]
+	for i := range n {
+		k.Row[i], k.Part[i] = uint32(row+i), uint16(part)
+	}
 }
 
 // selection is the rows [from, to) of the part that pass, nil for all.
@@ -261,5 +272,19 @@ type Identity interface {
 func NewWorker(persons Persons, id Identity) *Worker {
 	w := &Worker{Persons: persons, Person: id.Person}
 	w.eval.names = id
+	return w
+}
+
+// TakeBlocks are the blocks of keys, and of anything else, that the worker has decoded
+// since it was asked last.
+func (w *Worker) TakeBlocks() (keys, others int64) {
+	keys, others = w.x.KeyBlocks, w.x.Blocks
+	w.x.KeyBlocks, w.x.Blocks = 0, 0
+	return keys, others
+}
+
+// For makes the worker one for another range of the same persons; it keeps its buffers.
+func (w *Worker) For(persons Persons) *Worker {
+	w.Persons = persons
 	return w
 }

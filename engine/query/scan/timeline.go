@@ -70,16 +70,29 @@ type cursor struct {
 // timeline names the section of each event, the sections hold the events in the
 // same order, so no keys are compared.
 func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out *Timeline) error {
+	n, plain, err := w.prepare(f, times)
+	if err != nil || n == 0 {
+		return err
+	}
+	out.grow(n, withRows)
+	if plain && !withRows {
+		return w.replayAll(w.cursors, out)
+	}
+	return w.replaySome(file, f, w.cursors, withRows, out)
+}
+
+// prepare reads what a replay of a file takes: the timeline, and the keys of each
+// section that counts. plain tells that all n events count, as they are.
+func (w *Worker) prepare(f *DayFile, times Times) (n int, plain bool, err error) {
 	w.cursors = grow(w.cursors, len(f.Sections))
 	cursors := w.cursors
-	first, n := 0, 0
+	first := 0
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		from, to := 0, s.Rows()
 		if !f.Remap {
-			var err error
 			if from, to, err = s.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
-				return err
+				return 0, false, err
 			}
 		}
 		first += from
@@ -87,11 +100,11 @@ func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out
 		cursors[i] = cursor{from: from, at: to - from, take: f.Take[i].Rows, mark: f.Take[i].Mark}
 	}
 	if n == 0 {
-		return nil
+		return 0, true, nil
 	}
 	w.arena = grow(w.arena, n)
 	arena := w.arena
-	plain := !f.Remap && !withRows
+	plain = !f.Remap
 	for i := range cursors {
 		c, s := &cursors[i], &f.Sections[i]
 		rows := c.at
@@ -102,13 +115,13 @@ func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out
 		}
 		c.keys, arena = arena[:rows:rows], arena[rows:]
 		if err := s.Keys(c.keys, c.from, c.from+rows, &w.x); err != nil {
-			return err
+			return 0, false, err
 		}
 		w.keys = c.keys
 		clip := s.MinTime() < times.From || s.MaxTime() >= times.To
 		sel, err := w.selection(f.Day, Part{S: s, Where: f.Take[i].Where}, c.from, c.from+rows, times, clip)
 		if err != nil {
-			return err
+			return 0, false, err
 		}
 		if sel != nil {
 			c.sel, plain = slices.Clone(sel), false
@@ -117,13 +130,9 @@ func (w *Worker) replay(file uint16, f *DayFile, times Times, withRows bool, out
 	w.keys = nil
 	w.line = grow(w.line, n)
 	if err := f.R.Timeline(f.Day, w.line, first, first+n, &w.x); err != nil {
-		return err
+		return 0, false, err
 	}
-	out.grow(n, withRows)
-	if plain {
-		return w.replayAll(cursors, out)
-	}
-	return w.replaySome(file, f, cursors, withRows, out)
+	return n, plain, nil
 }
 
 // replayAll takes every event.
