@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // documents are small things that are committed through the log and kept whole
@@ -16,7 +17,8 @@ type documents struct {
 	docs map[docKey]Document
 	// last is the log index of the last change. Files may be ahead of the index that
 	// the manifest covers: what is replayed up to last is in docs already.
-	last uint64
+	last    uint64
+	changed atomic.Uint64 // last, for readers without the lock; set after docs
 }
 
 const (
@@ -48,6 +50,9 @@ const (
 	MaxDocuments         = 100_000
 )
 
+// DocumentsIndex is the log index of the last change of any document.
+func (db *DB) DocumentsIndex() uint64 { return db.docs.changed.Load() }
+
 func newDocuments() *documents { return &documents{docs: map[docKey]Document{}} }
 
 func (d *documents) put(doc Document) {
@@ -62,6 +67,7 @@ func (d *documents) put(doc Document) {
 		return // as the proposer was told: every replica decides alike
 	}
 	d.docs[k] = doc
+	d.changed.Store(d.last)
 }
 
 func (d *documents) remove(kind, name string, index uint64) bool {
@@ -73,6 +79,7 @@ func (d *documents) remove(kind, name string, index uint64) bool {
 	d.last = index
 	_, ok := d.docs[docKey{kind, name}]
 	delete(d.docs, docKey{kind, name})
+	d.changed.Store(d.last)
 	return ok
 }
 
@@ -123,5 +130,6 @@ func (d *documents) unmarshal(b []byte) error {
 	for _, doc := range file.Documents {
 		d.docs[docKey{doc.Kind, doc.Name}] = doc
 	}
+	d.changed.Store(d.last)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"spoor/engine/traits"
 	"spoor/server/collect"
 	"spoor/server/export"
+	"spoor/server/govern"
 )
 
 // Backend is the store behind the server: the log, the engine and the query
@@ -74,14 +75,11 @@ type Documents interface {
 	DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error)
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document // by name
+	DocumentsIndex() uint64           // log index of the last change of any
 }
 
 // Document is a stored document. Value must not be changed.
-type Document struct {
-	Name  string
-	Value []byte
-	Index uint64 // log index that stored it
-}
+type Document = govern.Document
 
 // Operator is what those who run the server see and do.
 type Operator interface {

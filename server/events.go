@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -20,7 +21,7 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r := s.newRequest(ctx)
 	defer r.Release()
 	if err := r.One(s.collect, b.data, ""); err != nil {
 		return err
@@ -41,6 +42,17 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// newRequest returns a request of the collector that says where its events come from.
+func (s *Server) newRequest(ctx *fasthttp.RequestCtx) *collect.Request {
+	r := collect.NewRequest()
+	r.Origin.ReceivedAt = s.opts.Now().UnixMicro()
+	if a, ok := netip.AddrFromSlice(ctx.RemoteIP()); ok {
+		r.Origin.Address = a.Unmap()
+	}
+	r.Origin.UserAgent = string(ctx.UserAgent())
+	return r
+}
+
 // postBatch stores the good events of many.
 func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
@@ -48,7 +60,7 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r := s.newRequest(ctx)
 	defer r.Release()
 	if err := r.Many(s.collect, b.data, ""); err != nil {
 		return err

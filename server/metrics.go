@@ -60,6 +60,9 @@ func newMetrics(s *Server) *serverMetrics {
 		"spoor_ready":                  func() float64 { return boolNumber(s.back.Ready() == nil) },
 		"spoor_http_connections_limit": func() float64 { return float64(s.opts.MaxConns) },
 	}
+	for name, n := range s.govern.Counters() {
+		gauges[name] = func() float64 { return float64(n.Load()) }
+	}
 	for name, f := range gauges {
 		set.NewGauge(name, f)
 	}

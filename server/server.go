@@ -22,6 +22,7 @@ import (
 	"spoor/engine/event"
 	"spoor/server/access"
 	"spoor/server/collect"
+	"spoor/server/govern"
 	"spoor/server/inflate"
 )
 
@@ -105,6 +106,7 @@ type Server struct {
 	log     *slog.Logger
 	http    *fasthttp.Server
 	collect *collect.Collector
+	govern  *govern.Pipeline
 	inflate *inflate.Pool
 	bytes   *budget
 	queries chan struct{} // held by queries that run
@@ -132,9 +134,10 @@ func New(back Backend, opts Options) *Server {
 		exports: make(chan struct{}, maxExports),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.govern = govern.New(back, opts.Logger)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
-		CommitTimeout: opts.CommitTimeout, Now: opts.Now,
+		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor,
 	})
 	s.metrics = newMetrics(s)
 	s.routes = newRoutes(s)

@@ -55,6 +55,9 @@ func (c *Collector) take(own bool) *builder {
 	b := &builder{dec: event.NewDecoder(c.opts.Limits)}
 	b.ids = ids{now: c.opts.Now, random: c.opts.Random}
 	b.newID = b.ids.next
+	if c.opts.Governor != nil {
+		b.dec.Govern(c.opts.Governor())
+	}
 	return b
 }
 

@@ -70,6 +70,8 @@ type Options struct {
 	// Random fills p with random bytes, for assigned event ids; default crypto/rand.
 	// It is called by one builder at a time, from several goroutines.
 	Random func(p []byte)
+	// Governor makes what decides over the events of one builder; nil: all are taken.
+	Governor func() event.Governor
 }
 
 func (o *Options) setDefaults() {

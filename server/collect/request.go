@@ -17,6 +17,8 @@ type Request struct {
 	Assigned   []Assigned
 	// Index is the log index at which the events are stored; 0 where there were none.
 	Index uint64
+	// Origin is where the events come from, set before One or Many.
+	Origin event.Origin
 
 	texts []byte // eventIds of Rejected and Assigned
 
@@ -69,6 +71,7 @@ func (r *Request) Release() {
 		r.Rejected, r.Assigned, r.texts = nil, nil, nil
 	}
 	r.reset()
+	r.Origin = event.Origin{}
 	requests.Put(r)
 }
 
@@ -215,6 +218,15 @@ func (r *Request) open(own bool) {
 	r.c.slots <- struct{}{}
 	r.b, r.own = r.c.take(own), own
 	r.first = r.b.dec.Rows()
+	r.from()
+}
+
+// from tells the decoder of the request where its events come from.
+func (r *Request) from() {
+	if r.Origin.ReceivedAt == 0 {
+		r.Origin.ReceivedAt = r.c.opts.Now().UnixMicro()
+	}
+	r.b.dec.SetOrigin(r.Origin)
 }
 
 // reopen leaves a shared builder that has no room for one of the request's own.
@@ -225,6 +237,7 @@ func (r *Request) reopen() {
 	c.wake()
 	c.mu.Unlock()
 	r.b, r.own, r.first = c.take(true), true, 0
+	r.from()
 }
 
 // abort gives the builder back as it was taken.

@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/governance"
 )
 
 // globals are the flags of every command.
@@ -22,12 +23,15 @@ type globals struct {
 type commands struct {
 	Global globals `embed:""`
 
-	Serve   serveCmd   `cmd:"" group:"server" help:"Run the server."`
-	Demo    demoCmd    `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
-	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
-	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
-	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
-	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
+	Serve   serveCmd          `cmd:"" group:"server" help:"Run the server."`
+	Demo    demoCmd           `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
+	Import  importCmd         `cmd:"" group:"events" help:"Send events from files to a server."`
+	Query   queryCmd          `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
+	Segment segmentCmd        `cmd:"" group:"server" help:"Look into segment files."`
+	Schema  governance.Schema `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
+	Policy  governance.Policy `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
+
+	Bench benchCmd `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`
@@ -58,6 +62,7 @@ func newParser(c *commands, env *environment) (*kong.Kong, error) {
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "server", Title: "The server:"},
 			{Key: "events", Title: "Events and questions:"},
+			{Key: "govern", Title: "Governance:"},
 			{Key: "other", Title: "Other:"},
 		}),
 		kong.PostBuild(settings.nameFlags),
