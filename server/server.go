@@ -22,6 +22,7 @@ import (
 	"spoor/engine/event"
 	"spoor/server/access"
 	"spoor/server/collect"
+	"spoor/server/enrich"
 	"spoor/server/govern"
 	"spoor/server/inflate"
 )
@@ -31,6 +32,8 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	Keys   *access.Keys // default: none, everything is granted
 	Now    func() time.Time
+	// Countries finds the country of an address; nil: nobody does.
+	Countries *enrich.Countries
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
@@ -134,7 +137,7 @@ func New(back Backend, opts Options) *Server {
 		exports: make(chan struct{}, maxExports),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.govern = govern.New(back, opts.Logger)
+	s.govern = govern.New(back, opts.Countries, opts.Logger)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor,

@@ -1,5 +1,6 @@
 // Package govern is what happens to an event between its reading and the batch:
-// it is judged by the schema of its name and personal data in it is replaced.
+// it is completed (package enrich), judged by the schema of its name, and
+// personal data in it is replaced.
 // Refused events are marked for the dead letters.
 //
 // What is in force comes from documents that are committed through the log:
@@ -18,6 +19,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/schema"
+	"spoor/server/enrich"
 	"spoor/server/export"
 )
 
@@ -49,6 +51,9 @@ type Pipeline struct {
 	// change is held while a document is read, changed and committed.
 	change sync.Mutex
 	Stats  Stats
+
+	countries *enrich.Countries // nil: there is no database
+	clock     *enrich.Clock
 }
 
 // Stats counts since the start.
@@ -67,13 +72,15 @@ func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
 	}
 }
 
-// New returns the pipeline over a store.
-func New(store Store, log *slog.Logger) *Pipeline {
-	return &Pipeline{store: store, log: log}
+// New returns the pipeline over a store. countries may be nil.
+func New(store Store, countries *enrich.Countries, log *slog.Logger) *Pipeline {
+	return &Pipeline{store: store, log: log, countries: countries, clock: enrich.NewClock()}
 }
 
 // Governor returns a governor for one decoder.
-func (p *Pipeline) Governor() event.Governor { return &worker{pipeline: p} }
+func (p *Pipeline) Governor() event.Governor {
+	return &worker{pipeline: p, enrich: enrich.Worker{Countries: p.countries, Clock: p.clock}}
+}
 
 // snapshot is all that is in force, compiled.
 type snapshot struct {
@@ -82,6 +89,7 @@ type snapshot struct {
 	events  map[string]*eventRules
 	unknown *eventRules
 	hash    *hasher // nil: there is no secret
+	plain   bool    // nothing is added
 }
 
 // eventRules are what holds for one event name, or for all without a schema.
@@ -147,6 +155,7 @@ func (p *Pipeline) rebuild() *snapshot {
 		}
 		s.events[d.Name] = e.settle()
 	}
+	s.plain = s.policy.Enrich.None(p.countries != nil)
 	s.unknown = (&eventRules{snap: s, mode: s.policy.UnknownEvents, violating: new(atomic.Uint64)}).settle()
 	if old != nil {
 		s.unknown.violating = old.unknown.violating

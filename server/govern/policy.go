@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"spoor/engine/schema"
+	"spoor/server/enrich"
 	"spoor/server/redact"
 )
 
@@ -24,6 +25,8 @@ type Policy struct {
 	// UnknownEvents is the mode of event names without a schema.
 	UnknownEvents schema.Mode `json:"unknownEvents"`
 	Redact        Redact      `json:"redact"`
+	// Enrich says what is added to events; the country wherever there is a database.
+	Enrich enrich.Settings `json:"enrich"`
 }
 
 // Redact says which personal data is looked for and what becomes of it.
@@ -69,6 +72,7 @@ const (
 func DefaultPolicy() Policy {
 	return Policy{
 		UnknownEvents: schema.Off,
+		Enrich:        enrich.Settings{Country: true},
 		Redact: Redact{
 			Scope: scopeEnforced, IP: ipTruncate,
 			Email: actMask, Phone: actMask, Card: actMask, IBAN: actMask, JWT: actMask, Keys: actMask,

@@ -6,6 +6,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/schema"
 	"spoor/segment/batch"
+	"spoor/server/enrich"
 	"spoor/server/redact"
 )
 
@@ -34,6 +35,7 @@ type worker struct {
 	rules    map[*eventRules]map[string]*rule // behind the memos of the decoder's paths
 	numRules int
 
+	enrich  enrich.Worker
 	checker schema.Checker
 	matches []redact.Match
 	text    []byte
@@ -64,6 +66,9 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	}
 	w.changed = w.changed[:0]
 	w.refuse = ""
+	if !s.plain {
+		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
+	}
 	if s.policy.Redact.IP != ipKeep {
 		w.addresses(d, s.policy.Redact.IP)
 	}
