@@ -18,6 +18,8 @@ import (
 //	entryIdentifies| 8 | calls, see traits.AppendCall |             links ids and sets traits
 //	entryPut       | 4 | text kind | text name | bytes value |      stores a document
 //	entryDelete    | 5 | text kind | text name |                    removes a document
+//	entryLetters   |16 | see letters.Append |                       stores dead letters
+//	entryUnletter  |17 | see letters.AppendBounds |                 removes dead letters
 //
 // A text is a uvarint length and its bytes.
 const (
@@ -27,6 +29,9 @@ const (
 	entryDelete   byte = 5
 
 	entryIdentifies byte = 8
+
+	entryLetters  byte = 16
+	entryUnletter byte = 17
 )
 
 // ErrEntry is wrapped when a log entry cannot be read. It means damage or a
@@ -160,6 +165,8 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		}
 		db.docsDirty.Store(true) // after the change: a flush that clears it has seen it
 		return done, nil
+	case entryLetters, entryUnletter:
+		return db.applyLetters(index, kind, body)
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"spoor/engine/idkey"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -98,6 +99,7 @@ type DB struct {
 	identity *identity
 	traits   *traits.Store // changed under identity.mu, so that both are saved as of one moment
 	docs     *documents
+	letters  *letters.Store
 
 	// mem guards the memtables: active takes appends, flushing ones are being written.
 	mem struct {
@@ -119,6 +121,7 @@ type DB struct {
 	traitsFile    traits.File
 	docsFile      string
 	docsDirty     atomic.Bool
+	lettersFile   letters.File
 
 	flushMu   sync.Mutex // one flush at a time
 	compactMu sync.Mutex // one compaction at a time
@@ -205,6 +208,10 @@ func (db *DB) open() error {
 		return err
 	}
 	db.traitsFile = m.Traits
+	if db.letters, err = loadLetters(db.fs, db.dir, m); err != nil {
+		return err
+	}
+	db.lettersFile = m.Letters
 	db.identity.onMerge = db.traits.Join
 	if db.docsFile != "" {
 		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
@@ -280,10 +287,10 @@ func isOrphan(name string, m *manifest) bool {
 	if strings.HasSuffix(name, vfs.TempSuffix) {
 		return true
 	}
-	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
+	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || name == m.Letters.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
 		return false
 	}
-	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs") || strings.HasSuffix(name, traits.Suffix)
+	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, ".identity") || strings.HasSuffix(name, ".docs") || strings.HasSuffix(name, traits.Suffix) || strings.HasSuffix(name, letters.Suffix)
 }
 
 // loadFilters opens the dedupe filters and adds the ids of files that they do

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"spoor/engine/letters"
+	"spoor/internal/vfs"
 )
 
 // documents are small things that are committed through the log and kept whole
@@ -132,4 +136,76 @@ func (d *documents) unmarshal(b []byte) error {
 	}
 	d.changed.Store(d.last)
 	return nil
+}
+
+// LettersEntry is the log entry that stores dead letters, each as letters.Append has it.
+func LettersEntry(b letters.Bounds, encoded []byte) []byte {
+	return append(letters.AppendBounds([]byte{entryLetters}, b), encoded...)
+}
+
+// UnletterEntry is the log entry that removes dead letters and expires others.
+func UnletterEntry(b letters.Bounds, ids []string) []byte {
+	entry := letters.AppendBounds([]byte{entryUnletter}, b)
+	for _, id := range ids {
+		entry = letters.AppendText(entry, id)
+	}
+	return entry
+}
+
+// Letters are the dead letters; they change by log entries alone.
+func (db *DB) Letters() *letters.Store { return db.letters }
+
+// maxWaitingLetters is how many bytes of letters wait for a checkpoint, which else comes with the events.
+const maxWaitingLetters = 32 << 20
+
+// applyLetters stores or removes dead letters. It answers how many.
+func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
+	change := db.letters.Put
+	if kind == entryUnletter {
+		change = db.letters.Remove
+	}
+	n, err := change(index, body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	if db.letters.Waiting() >= maxWaitingLetters {
+		db.mem.Lock()
+		if len(db.mem.flushing) == 0 { // else one is on its way
+			db.rotate()
+		}
+		db.mem.Unlock()
+	}
+	return n, nil
+}
+
+// saveLetters writes the letters that the file misses, and returns the file that
+// this replaces, "" for none. The caller holds manifestMu.
+func (db *DB) saveLetters() (old string, err error) {
+	f, err := db.letters.Save(db.fs, db.dir, db.lettersFile, func() string {
+		return fmt.Sprintf("%08d%s", db.nextFile.Add(1)-1, letters.Suffix)
+	})
+	if err != nil {
+		return "", err
+	}
+	if db.lettersFile.Name != f.Name {
+		old = db.lettersFile.Name
+	}
+	db.lettersFile = f
+	return old, nil
+}
+
+// loadLetters reads the letters that a manifest counts.
+func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
+	if m.Letters.Name == "" {
+		return letters.New(), nil
+	}
+	b, err := readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	s, err := letters.Load(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Letters.Name, err)
+	}
+	return s, nil
 }

@@ -137,10 +137,15 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	if err != nil {
 		return err
 	}
+	oldLetters, err := db.saveLetters()
+	if err != nil {
+		return err
+	}
 	applied = max(applied, db.durable.Load())
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile,
+		Letters:   db.lettersFile,
 		DedupeKey: db.idKey.Bytes(),
 	}
 	db.files.mu.Lock()
@@ -151,7 +156,7 @@ func (db *DB) commit(gone, added []*file, applied uint64, install func()) error 
 	}
 	db.durable.Store(applied)
 	install()
-	for _, name := range []string{oldDocs, oldTraits} {
+	for _, name := range []string{oldDocs, oldTraits, oldLetters} {
 		if name != "" {
 			_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start
 		}

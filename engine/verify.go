@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"spoor/engine/idkey"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -97,6 +98,11 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 			c.report.problem(m.Traits.Name, "%v", err)
 		}
 	}
+	if m.Letters.Name != "" {
+		if c.letters, err = readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes); err != nil {
+			c.report.problem(m.Letters.Name, "%v", err)
+		}
+	}
 	var covered uint64
 	if c.filters, covered, err = index.OpenFilters(fsys, dir); err != nil {
 		c.filters = nil
@@ -118,15 +124,16 @@ func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
 		return nil, fmt.Errorf("verify %s: %w", db.dir, err)
 	}
 	defer pinned.release()
-	c.m, c.docs, c.traits = m, pinned.docs, pinned.traits
+	c.m, c.docs, c.traits, c.letters = m, pinned.docs, pinned.traits, pinned.letters
 	return c.run(ctx)
 }
 
 // pin is a manifest with the files that it names, which stay while it is held.
 type pin struct {
-	files  *version
-	docs   []byte
-	traits []byte // a later checkpoint may replace the file
+	files   *version
+	docs    []byte
+	traits  []byte // a later checkpoint may replace the file
+	letters []byte // as well
 }
 
 func (p *pin) release() { p.files.release() }
@@ -142,6 +149,11 @@ func (db *DB) pin() (*pin, *manifest, error) {
 	p := &pin{}
 	if m.Documents != "" {
 		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if m.Letters.Name != "" {
+		if p.letters, err = readPrefix(db.fs, db.pathOf(m.Letters.Name), m.Letters.Bytes); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -167,6 +179,7 @@ type checker struct {
 	docs     []byte
 	docsErr  error
 	traits   []byte
+	letters  []byte
 	filters  *index.Filters // nil: not checked
 	covered  uint64         // files up to it have their ids in filters
 	progress Progress
@@ -212,7 +225,7 @@ func (c *checker) orphans() {
 func (c *checker) run(ctx context.Context) (*Report, error) {
 	r, m := c.report, c.m
 	r.AppliedIndex, r.Files = m.Applied, len(m.Files)
-	c.total = m.IdentityBytes + m.Traits.Bytes
+	c.total = m.IdentityBytes + m.Traits.Bytes + m.Letters.Bytes
 	for i := range m.Files {
 		c.total += m.Files[i].Bytes
 	}
@@ -274,6 +287,13 @@ func (c *checker) checkIdentity() {
 }
 
 func (c *checker) checkDocuments() {
+	if c.letters != nil {
+		if _, err := letters.Load(c.letters); err != nil {
+			c.report.problem(c.m.Letters.Name, "%v", err)
+		} else {
+			c.step(c.m.Letters.Bytes)
+		}
+	}
 	if c.m.Documents == "" {
 		return
 	}

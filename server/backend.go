@@ -23,6 +23,7 @@ type Backend interface {
 	Operator
 
 	People
+	govern.Letters
 }
 
 // People is who is who, and what is known of them.

@@ -12,6 +12,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/traits"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // postEvent stores one event.
@@ -75,6 +76,23 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	}
 	answerEvents(ctx, r.AppendJSON)
 	return nil
+}
+
+// replayLetters sends dead letters through the collector again.
+func (s *Server) replayLetters(c *govern.Call) (any, error) {
+	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, error) {
+		r := collect.NewRequest()
+		defer r.Release()
+		r.Origin.Again = true
+		if err := r.Many(s.collect, lines, source); err != nil {
+			return nil, 0, err
+		}
+		refused := map[int]bool{}
+		for i := range r.Rejected {
+			refused[r.Rejected[i].Index] = true
+		}
+		return refused, r.Duplicates, nil
+	})
 }
 
 // noEvents tells whether nothing in a body was JSON at all: lines were looked

@@ -133,11 +133,15 @@ func TestAPolicyHoldsForAllEventsOnceItIsAnswered(t *testing.T) {
 	require.Equal(t, "unknown_event", n.send("e", "3", `{}`, `{}`).errorCode(t))
 }
 
-func TestMarksThatAClientSendsAreReplacedWhereTheStoreSetsItsOwn(t *testing.T) {
+func TestMarksThatAClientSendsNeverHideThoseOfTheStore(t *testing.T) {
 	n := start(t, server.Options{})
 	for i, forged := range []string{`"x"`, `{"redacted":"none"}`, `{"redacted":{"a":1}}`, `[]`} {
 		require.Equal(t, 200, n.send(fmt.Sprintf("e%d", i), "1-"+fmt.Sprint(i), `{}`, `{"ip":"1.2.3.4","spoor":`+forged+`}`).status)
-		require.Equal(t, "context.ip", n.stored(fmt.Sprintf("e%d", i))[0]["context"].(map[string]any)["spoor"].(map[string]any)["redacted"])
+		want := "context.ip"
+		if i == 1 {
+			want = "none,context.ip"
+		}
+		require.Equal(t, want, n.stored(fmt.Sprintf("e%d", i))[0]["context"].(map[string]any)["spoor"].(map[string]any)["redacted"])
 	}
 }
 
@@ -159,4 +163,70 @@ func TestEventsAreCheckedWithoutBeingStoredAndASchemaIsProposed(t *testing.T) {
 	require.Len(t, events[1].(map[string]any)["violations"], 4)
 	require.Equal(t, false, events[2].(map[string]any)["valid"])
 	require.Len(t, n.stored("buy"), 50)
+}
+
+func TestRefusedEventsWaitAsLettersAndAreReplayedExactlyOnce(t *testing.T) {
+	n := start(t, server.Options{})
+	n.put("/api/schemas/buy?mode=enforce", `{"required":["id"],"properties":{"id":{"type":"string","pii":"allow"},"price":{"type":"number"}}}`)
+	r := n.post("/api/events/batch", `{"eventName":"buy","eventId":"1","userId":"u","properties":{"id":7,"note":"a@b.de"}}
+{"eventName":"buy","eventId":"2","userId":"u","properties":{"id":"x"}}
+{"eventName":"buy","eventId":"3","userId":"u","properties":{"price":1}}
+{"eventName":"buy","userId":"u","timestamp":"2026-04-01T00:00:00Z","properties":{"id":8}}
+{"eventName":"buy","eventId":`)
+	require.Equal(t, 200, r.status)
+	a := r.json(t)
+	require.EqualValues(t, 1, a["accepted"])
+	require.Len(t, a["rejected"], 4)
+	require.Equal(t, true, a["rejected"].([]any)[0].(map[string]any)["deadLetter"])
+	require.NotContains(t, a["rejected"].([]any)[3], "deadLetter", "what is no JSON cannot be redacted and is not kept")
+	for range 10 {
+		require.Equal(t, 400, n.send("buy", "1", `{"id":7}`, `{}`).status, "a poison event")
+	}
+	list := n.do("GET", "/api/dlq", nil).json(t)["letters"].([]any)
+	require.Len(t, list, 3)
+	first := list[0].(map[string]any)
+	require.Equal(t, "schema_violation", first["reason"])
+	require.Equal(t, "properties.id", first["path"])
+	require.EqualValues(t, 1, first["version"])
+	require.Equal(t, map[string]any{"id": 7.0, "note": "[email]"}, first["event"].(map[string]any)["properties"])
+	require.Equal(t, "2026-05-02T12:00:00.123Z", first["event"].(map[string]any)["timestamp"])
+	require.Len(t, n.do("GET", "/api/dlq?path=properties.id&limit=1", nil).json(t)["letters"], 1)
+	require.EqualValues(t, 3, n.do("GET", "/api/dlq/count?event=buy&from=2026-05-02", nil).json(t)["letters"])
+	require.EqualValues(t, 0, n.do("GET", "/api/dlq/count?to=2026-05-02", nil).json(t)["letters"])
+	require.Equal(t, "bad_time", n.do("GET", "/api/dlq?from=now", nil).errorCode(t))
+	require.Equal(t, "bad_limit", n.do("GET", "/api/dlq?limit=0", nil).errorCode(t))
+
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 3.0}, n.post("/api/dlq/replay", "").json(t))
+	n.put("/api/schemas/buy?compatibility=none", `{"required":["id"],"properties":{"id":{"type":["string","number"],"pii":"allow"}}}`)
+	require.Equal(t, map[string]any{"replayed": 2.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	events := n.stored("buy")
+	require.Len(t, events, 3)
+	require.Equal(t, "2026-04-01T00:00:00Z", events[0]["timestamp"])
+	require.Equal(t, "[email]", events[1]["properties"].(map[string]any)["note"])
+	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties.note"}}, events[1]["context"])
+
+	// A letter whose event was stored meanwhile leaves the queue and counts once.
+	n.put("/api/schemas/buy?mode=off", ``)
+	require.Equal(t, 200, n.send("buy", "3", `{}`, `{}`).status)
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 1.0, "refused": 0.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Len(t, n.stored("buy"), 4)
+	require.Empty(t, n.do("GET", "/api/dlq", nil).json(t)["letters"])
+}
+
+func TestLettersArePurgedByFilterAndBoundedByThePolicy(t *testing.T) {
+	n := start(t, server.Options{})
+	n.put("/api/policy", `{"unknownEvents":"enforce","letters":{"maxBytes":1048576,"maxDays":1}}`)
+	require.Equal(t, "bad_policy", n.do("PUT", "/api/policy", []byte(`{"letters":{"maxBytes":1}}`)).errorCode(t))
+	for i := range 30 {
+		require.Equal(t, 400, n.send(fmt.Sprint("e", i%3), fmt.Sprint(i), `{}`, `{}`).status)
+	}
+	require.EqualValues(t, 10, n.do("DELETE", "/api/dlq?event=e1", nil).json(t)["purged"])
+	require.EqualValues(t, 20, n.do("GET", "/api/dlq/count", nil).json(t)["letters"])
+	for i := range 40 {
+		require.Equal(t, 400, n.send("large", fmt.Sprint("l", i), `{"x":"`+strings.Repeat("x", 50_000)+`"}`, `{}`).status)
+	}
+	count := n.do("GET", "/api/dlq/count", nil).json(t)
+	require.Less(t, count["letters"], 22.0)
+	require.LessOrEqual(t, count["bytes"], 1048576.0)
 }

@@ -119,7 +119,7 @@ type Server struct {
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
-	streams sync.WaitGroup // exports that write
+	streams sync.WaitGroup // exports that write, and what expires letters
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -140,8 +140,9 @@ func New(back Backend, opts Options) *Server {
 	s.govern = govern.New(back, opts.Countries, opts.Logger)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
-		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor,
+		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds,
 	})
+	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })
 	s.metrics = newMetrics(s)
 	s.routes = newRoutes(s)
 	s.http = &fasthttp.Server{

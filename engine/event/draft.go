@@ -42,6 +42,7 @@ type Origin struct {
 	SentAt     int64      // by the client's clock, the same; 0: not said
 	Address    netip.Addr // of the client; the zero Addr: not known
 	UserAgent  string     // of the request
+	Again      bool       // a dead letter is sent again: what is completed was completed before
 }
 
 // Govern makes g decide over the events of d; nil lets all pass.

@@ -11,6 +11,7 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
@@ -59,6 +60,22 @@ func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (duplicate []b
 	}
 	return events.Duplicate, index, nil
 }
+
+// CommitLetters stores dead letters.
+func (b *Backend) CommitLetters(ctx context.Context, bounds letters.Bounds, encoded []byte) (index uint64, err error) {
+	_, index, err = b.propose(ctx, engine.LettersEntry(bounds, encoded))
+	return index, err
+}
+
+// RemoveLetters removes dead letters by their ids, and those beyond the bounds.
+func (b *Backend) RemoveLetters(ctx context.Context, bounds letters.Bounds, ids []string) (removed int, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.UnletterEntry(bounds, ids))
+	removed, _ = result.(int)
+	return removed, index, err
+}
+
+// Letters are the dead letters.
+func (b *Backend) Letters() *letters.Store { return b.db.Letters() }
 
 // propose commits an entry. An error that applying it gave is an error.
 func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index uint64, err error) {

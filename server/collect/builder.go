@@ -26,9 +26,10 @@ type part struct {
 // entry is what a committer takes: a builder that it seals itself, or an entry
 // that a request with a long body sealed while it was decoding.
 type entry struct {
-	b     *builder
-	bytes []byte // nil: seal b
-	part  part   // of bytes
+	b       *builder
+	bytes   []byte       // nil: seal b
+	part    part         // of bytes
+	letters *letterChunk // nil, or all that it is
 }
 
 func (b *builder) due() bool {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/segment/batch"
 	"spoor/server/collect"
 )
@@ -29,9 +30,20 @@ type memory struct {
 	begun   atomic.Int64
 	err     error
 	forget  bool
+	chunks  [][]byte // entries of letters
 }
 
 func (m *memory) EventsEntry(dst []byte, b *batch.Batch) []byte { return b.AppendEncoded(dst) }
+
+func (m *memory) CommitLetters(_ context.Context, b letters.Bounds, encoded []byte) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return 0, m.err
+	}
+	m.chunks = append(m.chunks, append(letters.AppendBounds(nil, b), encoded...))
+	return uint64(len(m.chunks)), nil
+}
 
 func (m *memory) CommitEvents(_ context.Context, entry []byte) ([]bool, uint64, error) {
 	m.begun.Add(1)

@@ -22,12 +22,14 @@ type Request struct {
 
 	texts []byte // eventIds of Rejected and Assigned
 
-	c      *Collector
-	b      *builder
-	first  int     // of this request's rows in b
-	sealed []entry // of a long body, not yet with the committers
-	own    bool
-	each   func(event.Item) error // the method item, bound once
+	c       *Collector
+	b       *builder
+	first   int      // of this request's rows in b
+	sealed  []entry  // of a long body, not yet with the committers
+	letters [][]byte // refused events that are to be kept, in chunks
+	source  string
+	own     bool
+	each    func(event.Item) error // the method item, bound once
 
 	pending atomic.Int32 // parts that are not decided, and one more until all are handed over
 	mu      sync.Mutex   // guards the counts and err while parts are decided
@@ -41,6 +43,7 @@ type Rejection struct {
 	Offset  int // of the byte that shows it, from the start of the body
 	Code    string
 	Message string
+	Kept    bool // as a dead letter
 	id      span
 }
 
@@ -79,7 +82,8 @@ func (r *Request) reset() {
 	clear(r.Rejected)
 	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.c, r.b, r.err, r.own = nil, nil, nil, false
+	r.c, r.b, r.err, r.own, r.source = nil, nil, nil, false, ""
+	r.letters = nil
 	clear(r.sealed)
 	r.sealed = r.sealed[:0]
 }
@@ -103,6 +107,7 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 		return err
 	}
 	defer c.leave()
+	r.source = source
 	r.open(false)
 	row, rej := r.one(body, source)
 	if rej != nil && rej.Code == event.CodeBatchFull && r.first > 0 {
@@ -110,9 +115,14 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 		row, rej = r.one(body, source)
 	}
 	if rej != nil {
-		r.abort()
-		r.Rejected = append(r.Rejected, Rejection{Offset: rej.Offset, Code: rej.Code, Message: rej.Message})
-		return nil
+		kept := r.keepLetter(r.b.dec.Letter(), rej)
+		r.Rejected = append(r.Rejected, Rejection{Offset: rej.Offset, Code: rej.Code, Message: rej.Message, Kept: kept})
+		if !kept {
+			r.abort()
+			return nil
+		}
+		r.hand()
+		return r.wait()
 	}
 	if len(r.Assigned) > 0 {
 		r.Assigned[0].id = r.keepID(row)
@@ -138,6 +148,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 		return err
 	}
 	defer c.leave()
+	r.source = source
 	r.open(len(body) > maxSharedBody)
 	err := r.b.dec.AddAll(body, source, r.b.newID, r.each)
 	if err == errFull {
@@ -157,6 +168,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 func (r *Request) clearVerdicts() {
 	clear(r.Rejected)
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
+	r.letters = nil
 }
 
 // item takes the verdict on one event of a body.
@@ -170,7 +182,7 @@ func (r *Request) item(it event.Item) error {
 		return errFull
 	case it.Reject != nil:
 		r.Rejected = append(r.Rejected, Rejection{
-			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message,
+			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message, Kept: r.keepLetter(it.Letter, it.Reject),
 			id: r.keep(it.ID[:min(len(it.ID), maxQuotedID)]),
 		})
 	case it.Assigned:
@@ -262,8 +274,10 @@ func (r *Request) hand() {
 		r.b.parts = append(r.b.parts, part{req: r, from: r.first, rows: rows - r.first})
 		parts++
 	}
+	parts += int32(len(r.letters))
 	r.pending.Store(parts)
 	c.mu.Lock()
+	c.addLetters(r)
 	c.full = append(c.full, r.sealed...)
 	c.give(r.b, r.own)
 	c.wake()

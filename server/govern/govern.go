@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/engine/schema"
 	"spoor/server/enrich"
 	"spoor/server/export"
@@ -36,10 +37,18 @@ type Store interface {
 	DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error)
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document
+	Letters
 	// DocumentsIndex is the log index of the last change of any document.
 	DocumentsIndex() uint64
 	// Export yields stored events as JSON.
 	Export(ctx context.Context, spec export.Spec, yield func(line []byte) error) error
+}
+
+// Letters is where dead letters are.
+type Letters interface {
+	Letters() *letters.Store
+	// RemoveLetters removes letters by their ids, and those beyond the bounds.
+	RemoveLetters(ctx context.Context, b letters.Bounds, ids []string) (removed int, index uint64, err error)
 }
 
 // Pipeline governs the events of one server. Safe for concurrent use.

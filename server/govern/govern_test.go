@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/server/export"
 )
 
@@ -53,6 +54,12 @@ func (m *memory) Documents(kind string) (out []Document) {
 }
 
 func (m *memory) DocumentsIndex() uint64 { return m.index }
+
+func (m *memory) Letters() *letters.Store { return letters.New() }
+
+func (m *memory) RemoveLetters(context.Context, letters.Bounds, []string) (int, uint64, error) {
+	return 0, m.index, nil
+}
 
 func (m *memory) Export(context.Context, export.Spec, func([]byte) error) error { return nil }
 

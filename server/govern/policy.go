@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"spoor/engine/letters"
 	"spoor/engine/schema"
 	"spoor/server/enrich"
 	"spoor/server/redact"
@@ -27,6 +28,14 @@ type Policy struct {
 	Redact        Redact      `json:"redact"`
 	// Enrich says what is added to events; the country wherever there is a database.
 	Enrich enrich.Settings `json:"enrich"`
+	// Letters bounds the dead letters.
+	Letters LetterPolicy `json:"letters"`
+}
+
+// LetterPolicy says how long refused events are kept: the oldest go first.
+type LetterPolicy struct {
+	MaxBytes int64 `json:"maxBytes"` // of all of them, in memory and on disk
+	MaxDays  int   `json:"maxDays"`
 }
 
 // Redact says which personal data is looked for and what becomes of it.
@@ -73,6 +82,7 @@ func DefaultPolicy() Policy {
 	return Policy{
 		UnknownEvents: schema.Off,
 		Enrich:        enrich.Settings{Country: true},
+		Letters:       LetterPolicy{MaxBytes: 64 << 20, MaxDays: 30},
 		Redact: Redact{
 			Scope: scopeEnforced, IP: ipTruncate,
 			Email: actMask, Phone: actMask, Card: actMask, IBAN: actMask, JWT: actMask, Keys: actMask,
@@ -89,7 +99,16 @@ func ReadPolicy(text []byte) (Policy, error) {
 	return p, p.check()
 }
 
+// Bounds of a LetterPolicy.
+const (
+	minLetterBytes = 1 << 20
+	maxLetterDays  = 3650
+)
+
 func (p *Policy) check() error {
+	if l := &p.Letters; l.MaxBytes < minLetterBytes || l.MaxBytes > letters.MaxBytes || l.MaxDays < 1 || l.MaxDays > maxLetterDays {
+		return fmt.Errorf("letters.maxBytes is between %d and %d, letters.maxDays between 1 and %d", minLetterBytes, letters.MaxBytes, maxLetterDays)
+	}
 	type choice struct {
 		name, value string
 		of          []string

@@ -1,6 +1,7 @@
 package govern
 
 import (
+	"bytes"
 	"strings"
 
 	"spoor/engine/event"
@@ -17,8 +18,8 @@ const (
 	CodePersonal  = "personal_data"
 )
 
-// What an event is told apart by later. Fields of these names that a client
-// sent are replaced.
+// What an event is told apart by later. Where a client sent fields of these
+// names, as of an export, texts are gone on with and other values replaced.
 const (
 	markRedacted   = "context.spoor.redacted"
 	markViolations = "context.spoor.violations"
@@ -49,6 +50,7 @@ type rule struct {
 	pii    schema.PII
 	scan   bool // texts are looked through
 	named  bool // the name announces personal data
+	inside bool // the path is one of properties
 }
 
 // maxRules bounds what a worker keeps.
@@ -66,7 +68,7 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	}
 	w.changed = w.changed[:0]
 	w.refuse = ""
-	if !s.plain {
+	if !s.plain && !d.Origin().Again {
 		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
 	}
 	if s.policy.Redact.IP != ipKeep {
@@ -117,9 +119,12 @@ func (w *worker) judge(d *event.Draft, e *eventRules) event.Verdict {
 		}
 		m := d.Memo(i)
 		r, _ := m.Rule.(*rule)
-		if m.Key != any(e) {
+		if m.Key != any(e) && m.Key != any(w.snap) {
 			r = w.rule(e, d.Path(i))
 			m.Key, m.Rule = e, r
+			if !r.inside { // what holds outside of properties holds for all names
+				m.Key = w.snap
+			}
 		}
 		if r.schema != nil && w.checker.Value(r.schema, d, i) && e.mode == schema.Enforce {
 			w.drop(d, i)
@@ -173,16 +178,23 @@ func (w *worker) violating(e *eventRules) {
 
 // mark sets a field of the store's own to a list of paths.
 func (w *worker) mark(d *event.Draft, path string, list []string) {
-	if d.Has("context.spoor") {
+	w.text = w.text[:0]
+	if d.Has("context.spoor") { // a letter that is sent again, an export that is imported
+		if i := d.Find(path); i >= 0 && d.Kind(i) == batch.KindString && len(d.Text(i)) <= maxMarkBytes {
+			w.text = append(w.text, d.Text(i)...)
+		}
 		d.RemoveAt(path)
 	}
-	w.text = w.text[:0]
-	for i, entry := range list {
-		if len(w.text)+len(entry) > maxMarkBytes {
+	before := len(w.text)
+	for _, entry := range list {
+		if listed(w.text[:before], entry) {
+			continue // it says so already
+		}
+		if len(w.text)+len(entry) > before+maxMarkBytes {
 			w.text = append(w.text, ",..."...)
 			break
 		}
-		if i > 0 {
+		if len(w.text) > 0 {
 			w.text = append(w.text, ',')
 		}
 		w.text = append(w.text, entry...)
@@ -190,13 +202,24 @@ func (w *worker) mark(d *event.Draft, path string, list []string) {
 	d.AddText(path, w.text)
 }
 
+// listed tells whether an entry is in a text of entries with commas between.
+func listed(text []byte, entry string) bool {
+	for len(text) > 0 {
+		var one []byte
+		if one, text, _ = bytes.Cut(text, []byte{','}); string(one) == entry {
+			return true
+		}
+	}
+	return false
+}
+
 // rule finds or makes the rule of a path.
 func (w *worker) rule(e *eventRules, path string) *rule {
 	if r := w.rules[e][path]; r != nil {
 		return r
 	}
-	r := &rule{}
 	inside := strings.HasPrefix(path, schema.Root+".")
+	r := &rule{inside: inside}
 	if e.schema != nil && inside {
 		r.schema = e.schema.Resolve(path)
 		r.pii = r.schema.PII

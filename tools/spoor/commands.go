@@ -23,13 +23,14 @@ type globals struct {
 type commands struct {
 	Global globals `embed:""`
 
-	Serve   serveCmd          `cmd:"" group:"server" help:"Run the server."`
-	Demo    demoCmd           `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
-	Import  importCmd         `cmd:"" group:"events" help:"Send events from files to a server."`
-	Query   queryCmd          `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
-	Segment segmentCmd        `cmd:"" group:"server" help:"Look into segment files."`
-	Schema  governance.Schema `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
-	Policy  governance.Policy `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
+	Serve   serveCmd           `cmd:"" group:"server" help:"Run the server."`
+	Demo    demoCmd            `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
+	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
+	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
+	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
+	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
+	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
+	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
 
 	Bench benchCmd `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
 
