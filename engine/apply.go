@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"spoor/engine/document"
+	"spoor/engine/event"
 	"spoor/engine/traits"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -21,6 +23,8 @@ import (
 //	entryDelete    | 5 | text kind | text name |                    removes a document
 //	entryErase     | 9 | JSON of an erasure.Request |               erases, see package erasure
 //	entryRetention | 10 | JSON of a retentionChange |               lets events expire
+//	entryLetters   |16 | see letters.Append |                       stores dead letters
+//	entryUnletter  |17 | see letters.AppendBounds |                 removes dead letters
 //
 // A text is a uvarint length and its bytes.
 const (
@@ -33,6 +37,8 @@ const (
 
 	entryErase     byte = 9
 	entryRetention byte = 10
+	entryLetters   byte = 16
+	entryUnletter  byte = 17
 )
 
 // ErrEntry is wrapped when a log entry cannot be read. It means damage or a
@@ -182,6 +188,8 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		return db.applyErase(index, body)
 	case entryRetention:
 		return db.applyRetention(index, body)
+	case entryLetters, entryUnletter:
+		return db.applyLetters(index, kind, body)
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }
@@ -397,4 +405,50 @@ func (db *DB) wake() {
 	case db.kick <- struct{}{}:
 	default:
 	}
+}
+
+// EntryTexts calls f with every text that a log entry holds, decoded, numbers as
+// they are written; it stops where an entry cannot be read.
+func EntryTexts(data []byte, f func(where string, text []byte)) error {
+	if len(data) > 0 && data[0] == entryIdentifies {
+		calls, err := traits.ReadCalls(data[1:])
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrEntry, err)
+		}
+		for i := range calls {
+			for _, l := range calls[i].Traits {
+				f(l.Path, event.AppendObject(nil, []event.Leaf{l}))
+			}
+		}
+	}
+	if len(data) == 0 || data[0] != entryEvents {
+		f("entry", data) // the others keep their texts as they are
+		return nil
+	}
+	b, err := batch.Decode(data[1:])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	for i := range b.N {
+		f("eventId", b.IDText(nil, i))
+	}
+	for where, d := range map[string]*batch.Texts{"eventName": &b.Names.Dict, "userId": &b.Users.Dict, "anonymousId": &b.Anons.Dict, "source": &b.Sources.Dict, "shape": &b.Shapes.Dict} {
+		for i := range d.Len() {
+			f(where, d.At(i))
+		}
+	}
+	for i := range b.Columns {
+		c := &b.Columns[i]
+		f("name of a column", []byte(c.Path))
+		for i := range c.Dict.Len() {
+			f(c.Path, c.Dict.At(i))
+		}
+		for _, v := range c.Nums {
+			f(c.Path, strconv.AppendFloat(nil, v, 'f', -1, 64))
+		}
+		for _, v := range c.Ints {
+			f(c.Path, strconv.AppendInt(nil, v, 10))
+		}
+	}
+	return nil
 }

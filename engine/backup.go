@@ -103,6 +103,11 @@ func (db *DB) backup(ctx context.Context, dst vfs.FS, dir string, progress Progr
 			return nil, err
 		}
 	}
+	if m.Letters.Name != "" {
+		if err := c.whole(ctx, m.Letters.Name, pinned.letters); err != nil {
+			return nil, err
+		}
+	}
 	if m.Documents != "" {
 		if err := c.whole(ctx, m.Documents, pinned.docs); err != nil {
 			return nil, err
@@ -415,7 +420,7 @@ func manifestFiles(m *manifest) []string {
 	for i := range m.Files {
 		names = append(names, m.Files[i].Name)
 	}
-	for _, name := range []string{m.IdentityFile, m.Traits.Name, m.Documents} {
+	for _, name := range []string{m.IdentityFile, m.Traits.Name, m.Letters.Name, m.Documents} {
 		if name != "" {
 			names = append(names, name)
 		}

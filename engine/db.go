@@ -29,6 +29,7 @@ import (
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
 	"spoor/engine/idkey"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -109,9 +110,10 @@ type DB struct {
 	nextFile atomic.Uint64
 	identity *identity.Map
 	traits   *traits.Store               // changed under the lock of identity, so that both are saved as of one moment
-	erasedAt uint64                      // log index of the last erasure; under the lock of identity
+	erasedAt uint64                      // log index of the last erasure; changed under eraseGate and mem
 	erasures atomic.Pointer[erasure.Set] // nil: nothing is erased
 	docs     *document.Store
+	letters  *letters.Store
 
 	// mem guards the memtables: active takes appends, flushing ones are being written.
 	mem struct {
@@ -137,6 +139,7 @@ type DB struct {
 	forgotten     uint64           // of the manifest
 	pinned        sync.RWMutex     // read-locked by whoever reads files that a manifest names but segments
 	purged        purgeState
+	lettersFile   letters.File
 
 	flushMu   sync.Mutex // one flush at a time
 	eraseGate sync.Mutex // taken after flushMu: held by an erasure, and by what must see none come
@@ -230,6 +233,10 @@ func (db *DB) open() error {
 	if db.erasedRows == nil {
 		db.erasedRows = map[string]int64{}
 	}
+	if db.letters, err = loadLetters(db.fs, db.dir, m); err != nil {
+		return err
+	}
+	db.lettersFile = m.Letters
 	if db.docsFile != "" {
 		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
 		if err != nil {
@@ -307,10 +314,10 @@ func isOrphan(name string, m *manifest) bool {
 	if strings.HasSuffix(name, vfs.TempSuffix) {
 		return true
 	}
-	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
+	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || name == m.Letters.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
 		return false
 	}
-	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, identitySuffix) || strings.HasSuffix(name, docsSuffix) || strings.HasSuffix(name, traits.Suffix)
+	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, identitySuffix) || strings.HasSuffix(name, docsSuffix) || strings.HasSuffix(name, traits.Suffix) || strings.HasSuffix(name, letters.Suffix)
 }
 
 // loadFilters opens the dedupe filters and adds the ids of files that they do

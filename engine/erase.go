@@ -13,6 +13,7 @@ import (
 	"spoor/engine/document"
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
+	"spoor/engine/letters"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -68,13 +69,15 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	db.mem.Lock() // a view takes what is stored and what is erased at one moment
 	defer db.mem.Unlock()
 	db.closeBefore(index, r.Kind == erasure.Events || len(r.Fields) > 0)
+	var e identity.Erasure
 	if mode := modes[r.Kind]; mode != 0 {
-		e := db.erasePerson(index, r.User, mode)
+		e = db.erasePerson(index, r.User, mode)
 		rec = erasure.NewRecord(r, index, e.Known, e.IDs, e.Persons)
 	}
 	if r.Kind == erasure.Allow {
 		rec.Known = db.allow(r.User)
 	}
+	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return r.TakesLetter(l.Event, e.User, e.Anons) })
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err

@@ -238,12 +238,16 @@ func (db *DB) commit(e edit, install func()) error {
 	if err != nil {
 		return err
 	}
-	replaced = append(replaced, oldDocs)
+	oldLetters, err := db.saveLetters()
+	if err != nil {
+		return err
+	}
+	replaced = append(replaced, oldDocs, oldLetters)
 	erased := maps.Clone(db.erasedRows)
 	addCounts(erased, e.erased)
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
-		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile,
+		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile, Letters: db.lettersFile,
 		DedupeKey: db.idKey.Bytes(), Erased: erased, Forgotten: db.forgotten,
 	}
 	if e.forget {
@@ -269,25 +273,6 @@ func (db *DB) commit(e edit, install func()) error {
 		}
 	}
 	return nil
-}
-
-// saveDocuments writes the documents to a new file when they changed, and
-// returns the file that this replaces, "" for none. The caller holds manifestMu.
-func (db *DB) saveDocuments() (old string, err error) {
-	if !db.docsDirty.Swap(false) && db.docsFile != "" {
-		return "", nil
-	}
-	b, err := db.docs.Marshal()
-	name := db.newName(docsSuffix)
-	if err == nil {
-		err = db.writeWhole(name, b)
-	}
-	if err != nil {
-		db.docsDirty.Store(true)
-		return "", fmt.Errorf("write documents: %w", err)
-	}
-	old, db.docsFile = db.docsFile, name
-	return old, nil
 }
 
 // background flushes closed memtables and merges segments until Close.

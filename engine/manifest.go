@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/internal/frame"
 	"spoor/internal/vfs"
@@ -37,6 +38,8 @@ type manifest struct {
 	IdentityBytes int64  `json:"identityBytes"`
 	// Traits says how much of which file is valid, if anybody has traits.
 	Traits traits.File `json:"traits,omitzero"`
+	// Letters says how much of which file is valid, if there are dead letters.
+	Letters letters.File `json:"letters,omitzero"`
 	// DedupeKey is the store's secret, see package idkey.
 	DedupeKey []byte `json:"dedupeKey,omitempty"`
 	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine/erasure"
+	"spoor/engine/letters"
 	"spoor/internal/vfs"
 	"spoor/segment"
 )
@@ -413,19 +414,29 @@ func TestNoByteOfAnErasedPersonIsLeftAfterCompaction(t *testing.T) {
 	s.entries = append(s.entries, identifyEntry("secret-user", "secret-phone", 1, `{"email":"secret-mail"}`))
 	data, err := EraseEntry(&erasure.Request{ID: "er1", Kind: erasure.Person, User: "secret-user", Reference: "ticket 7"})
 	require.NoError(t, err)
-	s.entries = append(s.entries, logEntry{data: data})
-	for i := range s.entries[:21] {
+	letter := func(id, ids string) logEntry {
+		l := &letters.Letter{ID: id, Name: "e", Reason: "schema", Event: []byte(`{"eventId":"` + id + `","eventName":"e",` + ids + `}`)}
+		return logEntry{data: LettersEntry(letters.Bounds{Bytes: letters.MaxBytes}, letters.Append(nil, l))}
+	}
+	s.entries = slices.Insert(s.entries, 20, letter("x1", `"userId":"secret-user"`), letter("x2", `"anonymousId":"secret-phone"`), letter("x3", `"userId":"other"`))
+	s.entries = append(s.entries, logEntry{data: data}, letter("x4", `"anonymousId":"secret-device"`), letter("x5", `"anonymousId":"other"`))
+	for i := range s.entries[:24] {
 		applyEntry(db, s.entries, i)
 	}
 	_, err = db.Checkpoint(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, filesWith(t, mem, "secret"), "the test must be able to fail")
-	require.Equal(t, naiveRecord{true, 3}, applyEntry(db, s.entries, 21))
+	require.Equal(t, naiveRecord{true, 3}, applyEntry(db, s.entries, 24))
+	require.Equal(t, 0, applyEntry(db, s.entries, 25), "a letter of an erased person")
+	require.Equal(t, 1, applyEntry(db, s.entries, 26))
+	kept, _ := db.Letters().List(letters.Filter{}, "", 10)
+	require.Len(t, kept, 2)
 	require.NoError(t, db.Compact(ctx))
 	require.Empty(t, filesWith(t, mem, "secret"))
 	records, err := db.Erasures()
 	require.NoError(t, err)
 	require.Equal(t, EraseStatus{Rows: 20, Erased: true}, db.EraseStatus(&records[0]))
+	require.Equal(t, 2, records[0].Letters)
 	require.Empty(t, records[0].User)
 	require.NoError(t, db.Close())
 	require.NoError(t, memStore(t, mem, Options{}).Close())

@@ -13,6 +13,7 @@ import (
 
 	"spoor/engine/document"
 	"spoor/engine/identity"
+	"spoor/engine/letters"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -56,10 +57,11 @@ type StateHash struct {
 	Days []DayHash
 	// Identity sums over all ids the person that each stands for; Traits over the traits
 	// of all persons and the calls that set them; Documents sums over
-	// the documents. These three are as of the end of the call: compare them while nothing is applied.
+	// the documents. These are as of the end of the call: compare them while nothing is applied.
 	Identity  Hash
 	Traits    Hash
 	Documents Hash
+	Letters   Hash // over the dead letters
 }
 
 // StateHash reads every event. Replicas whose AppliedIndex is equal have equal Days.
@@ -97,6 +99,9 @@ func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
 		out.Traits.add(hashTexts('t', []byte(path), value, call))
 	})
 	out.Documents = documentsHash(db.docs)
+	db.letters.Each(func(l *letters.Letter) {
+		out.Letters.add(hashTexts('l', letters.Append(nil, l), binary.AppendUvarint(nil, l.Index)))
+	})
 	return out, nil
 }
 

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"spoor/engine/document"
 	"spoor/engine/erasure"
-	"spoor/engine/event"
 	"spoor/engine/identity"
 	"spoor/engine/idkey"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -102,6 +101,11 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 			c.report.problem(m.Traits.Name, "%v", err)
 		}
 	}
+	if m.Letters.Name != "" {
+		if c.letters, err = readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes); err != nil {
+			c.report.problem(m.Letters.Name, "%v", err)
+		}
+	}
 	var covered uint64
 	if c.filters, covered, err = index.OpenFilters(fsys, dir); err != nil {
 		c.filters = nil
@@ -123,16 +127,17 @@ func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
 		return nil, fmt.Errorf("verify %s: %w", db.dir, err)
 	}
 	defer pinned.release()
-	c.m, c.docs, c.traits = m, pinned.docs, pinned.traits
+	c.m, c.docs, c.traits, c.letters = m, pinned.docs, pinned.traits, pinned.letters
 	return c.run(ctx)
 }
 
 // pin is a manifest with the files that it names, which stay while it is held.
 type pin struct {
-	db     *DB
-	files  *version
-	docs   []byte
-	traits []byte // a later checkpoint may replace the file
+	db      *DB
+	files   *version
+	docs    []byte
+	traits  []byte // a later checkpoint may replace the file
+	letters []byte // as well
 }
 
 func (p *pin) release() {
@@ -159,6 +164,11 @@ func (db *DB) pin() (p *pin, m *manifest, err error) {
 			return nil, nil, err
 		}
 	}
+	if m.Letters.Name != "" {
+		if p.letters, err = readPrefix(db.fs, db.pathOf(m.Letters.Name), m.Letters.Bytes); err != nil {
+			return nil, nil, err
+		}
+	}
 	if m.Traits.Name != "" {
 		if p.traits, err = readPrefix(db.fs, db.pathOf(m.Traits.Name), m.Traits.Bytes); err != nil {
 			return nil, nil, err
@@ -181,6 +191,7 @@ type checker struct {
 	docs     []byte
 	docsErr  error
 	traits   []byte
+	letters  []byte
 	filters  *index.Filters // nil: not checked
 	covered  uint64         // files up to it have their ids in filters
 	progress Progress
@@ -227,7 +238,7 @@ func (c *checker) orphans() {
 func (c *checker) run(ctx context.Context) (*Report, error) {
 	r, m := c.report, c.m
 	r.AppliedIndex, r.Files = m.Applied, len(m.Files)
-	c.total = m.IdentityBytes + m.Traits.Bytes
+	c.total = m.IdentityBytes + m.Traits.Bytes + m.Letters.Bytes
 	for i := range m.Files {
 		c.total += m.Files[i].Bytes
 	}
@@ -289,6 +300,13 @@ func (c *checker) checkIdentity() {
 }
 
 func (c *checker) checkDocuments() {
+	if c.letters != nil {
+		if _, err := letters.Load(c.letters); err != nil {
+			c.report.problem(c.m.Letters.Name, "%v", err)
+		} else {
+			c.step(c.m.Letters.Bytes)
+		}
+	}
 	if c.m.Documents == "" {
 		return
 	}
@@ -432,52 +450,6 @@ func eachID(r *segment.Reader, f func(id batch.ID, text []byte) error) error {
 			if err := f(id, text); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// EntryTexts calls f with every text that a log entry holds, decoded, numbers as
-// they are written; it stops where an entry cannot be read.
-func EntryTexts(data []byte, f func(where string, text []byte)) error {
-	if len(data) > 0 && data[0] == entryIdentifies {
-		calls, err := traits.ReadCalls(data[1:])
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrEntry, err)
-		}
-		for i := range calls {
-			for _, l := range calls[i].Traits {
-				f(l.Path, event.AppendObject(nil, []event.Leaf{l}))
-			}
-		}
-	}
-	if len(data) == 0 || data[0] != entryEvents {
-		f("entry", data) // the others keep their texts as they are
-		return nil
-	}
-	b, err := batch.Decode(data[1:])
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrEntry, err)
-	}
-	for i := range b.N {
-		f("eventId", b.IDText(nil, i))
-	}
-	for where, d := range map[string]*batch.Texts{"eventName": &b.Names.Dict, "userId": &b.Users.Dict, "anonymousId": &b.Anons.Dict, "source": &b.Sources.Dict, "shape": &b.Shapes.Dict} {
-		for i := range d.Len() {
-			f(where, d.At(i))
-		}
-	}
-	for i := range b.Columns {
-		c := &b.Columns[i]
-		f("name of a column", []byte(c.Path))
-		for i := range c.Dict.Len() {
-			f(c.Path, c.Dict.At(i))
-		}
-		for _, v := range c.Nums {
-			f(c.Path, strconv.AppendFloat(nil, v, 'f', -1, 64))
-		}
-		for _, v := range c.Ints {
-			f(c.Path, strconv.AppendInt(nil, v, 10))
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/engine"
+	"spoor/server/govern"
 	"spoor/server/progress"
 )
 
@@ -126,6 +127,31 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, p
 	return nil
 }
 
+// governs makes a handler of a call of package govern.
+func (s *Server) governs(run func(*govern.Call) (any, error)) func(*fasthttp.RequestCtx, string) error {
+	return func(ctx *fasthttp.RequestCtx, name string) error {
+		b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
+		if err != nil {
+			return err
+		}
+		defer b.release()
+		wait, cancel := s.commitContext()
+		defer cancel()
+		reading, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
+		defer stop()
+		call := &govern.Call{
+			Context: wait, Reading: reading, Name: name, Body: b.data, Now: s.opts.Now(), Limits: s.opts.Limits,
+			Arg: func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+		}
+		value, err := run(call)
+		if err != nil {
+			return err
+		}
+		setIndex(ctx, call.Index)
+		return answerValue(ctx, value)
+	}
+}
+
 const rootText = `Spoor collects product events and answers funnels, retention and sessions over them.
 
 Send an event:
@@ -141,7 +167,7 @@ Save a query and ask for it by name:
 Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
-More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
+More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
       POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup
 `
 

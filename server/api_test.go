@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/letters"
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/export"
@@ -239,6 +240,14 @@ func (f *failing) Export(ctx context.Context, _ export.Spec, yield func([]byte) 
 func (f *failing) Store() server.StoreStatus { return server.StoreStatus{} }
 
 func (f *failing) Ready() error { return nil }
+
+func (f *failing) DocumentsIndex() uint64 { return 0 }
+
+func (f *failing) Document(string, string) (server.Document, bool) { return server.Document{}, false }
+
+func (f *failing) Documents(string) []server.Document { return nil }
+
+func (f *failing) Letters() *letters.Store { return letters.New() }
 
 func (f *failing) Cluster() server.ClusterStatus { return server.ClusterStatus{} }
 

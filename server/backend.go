@@ -13,6 +13,7 @@ import (
 	"spoor/engine/traits"
 	"spoor/server/collect"
 	"spoor/server/export"
+	"spoor/server/govern"
 )
 
 // Backend is the store behind the server: the log, the engine and the query
@@ -24,6 +25,7 @@ type Backend interface {
 	Operator
 
 	People
+	govern.Letters
 }
 
 // People is who is who, and what is known of them.
@@ -76,14 +78,11 @@ type Documents interface {
 	DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error)
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document // by name
+	DocumentsIndex() uint64           // log index of the last change of any
 }
 
 // Document is a stored document. Value must not be changed.
-type Document struct {
-	Name  string
-	Value []byte
-	Index uint64 // log index that stored it
-}
+type Document = govern.Document
 
 // Operator is what those who run the server see and do.
 type Operator interface {

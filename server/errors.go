@@ -12,6 +12,7 @@ import (
 	"spoor/engine"
 	"spoor/engine/event"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // failure is an answer other than 200: what a client is told.
@@ -96,7 +97,10 @@ func appendError(dst []byte, code, message string) []byte {
 func (s *Server) failureOf(err error) *failure {
 	var f *failure
 	var rej *event.Reject
+	var gov *govern.Failure
 	switch {
+	case errors.As(err, &gov):
+		return fail(gov.Status, gov.Code, "%s", gov.Message)
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &rej):

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -11,6 +12,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/traits"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // postEvent stores one event.
@@ -20,7 +22,7 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r := s.newRequest(ctx)
 	defer r.Release()
 	if err := r.One(s.collect, b.data, ""); err != nil {
 		return err
@@ -41,6 +43,17 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// newRequest returns a request of the collector that says where its events come from.
+func (s *Server) newRequest(ctx *fasthttp.RequestCtx) *collect.Request {
+	r := collect.NewRequest()
+	r.Origin.ReceivedAt = s.opts.Now().UnixMicro()
+	if a, ok := netip.AddrFromSlice(ctx.RemoteIP()); ok {
+		r.Origin.Address = a.Unmap()
+	}
+	r.Origin.UserAgent = string(ctx.UserAgent())
+	return r
+}
+
 // postBatch stores the good events of many.
 func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
@@ -48,7 +61,7 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r := s.newRequest(ctx)
 	defer r.Release()
 	if err := r.Many(s.collect, b.data, ""); err != nil {
 		return err
@@ -63,6 +76,23 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	}
 	answerEvents(ctx, r.AppendJSON)
 	return nil
+}
+
+// replayLetters sends dead letters through the collector again.
+func (s *Server) replayLetters(c *govern.Call) (any, error) {
+	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, error) {
+		r := collect.NewRequest()
+		defer r.Release()
+		r.Origin.Again = true
+		if err := r.Many(s.collect, lines, source); err != nil {
+			return nil, 0, err
+		}
+		refused := map[int]bool{}
+		for i := range r.Rejected {
+			refused[r.Rejected[i].Index] = true
+		}
+		return refused, r.Duplicates, nil
+	})
 }
 
 // noEvents tells whether nothing in a body was JSON at all: lines were looked

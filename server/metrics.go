@@ -60,6 +60,11 @@ func newMetrics(s *Server) *serverMetrics {
 		"spoor_ready":                  func() float64 { return boolNumber(s.back.Ready() == nil) },
 		"spoor_http_connections_limit": func() float64 { return float64(s.opts.MaxConns) },
 	}
+	gauges["spoor_dead_letters"] = func() float64 { n, _, _ := s.back.Letters().Len(); return float64(n) }
+	gauges["spoor_dead_letter_bytes"] = func() float64 { _, bytes, _ := s.back.Letters().Len(); return float64(bytes) }
+	for name, n := range s.govern.Counters() {
+		gauges[name] = func() float64 { return float64(n.Load()) }
+	}
 	for name, f := range gauges {
 		set.NewGauge(name, f)
 	}

@@ -21,7 +21,7 @@ type route struct {
 	allow   string // the Allow header
 	open    bool   // browsers of other sites may post here, see cors.go
 	always  bool   // served before the node is ready
-	person  bool   // the parameter is an id of a person, which may hold anything
+	any     bool   // the parameter is an id of a person or an event name, which may hold anything
 	numbers *routeMetrics
 }
 
@@ -43,7 +43,8 @@ type routes struct {
 }
 
 type prefixRoute struct {
-	path string // ends with a slash
+	path   string // ends with a slash
+	suffix string // behind the parameter: "/versions"; empty for none
 	*route
 }
 
@@ -62,8 +63,11 @@ func newRoutes(s *Server) *routes {
 			verbs = append(verbs, "OPTIONS")
 		}
 		rt.allow = strings.Join(verbs, ", ")
-		if strings.HasSuffix(path, "/") && path != "/" {
-			r.prefix = append(r.prefix, prefixRoute{path, rt})
+		if head, tail, ok := strings.Cut(path, "*"); ok {
+			rt.any = true
+			r.prefix = append(r.prefix, prefixRoute{head, tail, rt})
+		} else if strings.HasSuffix(path, "/") && path != "/" {
+			r.prefix = append(r.prefix, prefixRoute{path, "", rt})
 		} else {
 			r.exact[path] = rt
 		}
@@ -72,13 +76,23 @@ func newRoutes(s *Server) *routes {
 	add("/api/events/batch", "batch", true, method{"POST", access.Write, s.postBatch})
 	add("/api/identify", "identify", true, method{"POST", access.Write, s.postIdentify})
 	add("/api/alias", "alias", true, method{"POST", access.Write, s.postAlias})
-	add("/api/users/", "user", false, method{"GET", access.Read, s.getUser})
-	r.prefix[len(r.prefix)-1].person = true
+	add("/api/users/*", "user", false, method{"GET", access.Read, s.getUser})
+	add("/api/policy", "policy", false, method{"GET", access.Read, s.governs(s.govern.GetPolicy)}, method{"PUT", access.Admin, s.governs(s.govern.PutPolicy)})
+	add("/api/schemas", "schemas", false, method{"GET", access.Read, s.governs(s.govern.ListSchemas)})
+	add("/api/schemas/*/versions", "schema_versions", false, method{"GET", access.Read, s.governs(s.govern.ListVersions)})
+	add("/api/schemas/*/diff", "schema_diff", false, method{"GET", access.Read, s.governs(s.govern.DiffSchema)})
+	add("/api/schemas/*/check", "schema_check", false, method{"POST", access.Read, s.governs(s.govern.CheckSchema)})
+	add("/api/schemas/*/infer", "schema_infer", false, method{"GET", access.Read, s.governs(s.govern.InferSchema)})
+	add("/api/schemas/*", "schema", false, method{"GET", access.Read, s.governs(s.govern.GetSchema)},
+		method{"PUT", access.Admin, s.governs(s.govern.PutSchema)}, method{"DELETE", access.Admin, s.governs(s.govern.DeleteSchema)})
 	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
 	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
 	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
 	add("/api/query/running", "running", false, method{"GET", access.Read, s.getRunning})
 	add("/api/catalog", "catalog", false, method{"GET", access.Read, s.getCatalog})
+	add("/api/dlq", "dlq", false, method{"GET", access.Read, s.governs(s.govern.ListLetters)}, method{"DELETE", access.Admin, s.governs(s.govern.PurgeLetters)})
+	add("/api/dlq/count", "dlq_count", false, method{"GET", access.Read, s.governs(s.govern.CountLetters)})
+	add("/api/dlq/replay", "dlq_replay", false, method{"POST", access.Admin, s.governs(s.replayLetters)})
 	add("/api/queries", "queries", false, method{"GET", access.Read, s.listQueries})
 	add("/api/queries/", "saved_query", false,
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
@@ -106,12 +120,12 @@ func (r *routes) find(path []byte) (rt *route, name string, err error) {
 	}
 	for i := range r.prefix {
 		p := &r.prefix[i]
-		if len(path) > len(p.path) && string(path[:len(p.path)]) == p.path {
+		if len(path) > len(p.path)+len(p.suffix) && string(path[:len(p.path)]) == p.path && string(path[len(path)-len(p.suffix):]) == p.suffix {
 			read := segmentName
-			if p.person {
-				read = personSegment
+			if p.any {
+				read = anySegment
 			}
-			name, err := read(string(path[len(p.path):]))
+			name, err := read(string(path[len(p.path) : len(path)-len(p.suffix)]))
 			return p.route, name, err
 		}
 	}
@@ -135,11 +149,11 @@ func segmentName(segment string) (string, error) {
 	return name, nil
 }
 
-// personSegment decodes a path segment that is a userId or an anonymousId.
-func personSegment(segment string) (string, error) {
+// anySegment decodes a path segment that is an id of a person or an event name.
+func anySegment(segment string) (string, error) {
 	id, err := url.PathUnescape(segment)
 	if err != nil || !utf8.ValidString(id) || strings.Contains(segment, "/") {
-		return "", fail(fasthttp.StatusBadRequest, "bad_person_id", "the id in the path is not percent-encoded UTF-8")
+		return "", fail(fasthttp.StatusBadRequest, "bad_name", "what stands in the path for a name or an id is not percent-encoded UTF-8")
 	}
 	return id, nil
 }

@@ -22,6 +22,8 @@ import (
 	"spoor/engine/event"
 	"spoor/server/access"
 	"spoor/server/collect"
+	"spoor/server/enrich"
+	"spoor/server/govern"
 	"spoor/server/inflate"
 )
 
@@ -30,6 +32,8 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	Keys   *access.Keys // default: none, everything is granted
 	Now    func() time.Time
+	// Countries finds the country of an address; nil: nobody does.
+	Countries *enrich.Countries
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
@@ -105,6 +109,7 @@ type Server struct {
 	log     *slog.Logger
 	http    *fasthttp.Server
 	collect *collect.Collector
+	govern  *govern.Pipeline
 	inflate *inflate.Pool
 	bytes   *budget
 	queries chan struct{} // held by queries that run
@@ -115,7 +120,7 @@ type Server struct {
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
-	streams sync.WaitGroup // exports and chores that write
+	streams sync.WaitGroup // exports and chores that write, and what expires letters
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -134,10 +139,12 @@ func New(back Backend, opts Options) *Server {
 		chores:  make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.govern = govern.New(back, opts.Countries, opts.Logger)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
-		CommitTimeout: opts.CommitTimeout, Now: opts.Now,
+		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds,
 	})
+	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })
 	s.metrics = newMetrics(s)
 	s.routes = newRoutes(s)
 	s.http = &fasthttp.Server{

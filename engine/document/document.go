@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"spoor/internal/frame"
 )
@@ -20,8 +21,9 @@ type Store struct {
 	docs map[key]Document
 	// last is the log index of the last change. Files may be ahead of the index that
 	// the manifest covers: what is replayed up to last is in docs already.
-	last  uint64
-	kinds map[string]int // documents of each kind
+	last    uint64
+	changed atomic.Uint64  // last, for readers without the lock; set after docs
+	kinds   map[string]int // documents of each kind
 }
 
 const (
@@ -64,6 +66,7 @@ func (d *Store) Put(doc Document) {
 		return
 	}
 	d.last = doc.Index
+	defer d.changed.Store(doc.Index)
 	if _, ok := d.docs[key{doc.Kind, doc.Name}]; ok || len(d.docs) < MaxCount { // else as the proposer was told: every replica decides alike
 		d.set(doc)
 	}
@@ -80,6 +83,7 @@ func (d *Store) Set(docs ...Document) {
 	for _, doc := range docs {
 		d.set(doc)
 	}
+	d.changed.Store(d.last)
 }
 
 func (d *Store) set(doc Document) {
@@ -130,6 +134,7 @@ func (d *Store) Remove(kind, name string, index uint64) bool {
 		return true // it was removed before the store was opened again
 	}
 	d.last = index
+	defer d.changed.Store(index)
 	return d.delete(key{kind, name})
 }
 
@@ -183,8 +188,12 @@ func (d *Store) Unmarshal(b []byte) error {
 		d.docs[key{doc.Kind, doc.Name}] = doc
 		d.kinds[doc.Kind]++
 	}
+	d.changed.Store(d.last)
 	return nil
 }
+
+// Changed is the log index of the last change. What is read after it is at least that new.
+func (d *Store) Changed() uint64 { return d.changed.Load() }
 
 // Len is how many documents there are.
 func (d *Store) Len() int {

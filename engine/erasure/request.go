@@ -119,6 +119,8 @@ type Record struct {
 	// Known is false where nobody was known by the user's id. IDs counts the ids of the user.
 	Known bool `json:"known,omitempty"`
 	IDs   int  `json:"ids,omitempty"`
+	// Letters counts the dead letters that went with it.
+	Letters int `json:"letters,omitempty"`
 	// Ordinals are those of the user's rows.
 	Ordinals []uint32 `json:"ordinals,omitempty"`
 }

@@ -11,6 +11,7 @@ type Item struct {
 	Assigned bool    // it came without an eventId; see Decoder.EventID
 	ID       []byte  // its eventId as far as it was read, for a refused event; good until the callback returns
 	Raw      []byte  // its JSON; shares the body
+	Letter   *Letter // of a refused event that is to be kept; good until the callback returns
 	Reject   *Reject // nil where the event was accepted; the offset counts from the start of the body
 }
 
@@ -79,7 +80,7 @@ func (r *bodyReader) verdict(start, end, row int, assigned bool) error {
 	d := r.d
 	item := Item{Index: r.index, Row: row, Assigned: assigned, Raw: r.body[start:end]}
 	if row < 0 {
-		item.Reject = d.rej
+		item.Reject, item.Letter = d.rej, d.letter
 		if d.ev.id.n > 0 {
 			item.ID = d.text(d.ev.id)
 		}

@@ -37,6 +37,12 @@ type Decoder struct {
 
 	lastShape shape
 	shapeBuf  []byte
+
+	gov    Governor // nil: none
+	draft  Draft    // what it is shown
+	origin Origin
+	letter *Letter
+	byPath map[string]*node // of paths that the governor asked for
 }
 
 // leaf is a value on its way into a column. bits is a float64's or an int64's
@@ -64,7 +70,9 @@ const (
 
 // NewDecoder returns a decoder with an empty batch.
 func NewDecoder(l Limits) *Decoder {
-	return &Decoder{limits: l.bounded(), b: batch.NewBuilder(), root: newRoot(), keys: newKeySet()}
+	d := &Decoder{limits: l.bounded(), b: batch.NewBuilder(), root: newRoot(), keys: newKeySet()}
+	d.draft.d = d
+	return d
 }
 
 // Rows is the number of events in the batch.
@@ -128,7 +136,7 @@ func (d *Decoder) open() {
 	d.sealed = false
 	if d.b.Epoch() != d.epoch {
 		d.epoch = d.b.Epoch()
-		d.root, d.nodes = newRoot(), 0
+		d.newTree()
 	}
 }
 
@@ -186,7 +194,7 @@ func (d *Decoder) read(p int, alone bool) int {
 func (d *Decoder) begin(p int, alone bool) int {
 	d.open()
 	d.seq++
-	d.rej = nil
+	d.rej, d.letter = nil, nil
 	d.leaves = d.leaves[:0]
 	d.ev = fields{}
 	d.keys.begin()
@@ -194,7 +202,7 @@ func (d *Decoder) begin(p int, alone bool) int {
 		d.scratch = nil
 	}
 	if d.nodes > maxNodes {
-		d.root, d.nodes = newRoot(), 0
+		d.newTree()
 	}
 	if p >= len(d.data) {
 		return d.malformed(p, "an event is expected, the input ends")
@@ -224,6 +232,8 @@ func (d *Decoder) commit(p int, newID func() [16]byte) (row int, assigned bool) 
 		return d.fail(CodeMissingPerson, p, "one of userId and anonymousId is required, as a string that is not empty"), false
 	case d.Full():
 		return d.fail(CodeBatchFull, p, "the batch has no room; send fewer events in one request"), false
+	case d.gov != nil && !d.govern(p, newID):
+		return -1, false
 	}
 	head := batch.Head{
 		Name: d.text(f.name), User: d.text(f.user), Anon: d.text(f.anon),
@@ -245,6 +255,9 @@ func (d *Decoder) commit(p int, newID func() [16]byte) (row int, assigned bool) 
 	}
 	for i := range d.leaves {
 		l := &d.leaves[i]
+		if l.kind == 0 { // the governor took it out
+			continue
+		}
 		c := l.node.columns[l.kind]
 		if c == nil {
 			c = d.b.Column(l.node.path, l.kind)
@@ -271,6 +284,7 @@ func (d *Decoder) push(n *node, kind batch.Kind, bits uint64, next int) int {
 	if len(d.leaves) >= d.limits.Keys {
 		return d.fail(CodeTooManyKeys, next, "the event has more than %d values; keep lists in arrays, they count as one", d.limits.Keys)
 	}
+	n.leaf = int32(len(d.leaves))
 	d.leaves = append(d.leaves, leaf{n, bits, kind})
 	return next
 }

@@ -48,7 +48,8 @@ func (d *Decoder) Identify(data []byte) (*Identify, *Reject) {
 		return nil, d.rej
 	}
 	for i := range d.leaves {
-		call.Traits = append(call.Traits, d.leaf(&d.leaves[i]))
+		l := &d.leaves[i]
+		call.Traits = append(call.Traits, d.leafAt(l, l.node.path[len(traitsMember)+1:]))
 	}
 	return call, nil
 }
@@ -83,10 +84,9 @@ func (d *Decoder) identify(p int) int {
 	}
 }
 
-// leaf gives a value that was read the form in which it is given back, with its
-// path below the member that holds it.
-func (d *Decoder) leaf(l *leaf) Leaf {
-	out := Leaf{Path: l.node.path[len(traitsMember)+1:], Kind: l.kind}
+// leafAt gives a value that was read the form in which it is given back, under a path.
+func (d *Decoder) leafAt(l *leaf, path string) Leaf {
+	out := Leaf{Path: path, Kind: l.kind}
 	switch l.kind {
 	case batch.KindString, batch.KindNumText, batch.KindJSON:
 		out.Text = d.text(span{uint32(l.bits >> 32), uint32(l.bits)})

@@ -23,8 +23,10 @@ type node struct {
 	first  *node  // the member that an object of this path began with, when last seen
 	next   *node  // the member that followed this one, when last seen
 	member member
-	flat   bool // an object here spreads into columns, it does not become one JSON value
-	depth  int  // parts of the path
+	leaf   int32 // index of its value in Decoder.leaves, where that is one of this node
+	flat   bool  // an object here spreads into columns, it does not become one JSON value
+	depth  int   // parts of the path
+	memo   Memo  // of the governor
 
 	columns [batch.KindJSON + 1]*batch.ColumnBuilder
 	kids    []*node

@@ -66,8 +66,10 @@ type Erasure struct {
 	// with. Next is the person's new ordinal in mode Events.
 	Person, Next uint32
 	Persons      []uint32
-	// IDs counts the ids of the person.
-	IDs int
+	// User and Anons are its ids; IDs is how many.
+	User  []byte
+	Anons [][]byte
+	IDs   int
 }
 
 // Erase erases what mode says of the person that a userId, or else an anonymousId,
@@ -114,6 +116,7 @@ func (x *Map) erase(mode Mode, person uint32, known bool, hashes []refused) Eras
 	for e := x.personHead[person]; e != 0; e = x.chain[e-1].next {
 		a := x.chain[e-1].anon
 		anons = append(anons, a)
+		out.Anons = append(out.Anons, x.anons.Text(a))
 		if p := x.anonPerson[a]; p != person && x.canon[p] == person {
 			out.Persons = append(out.Persons, p)
 		}
@@ -121,6 +124,7 @@ func (x *Map) erase(mode Mode, person uint32, known bool, hashes []refused) Eras
 	out.IDs = len(anons)
 	if user != 0 {
 		out.IDs++
+		out.User = x.users.Text(user - 1)
 	}
 	if mode != Ids {
 		x.gone.AddMany(out.Persons)

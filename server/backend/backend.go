@@ -15,6 +15,7 @@ import (
 	"spoor/engine"
 	"spoor/engine/document"
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
@@ -91,6 +92,22 @@ var refusals = [...]*event.Reject{
 	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 
+// CommitLetters stores dead letters.
+func (b *Backend) CommitLetters(ctx context.Context, bounds letters.Bounds, encoded []byte) (index uint64, err error) {
+	_, index, err = b.propose(ctx, engine.LettersEntry(bounds, encoded))
+	return index, err
+}
+
+// RemoveLetters removes dead letters by their ids, and those beyond the bounds.
+func (b *Backend) RemoveLetters(ctx context.Context, bounds letters.Bounds, ids []string) (removed int, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.UnletterEntry(bounds, ids))
+	removed, _ = result.(int)
+	return removed, index, err
+}
+
+// Letters are the dead letters.
+func (b *Backend) Letters() *letters.Store { return b.db.Letters() }
+
 // propose commits an entry. An error that applying it gave is an error.
 func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index uint64, err error) {
 	result, index, err = b.log.Propose(ctx, entry)
@@ -162,6 +179,9 @@ func (b *Backend) Documents(kind string) []server.Document {
 	}
 	return out
 }
+
+// DocumentsIndex is the log index of the last change of any document.
+func (b *Backend) DocumentsIndex() uint64 { return b.db.DocumentsIndex() }
 
 // Ready is nil once the node serves.
 func (b *Backend) Ready() error { return b.log.Ready() }

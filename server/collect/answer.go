@@ -9,10 +9,10 @@ import (
 
 // AppendJSON appends the answer to a request, always valid UTF-8:
 //
-//	{"accepted":n,"duplicates":n,"rejected":[{"index","eventId","code","message"}],"assigned":[{"index","eventId"}]}
+//	{"accepted":n,"duplicates":n,"rejected":[{"index","eventId","code","message","deadLetter"}],"assigned":[{"index","eventId"}]}
 //
 // eventId of a refused event stands as far as it could be read, at most 100
-// bytes of it; assigned is left out where no id was assigned.
+// bytes of it; deadLetter is true or left out; assigned is left out where no id was assigned.
 func (r *Request) AppendJSON(dst []byte) []byte {
 	dst = r.appendCounts(dst)
 	if len(r.Assigned) > 0 {
@@ -65,7 +65,11 @@ func (r *Request) appendCounts(dst []byte) []byte {
 			dst = quote(append(dst, `,"eventId":`...), wholeRunes(r.RejectedID(i)))
 		}
 		dst = quote(append(dst, `,"code":`...), []byte(x.Code))
-		dst = append(quote(append(dst, `,"message":`...), []byte(x.Message)), '}')
+		dst = quote(append(dst, `,"message":`...), []byte(x.Message))
+		if x.Kept {
+			dst = append(dst, `,"deadLetter":true`...)
+		}
+		dst = append(dst, '}')
 	}
 	return append(dst, ']')
 }

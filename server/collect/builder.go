@@ -28,9 +28,10 @@ type part struct {
 // entry is what a committer takes: a builder that it seals itself, or an entry
 // that a request with a long body sealed while it was decoding.
 type entry struct {
-	b     *builder
-	bytes []byte // nil: seal b
-	part  part   // of bytes
+	b       *builder
+	bytes   []byte       // nil: seal b
+	part    part         // of bytes
+	letters *letterChunk // nil, or all that it is
 }
 
 func (b *builder) due() bool {
@@ -57,6 +58,9 @@ func (c *Collector) take(own bool) *builder {
 	b := &builder{dec: event.NewDecoder(c.opts.Limits)}
 	b.ids = ids{now: c.opts.Now, random: c.opts.Random}
 	b.newID = b.ids.next
+	if c.opts.Governor != nil {
+		b.dec.Govern(c.opts.Governor())
+	}
 	return b
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/segment/batch"
 )
 
@@ -27,6 +28,8 @@ type Log interface {
 	// CommitEvents returns when the entry is durable and applied, with what became of its rows.
 	// After an error the log may keep entry for ever, otherwise it is the caller's again.
 	CommitEvents(ctx context.Context, entry []byte) (v Verdicts, index uint64, err error)
+	// CommitLetters returns when dead letters, each as letters.Append has it, are durable and applied.
+	CommitLetters(ctx context.Context, b letters.Bounds, encoded []byte) (index uint64, err error)
 }
 
 // Verdicts say what became of the rows of an entry; a nil list is about none.
@@ -77,6 +80,10 @@ type Options struct {
 	// Random fills p with random bytes, for assigned event ids; default crypto/rand.
 	// It is called by one builder at a time, from several goroutines.
 	Random func(p []byte)
+	// Governor makes what decides over the events of one builder; nil: all are taken.
+	Governor func() event.Governor
+	// LetterBounds says which dead letters stay at a time; default: as many as may.
+	LetterBounds func(now time.Time) letters.Bounds
 }
 
 func (o *Options) setDefaults() {
@@ -100,6 +107,9 @@ func (o *Options) setDefaults() {
 		start := time.Now()
 		o.Elapsed = func() time.Duration { return time.Since(start) }
 	}
+	if o.LetterBounds == nil {
+		o.LetterBounds = func(time.Time) letters.Bounds { return letters.Bounds{Bytes: letters.MaxBytes} }
+	}
 	if o.Random == nil {
 		o.Random = cryptoRandom
 	}
@@ -113,10 +123,11 @@ type Collector struct {
 	slots chan struct{} // held while a body is decoded: decoding is CPU alone
 
 	mu       sync.Mutex
-	work     sync.Cond  // of mu: something may be ready for a committer, or the end has come
-	open     []*builder // with rows, below the seal limits; the last takes the next request
-	full     []entry    // sealed or due, oldest first
-	free     []*builder // empty
+	work     sync.Cond    // of mu: something may be ready for a committer, or the end has come
+	open     []*builder   // with rows, below the seal limits; the last takes the next request
+	full     []entry      // sealed or due, oldest first
+	free     []*builder   // empty
+	letters  *letterChunk // in full, takes more; nil: there is none
 	inFlight int
 	passed   int           // full entries that went before an open builder, in a row
 	waiting  int           // requests inside

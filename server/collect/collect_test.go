@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/segment/batch"
 	"spoor/server/collect"
 )
@@ -30,6 +31,7 @@ type memory struct {
 	err     error
 	forget  bool
 	refuse  map[string]bool // userIds
+	chunks  [][]byte        // entries of letters
 }
 
 // refusals refuses the events of some users.
@@ -47,6 +49,16 @@ func (m *memory) refusals(b *batch.Batch) []*event.Reject {
 }
 
 func (m *memory) EventsEntry(dst []byte, b *batch.Batch) []byte { return b.AppendEncoded(dst) }
+
+func (m *memory) CommitLetters(_ context.Context, b letters.Bounds, encoded []byte) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return 0, m.err
+	}
+	m.chunks = append(m.chunks, append(letters.AppendBounds(nil, b), encoded...))
+	return uint64(len(m.chunks)), nil
+}
 
 func (m *memory) CommitEvents(_ context.Context, entry []byte) (collect.Verdicts, uint64, error) {
 	m.begun.Add(1)

@@ -60,6 +60,9 @@ func (c *Collector) pick() (e entry, ok bool) {
 		e = c.full[0]
 		c.full[0] = entry{}
 		c.full = c.full[1:]
+		if e.letters == c.letters {
+			c.letters = nil // it is complete
+		}
 		if len(c.open) > 0 {
 			c.passed++
 		}
@@ -109,9 +112,12 @@ func (c *Collector) commitLoop() {
 
 		var rows int
 		var err error
-		if e.b != nil {
+		switch {
+		case e.b != nil:
 			rows, buf, err = c.commitBuilder(e.b, buf[:0])
-		} else {
+		case e.letters != nil:
+			err = c.commitLetters(e.letters)
+		default:
 			rows = e.part.rows
 			err = c.commitEntry(e)
 		}

@@ -18,16 +18,20 @@ type Request struct {
 	Assigned   []Assigned
 	// Index is the log index at which the events are stored; 0 where there were none.
 	Index uint64
+	// Origin is where the events come from, set before One or Many.
+	Origin event.Origin
 
 	texts []byte // eventIds of Rejected and Assigned
 
-	c      *Collector
-	b      *builder
-	first  int     // of this request's rows in b
-	sealed []entry // of a long body, not yet with the committers
-	own    bool
-	given  int                    // rows of sealed
-	each   func(event.Item) error // the method item, bound once
+	c       *Collector
+	b       *builder
+	first   int      // of this request's rows in b
+	sealed  []entry  // of a long body, not yet with the committers
+	letters [][]byte // refused events that are to be kept, in chunks
+	source  string
+	own     bool
+	given   int                    // rows of sealed
+	each    func(event.Item) error // the method item, bound once
 
 	pending atomic.Int32 // parts that are not decided, and one more until all are handed over
 	mu      sync.Mutex   // guards the counts, refused and err while parts are decided
@@ -42,6 +46,7 @@ type Rejection struct {
 	Offset  int // of the byte that shows it, from the start of the body
 	Code    string
 	Message string
+	Kept    bool // as a dead letter
 	id      span
 }
 
@@ -79,6 +84,7 @@ func (r *Request) Release() {
 		r.Rejected, r.Assigned, r.texts = nil, nil, nil
 	}
 	r.reset()
+	r.Origin = event.Origin{}
 	requests.Put(r)
 }
 
@@ -86,7 +92,8 @@ func (r *Request) reset() {
 	clear(r.Rejected)
 	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.c, r.b, r.err, r.own, r.given = nil, nil, nil, false, 0
+	r.c, r.b, r.err, r.own, r.given, r.source = nil, nil, nil, false, 0, ""
+	r.letters = nil
 	clear(r.refused)
 	r.refused = r.refused[:0]
 	clear(r.sealed)
@@ -112,6 +119,7 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 		return err
 	}
 	defer c.leave()
+	r.source = source
 	r.open(false)
 	row, rej := r.one(body, source)
 	if rej != nil && rej.Code == event.CodeBatchFull && r.first > 0 {
@@ -119,9 +127,14 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 		row, rej = r.one(body, source)
 	}
 	if rej != nil {
-		r.abort()
-		r.Rejected = append(r.Rejected, Rejection{Offset: rej.Offset, Code: rej.Code, Message: rej.Message})
-		return nil
+		kept := r.keepLetter(r.b.dec.Letter(), rej)
+		r.Rejected = append(r.Rejected, Rejection{Offset: rej.Offset, Code: rej.Code, Message: rej.Message, Kept: kept})
+		if !kept {
+			r.abort()
+			return nil
+		}
+		r.hand()
+		return r.wait()
 	}
 	if len(r.Assigned) > 0 {
 		r.Assigned[0].id = r.keepID(row)
@@ -147,6 +160,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 		return err
 	}
 	defer c.leave()
+	r.source = source
 	r.open(len(body) > maxSharedBody)
 	err := r.b.dec.AddAll(body, source, r.b.newID, r.each)
 	if err == errFull {
@@ -166,6 +180,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 func (r *Request) clearVerdicts() {
 	clear(r.Rejected)
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
+	r.letters = nil
 }
 
 // item takes the verdict on one event of a body.
@@ -179,7 +194,7 @@ func (r *Request) item(it event.Item) error {
 		return errFull
 	case it.Reject != nil:
 		r.Rejected = append(r.Rejected, Rejection{
-			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message,
+			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message, Kept: r.keepLetter(it.Letter, it.Reject),
 			id: r.keep(it.ID[:min(len(it.ID), maxQuotedID)]),
 		})
 	case it.Assigned:
@@ -228,6 +243,15 @@ func (r *Request) open(own bool) {
 	r.c.slots <- struct{}{}
 	r.b, r.own = r.c.take(own), own
 	r.first = r.b.dec.Rows()
+	r.from()
+}
+
+// from tells the decoder of the request where its events come from.
+func (r *Request) from() {
+	if r.Origin.ReceivedAt == 0 {
+		r.Origin.ReceivedAt = r.c.opts.Now().UnixMicro()
+	}
+	r.b.dec.SetOrigin(r.Origin)
 }
 
 // reopen leaves a shared builder that has no room for one of the request's own.
@@ -238,6 +262,7 @@ func (r *Request) reopen() {
 	c.wake()
 	c.mu.Unlock()
 	r.b, r.own, r.first = c.take(true), true, 0
+	r.from()
 }
 
 // abort gives the builder back as it was taken.
@@ -262,8 +287,10 @@ func (r *Request) hand() {
 		r.b.parts = append(r.b.parts, part{req: r, from: r.first, rows: rows - r.first, before: r.given})
 		parts++
 	}
+	parts += int32(len(r.letters))
 	r.pending.Store(parts)
 	c.mu.Lock()
+	c.addLetters(r)
 	c.full = append(c.full, r.sealed...)
 	c.give(r.b, r.own)
 	c.wake()

@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/governance"
 )
 
 // globals are the flags of every command.
@@ -22,17 +23,20 @@ type globals struct {
 type commands struct {
 	Global globals `embed:""`
 
-	Serve   serveCmd   `cmd:"" group:"server" help:"Run the server."`
-	Demo    demoCmd    `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
-	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
-	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
-	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
-	Verify  verifyCmd  `cmd:"" group:"server" help:"Read every byte of the data and check it; prove that a text is nowhere in it."`
-	Backup  backupCmd  `cmd:"" group:"server" help:"Write a consistent copy of the data, also while events come in."`
-	Restore restoreCmd `cmd:"" group:"server" help:"Make a data directory from a backup."`
-	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
-	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
-	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
+	Serve   serveCmd           `cmd:"" group:"server" help:"Run the server."`
+	Demo    demoCmd            `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
+	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
+	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
+	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
+	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
+	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
+	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
+	Verify  verifyCmd          `cmd:"" group:"server" help:"Read every byte of the data and check it; prove that a text is nowhere in it."`
+	Backup  backupCmd          `cmd:"" group:"server" help:"Write a consistent copy of the data, also while events come in."`
+	Restore restoreCmd         `cmd:"" group:"server" help:"Make a data directory from a backup."`
+	Flush   flushCmd           `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
+	Compact compactCmd         `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
+	Bench   benchCmd           `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`
@@ -63,6 +67,7 @@ func newParser(c *commands, env *environment) (*kong.Kong, error) {
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "server", Title: "The server:"},
 			{Key: "events", Title: "Events and questions:"},
+			{Key: "govern", Title: "Governance:"},
 			{Key: "other", Title: "Other:"},
 		}),
 		kong.PostBuild(settings.nameFlags),

@@ -18,9 +18,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
+
+	"spoor/tools/internal/client"
+	"spoor/tools/internal/governance"
 )
 
 // Exit codes.
@@ -95,7 +99,10 @@ func run(ctx context.Context, env *environment, args []string) (code int) {
 		return report(env, parsed, usageError{err})
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	parsed.Bind(env, &c.Global)
+	parsed.Bind(env, &c.Global, &governance.Console{
+		Stdin: env.Stdin, Stdout: env.Stdout,
+		Connect: func() (*client.Client, error) { return c.Global.connect(1, time.Minute) },
+	})
 	if err := parsed.Run(); err != nil {
 		return report(env, parsed, err)
 	}

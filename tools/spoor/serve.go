@@ -24,6 +24,7 @@ import (
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
+	"spoor/server/enrich"
 	"spoor/tools/internal/logquota"
 )
 
@@ -41,6 +42,7 @@ type serveCmd struct {
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
 
 	BackupDir string `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
+	Geoip     string `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
@@ -77,6 +79,12 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := keys.CheckListen(c.Listen); err != nil {
 		return usageError{err}
 	}
+	var countries *enrich.Countries
+	if c.Geoip != "" {
+		if countries, err = enrich.OpenCountries(c.Geoip); err != nil {
+			return usageError{fmt.Errorf("--geoip: %w", err)}
+		}
+	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(int64(c.Memory)))
@@ -100,7 +108,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now).KeepBackups(c.BackupDir), server.Options{
-		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4,
+		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 	}), node)
 
 	// Not the context of the command: that has ended.

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"path"
 
+	"spoor/engine/erasure"
 	"spoor/engine/identity"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/internal/vfs"
 )
@@ -147,4 +149,106 @@ func loadTraits(fsys vfs.FS, dir string, m *manifest, persons int) (*traits.Stor
 // writeWhole writes a new file durably.
 func (db *DB) writeWhole(name string, b []byte) error {
 	return vfs.WriteFileAtomic(db.fs, db.pathOf(name), b)
+}
+
+// saveDocuments writes the documents to a new file when they changed, and
+// returns the file that this replaces, "" for none. The caller holds manifestMu.
+func (db *DB) saveDocuments() (old string, err error) {
+	if !db.docsDirty.Swap(false) && db.docsFile != "" {
+		return "", nil
+	}
+	b, err := db.docs.Marshal()
+	name := db.newName(docsSuffix)
+	if err == nil {
+		err = db.writeWhole(name, b)
+	}
+	if err != nil {
+		db.docsDirty.Store(true)
+		return "", fmt.Errorf("write documents: %w", err)
+	}
+	old, db.docsFile = db.docsFile, name
+	return old, nil
+}
+
+// DocumentsIndex is the log index of the last change of any document.
+func (db *DB) DocumentsIndex() uint64 { return db.docs.Changed() }
+
+// LettersEntry is the log entry that stores dead letters, each as letters.Append has it.
+func LettersEntry(b letters.Bounds, encoded []byte) []byte {
+	return append(letters.AppendBounds([]byte{entryLetters}, b), encoded...)
+}
+
+// UnletterEntry is the log entry that removes dead letters and expires others.
+func UnletterEntry(b letters.Bounds, ids []string) []byte {
+	entry := letters.AppendBounds([]byte{entryUnletter}, b)
+	for _, id := range ids {
+		entry = letters.AppendText(entry, id)
+	}
+	return entry
+}
+
+// Letters are the dead letters; they change by log entries alone.
+func (db *DB) Letters() *letters.Store { return db.letters }
+
+// maxWaitingLetters is how many bytes of letters wait for a checkpoint, which else comes with the events.
+const maxWaitingLetters = 32 << 20
+
+// applyLetters stores or removes dead letters. It answers how many.
+func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
+	change := db.letters.Put
+	if kind == entryUnletter {
+		change = db.letters.Remove
+	}
+	n, err := change(index, body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	if x := db.identity; kind == entryLetters {
+		x.RLock()
+		if x.RefusesAny() {
+			n -= db.letters.Erase(index, func(l *letters.Letter) bool {
+				user, anon := erasure.IDs(l.Event)
+				return l.Index == index && (user != nil || anon != nil) && x.Refused(user, anon)
+			})
+		}
+		x.RUnlock()
+	}
+	if db.letters.Waiting() >= maxWaitingLetters {
+		db.mem.Lock()
+		if len(db.mem.flushing) == 0 { // else one is on its way
+			db.rotate()
+		}
+		db.mem.Unlock()
+	}
+	return n, nil
+}
+
+// saveLetters writes the letters that the file misses, and returns the file that
+// this replaces, "" for none. The caller holds manifestMu.
+func (db *DB) saveLetters() (old string, err error) {
+	f, err := db.letters.Save(db.fs, db.dir, db.lettersFile, func() string { return db.newName(letters.Suffix) })
+	if err != nil {
+		return "", err
+	}
+	if db.lettersFile.Name != f.Name {
+		old = db.lettersFile.Name
+	}
+	db.lettersFile = f
+	return old, nil
+}
+
+// loadLetters reads the letters that a manifest counts.
+func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
+	if m.Letters.Name == "" {
+		return letters.New(), nil
+	}
+	b, err := readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	s, err := letters.Load(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Letters.Name, err)
+	}
+	return s, nil
 }

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"spoor/engine/letters"
+	"spoor/internal/vfs"
+)
+
+func letterEntryOf(ids ...int) []byte {
+	var encoded []byte
+	for _, id := range ids {
+		encoded = letters.Append(encoded, &letters.Letter{ID: fmt.Sprint("id", id), Name: "e", Reason: "r", Received: int64(id), Event: fmt.Appendf(nil, `{"n":%d}`, id)})
+	}
+	return LettersEntry(letters.Bounds{Bytes: letters.MaxBytes}, encoded)
+}
+
+func letterIDs(db *DB) (ids []string) {
+	db.Letters().Each(func(l *letters.Letter) { ids = append(ids, l.ID) })
+	return ids
+}
+
+func TestDeadLettersOutliveCheckpointsReplaysBackupsAndAreVerified(t *testing.T) {
+	ctx := context.Background()
+	fsys := vfs.NewMem()
+	open := func(dir string) *DB {
+		db, err := Open(dir, Options{FS: fsys, ManualCompaction: true})
+		require.NoError(t, err)
+		return db
+	}
+	log := [][]byte{
+		letterEntryOf(1, 2, 3), letterEntryOf(2, 4), UnletterEntry(letters.Bounds{Bytes: letters.MaxBytes}, []string{"id1", "nobody"}),
+		letterEntryOf(1), UnletterEntry(letters.Bounds{Bytes: letters.MaxBytes, Oldest: 2}, nil), letterEntryOf(5),
+	}
+	want := []string{"id2", "id3", "id4", "id1", "id5"} // id1 came back; it expires only from the front
+	for saved := range len(log) + 1 {
+		dir := fmt.Sprint("store", saved)
+		db := open(dir)
+		for i, entry := range log {
+			if i == saved {
+				_, err := db.Checkpoint(ctx)
+				require.NoError(t, err)
+			}
+			require.IsType(t, 0, db.Apply(uint64(i+1), entry))
+		}
+		require.Equal(t, want, letterIDs(db))
+		before, err := db.StateHash(ctx)
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+
+		db = open(dir)
+		for i := int(db.DurableIndex()); i < len(log); i++ {
+			db.Apply(uint64(i+1), log[i])
+		}
+		after, err := db.StateHash(ctx)
+		require.NoError(t, err)
+		require.Equal(t, before.Letters, after.Letters, "saved at %d", saved)
+		_, err = db.Backup(ctx, fsys, dir+"-backup", nil)
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+		_, err = Restore(ctx, fsys, dir+"-backup", fsys, dir+"-back", nil)
+		require.NoError(t, err)
+		db = open(dir + "-back")
+		require.Equal(t, want, letterIDs(db))
+		file := db.lettersFile
+		require.NoError(t, db.Close())
+
+		f, err := fsys.OpenReadWrite(dir + "-back/" + file.Name)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{0xff}, file.Bytes-3)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		report, err := Verify(ctx, fsys, dir+"-back", nil)
+		require.NoError(t, err)
+		require.ErrorIs(t, report.Err(), ErrDamaged)
+		_, err = Open(dir+"-back", Options{FS: fsys, ManualCompaction: true})
+		require.ErrorIs(t, err, letters.ErrFile)
+	}
+}
+
+func TestAnEntryOfLettersThatIsCutOffIsAnError(t *testing.T) {
+	var fatal error
+	db, err := Open("store", Options{FS: vfs.NewMem(), ManualCompaction: true, OnFatal: func(err error) { fatal = err }})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	entry := letterEntryOf(1, 2)
+	err, _ = db.Apply(1, entry[:len(entry)-1]).(error)
+	require.ErrorIs(t, err, ErrEntry)
+	require.ErrorIs(t, fatal, ErrEntry)
+	require.Empty(t, letterIDs(db))
+}

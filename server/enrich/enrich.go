@@ -1,0 +1,235 @@
+// Package enrich adds to an event what follows from what it carries: browser,
+// operating system and device from the user agent, the campaign and the channel
+// from the address of the page and the one before, the country from the address
+// of the client, and a time that does not follow a clock that is wrong.
+//
+// On the way of an event it comes first behind the decoder, before addresses
+// are cut. A field that the client sent, in any form, is never replaced; times
+// that are corrected stand beside what was sent.
+package enrich
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/mileusna/useragent"
+	"github.com/oschwald/maxminddb-golang/v2"
+
+	"spoor/engine/event"
+	"spoor/segment/batch"
+)
+
+// Settings say what is added.
+type Settings struct {
+	UserAgent bool `json:"userAgent"`
+	Campaign  bool `json:"campaign"` // and the channel
+	Country   bool `json:"country"`  // where there is a database
+	Clock     bool `json:"clock"`
+}
+
+// None tells that nothing is to be done; database: there is one of countries.
+func (s Settings) None(database bool) bool {
+	return !s.UserAgent && !s.Campaign && !(s.Country && database) && !s.Clock
+}
+
+// Countries finds the country of an address.
+type Countries struct{ db *maxminddb.Reader }
+
+// maxDatabaseBytes bounds a database, which is held in memory.
+const maxDatabaseBytes = 512 << 20
+
+// OpenCountries reads a database in MaxMind's format that knows countries.
+func OpenCountries(file string) (*Countries, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("open the database of countries: %w", err)
+	}
+	if info.Size() > maxDatabaseBytes {
+		return nil, fmt.Errorf("the database of countries %s has %d bytes, the limit is %d", file, info.Size(), maxDatabaseBytes)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("open the database of countries: %w", err)
+	}
+	db, err := maxminddb.OpenBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("read the database of countries %s: %w", file, err)
+	}
+	return &Countries{db}, nil
+}
+
+// Find returns an ISO 3166 code; empty where none is known.
+func (c *Countries) Find(a netip.Addr) string {
+	var code string
+	if !a.IsValid() || c.db.Lookup(a.Unmap().WithZone("")).DecodePath(&code, "country", "iso_code") != nil || len(code) != 2 {
+		return ""
+	}
+	return code
+}
+
+// Worker adds fields to the events of one decoder. Not for concurrent use.
+type Worker struct {
+	Countries *Countries // nil: there is no database
+	Clock     *Clock
+
+	agents map[string]*agent
+}
+
+// Apply adds what the settings say.
+func (w *Worker) Apply(d *event.Draft, s Settings) {
+	if s.Clock && w.Clock != nil {
+		w.Clock.correct(d)
+	}
+	if s.UserAgent {
+		w.userAgent(d)
+	}
+	if s.Campaign {
+		campaign(d)
+	}
+	if s.Country && w.Countries != nil {
+		w.country(d)
+	}
+}
+
+// add sets a field of context unless the client sent it.
+func add(d *event.Draft, path, text string) {
+	if text != "" && !d.Has(path) {
+		d.AddText(path, []byte(text))
+	}
+}
+
+// texts returns the string at path, nil where there is none.
+func textAt(d *event.Draft, path string) []byte {
+	if i := d.Find(path); i >= 0 && d.Kind(i) == batch.KindString {
+		return d.Text(i)
+	}
+	return nil
+}
+
+func (w *Worker) country(d *event.Draft) {
+	if d.Has("context.country") {
+		return
+	}
+	a := d.Origin().Address
+	if text := textAt(d, "context.ip"); text != nil {
+		a, _ = netip.ParseAddr(string(text)) // of the end user, where a server sends for others
+	}
+	add(d, "context.country", w.Countries.Find(a))
+}
+
+// agent is what a user agent says.
+type agent struct{ browser, browserVersion, os, osVersion, device string }
+
+const (
+	maxAgents     = 1024 // kept by a worker; then it begins anew
+	maxAgentBytes = 1024 // of one that is looked at
+)
+
+func (w *Worker) userAgent(d *event.Draft) {
+	text := textAt(d, "context.userAgent")
+	if text == nil {
+		// That of a program which sends events of others says nothing of them.
+		ua := d.Origin().UserAgent
+		if !strings.HasPrefix(ua, "Mozilla/") && !strings.HasPrefix(ua, "Opera/") {
+			return
+		}
+		text = []byte(ua)
+	}
+	if len(text) == 0 || len(text) > maxAgentBytes {
+		return
+	}
+	a := w.agents[string(text)]
+	if a == nil {
+		if a = parseAgent(string(text)); w.agents == nil || len(w.agents) >= maxAgents {
+			w.agents = make(map[string]*agent, 64)
+		}
+		w.agents[string(text)] = a
+	}
+	add(d, "context.browser", a.browser)
+	add(d, "context.browserVersion", a.browserVersion)
+	add(d, "context.os", a.os)
+	add(d, "context.osVersion", a.osVersion)
+	add(d, "context.device", a.device)
+	if a.device == "bot" && !d.Has("context.bot") {
+		d.AddBool("context.bot", true)
+	}
+}
+
+func parseAgent(text string) *agent {
+	u := useragent.Parse(text)
+	a := &agent{browser: u.Name, os: u.OS}
+	// Whole versions: the parts behind are many and say little.
+	a.browserVersion, _, _ = strings.Cut(u.Version, ".")
+	a.osVersion, _, _ = strings.Cut(u.OSVersion, ".")
+	switch {
+	case u.Bot:
+		a.device = "bot"
+	case u.Tablet:
+		a.device = "tablet"
+	case u.Mobile:
+		a.device = "mobile"
+	case u.Desktop:
+		a.device = "desktop"
+	}
+	for _, s := range []*string{&a.browser, &a.browserVersion, &a.os, &a.osVersion} {
+		*s = strings.ToValidUTF8((*s)[:min(len(*s), maxFieldBytes)], "")
+	}
+	return a
+}
+
+const maxFieldBytes = 256 // of a field that is added
+
+// campaign reads the arguments of the page's address and where the visitor came from.
+func campaign(d *event.Draft) {
+	page := textAt(d, "context.page.url")
+	if page == nil {
+		if page = textAt(d, "properties.url"); page == nil {
+			return
+		}
+	}
+	c := readArguments(page)
+	// Copied before anything is added: that may move what they share.
+	host, from := hostOf(page), hostOf(textAt(d, "context.page.referrer"))
+	add(d, "context.utmSource", c.source)
+	add(d, "context.utmMedium", c.medium)
+	add(d, "context.campaign", c.name)
+	add(d, "context.utmTerm", c.term)
+	add(d, "context.utmContent", c.content)
+	if from != "" && from != host {
+		add(d, "context.referrerDomain", from)
+	}
+	add(d, "context.channel", c.channel(host, from))
+}
+
+type arguments struct {
+	source, medium, name, term, content string
+	paid                                bool // the click was bought, by the sign of an advertising network
+}
+
+func readArguments(page []byte) (c arguments) {
+	page, _, _ = bytes.Cut(page, []byte{'#'})
+	_, query, _ := bytes.Cut(page, []byte{'?'})
+	for len(query) > 0 {
+		var arg []byte
+		arg, query, _ = bytes.Cut(query, []byte{'&'})
+		name, value, _ := bytes.Cut(arg, []byte{'='})
+		switch string(name) {
+		case "utm_source":
+			c.source = unescape(value)
+		case "utm_medium":
+			c.medium = unescape(value)
+		case "utm_campaign":
+			c.name = unescape(value)
+		case "utm_term":
+			c.term = unescape(value)
+		case "utm_content":
+			c.content = unescape(value)
+		case "gclid", "msclkid", "gbraid", "wbraid", "ttclid":
+			c.paid = c.paid || len(value) > 0
+		}
+	}
+	return c
+}

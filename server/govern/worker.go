@@ -1,0 +1,243 @@
+package govern
+
+import (
+	"bytes"
+	"strings"
+
+	"spoor/engine/event"
+	"spoor/engine/schema"
+	"spoor/segment/batch"
+	"spoor/server/enrich"
+	"spoor/server/redact"
+)
+
+// Codes of refused events. They are part of the API.
+const (
+	CodeViolation = "schema_violation"
+	CodeUnknown   = "unknown_event"
+	CodePersonal  = "personal_data"
+)
+
+// What an event is told apart by later. Where a client sent fields of these
+// names, as of an export, texts are gone on with and other values replaced.
+const (
+	markRedacted   = "context.spoor.redacted"
+	markViolations = "context.spoor.violations"
+	maxMarkBytes   = 1024
+)
+
+// ipPaths are where clients put addresses.
+var ipPaths = []string{"context.ip", "context.ipAddress", "properties.$ip", "properties.ip"}
+
+// worker governs the events of one decoder.
+type worker struct {
+	pipeline *Pipeline
+	snap     *snapshot
+	rules    map[*eventRules]map[string]*rule // behind the memos of the decoder's paths
+	numRules int
+
+	enrich  enrich.Worker
+	checker schema.Checker
+	matches []redact.Match
+	text    []byte
+	changed []string // paths of values that were replaced or dropped
+	refuse  string   // path of personal data that refuses the event
+}
+
+// rule is what is done with values of one path, in events of one name.
+type rule struct {
+	schema *schema.Rule // nil: the path is none of the schema's
+	pii    schema.PII
+	scan   bool // texts are looked through
+	named  bool // the name announces personal data
+	inside bool // the path is one of properties
+}
+
+// maxRules bounds what a worker keeps.
+const maxRules = 1 << 14
+
+// Govern implements event.Governor.
+func (w *worker) Govern(d *event.Draft) event.Verdict {
+	s := w.pipeline.current()
+	if s != w.snap {
+		w.snap, w.rules, w.numRules = s, nil, 0
+	}
+	e := s.events[string(d.Name())]
+	if e == nil {
+		e = s.unknown
+	}
+	w.changed = w.changed[:0]
+	w.refuse = ""
+	if !s.plain && !d.Origin().Again {
+		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
+	}
+	if s.policy.Redact.IP != ipKeep {
+		w.addresses(d, s.policy.Redact.IP)
+	}
+	var v event.Verdict
+	if !e.idle {
+		v = w.judge(d, e)
+	}
+	if len(w.changed) > 0 {
+		w.pipeline.Stats.Redacted.Add(1)
+		w.mark(d, markRedacted, w.changed)
+	}
+	if v.Reject != nil {
+		w.pipeline.Stats.Refused.Add(1)
+	}
+	return v
+}
+
+// addresses replaces addresses of clients.
+func (w *worker) addresses(d *event.Draft, what string) {
+	for _, path := range ipPaths {
+		i := d.Find(path)
+		if i < 0 || d.Kind(i) != batch.KindString {
+			continue
+		}
+		if what == ipDrop {
+			d.Remove(i)
+			w.changed = append(w.changed, path)
+			continue
+		}
+		text, changed := redact.AppendTruncated(w.text[:0], d.Text(i))
+		if w.text = text; changed {
+			d.SetText(i, text)
+			w.changed = append(w.changed, path)
+		}
+	}
+}
+
+// judge applies the schema and looks for personal data.
+func (w *worker) judge(d *event.Draft, e *eventRules) event.Verdict {
+	if e.schema != nil {
+		w.checker.Begin(e.schema)
+	}
+	for i := range d.Len() {
+		if d.Kind(i) == 0 {
+			continue
+		}
+		m := d.Memo(i)
+		r, _ := m.Rule.(*rule)
+		if m.Key != any(e) && m.Key != any(w.snap) {
+			r = w.rule(e, d.Path(i))
+			m.Key, m.Rule = e, r
+			if !r.inside { // what holds outside of properties holds for all names
+				m.Key = w.snap
+			}
+		}
+		if r.schema != nil && w.checker.Value(r.schema, d, i) && e.mode == schema.Enforce {
+			w.drop(d, i)
+			continue
+		}
+		if r.pii > schema.Permit {
+			w.personal(d, i, r.pii)
+		} else if r.scan {
+			w.search(d, i, r)
+		}
+	}
+	if e.schema != nil {
+		w.checker.End()
+	}
+	return w.verdict(d, e)
+}
+
+func (w *worker) verdict(d *event.Draft, e *eventRules) event.Verdict {
+	switch {
+	case e.schema == nil && e.name == "" && e.mode != schema.Off:
+		w.violating(e)
+		if e.mode == schema.Enforce {
+			return refusal(CodeUnknown, "", "no schema is known for events of this name, and events without one are not taken", 0)
+		}
+		w.mark(d, markViolations, []string{"eventName:unknown"})
+	case e.schema != nil && len(w.checker.Violations) > 0:
+		w.violating(e)
+		if first := w.checker.Violations[0]; e.mode == schema.Enforce {
+			return refusal(CodeViolation, first.Path, e.schema.Explain(first), e.schema.Version)
+		}
+		marks := make([]string, 0, len(w.checker.Violations))
+		for _, v := range w.checker.Violations {
+			marks = append(marks, v.Path+":"+v.Keyword)
+		}
+		w.mark(d, markViolations, marks)
+	}
+	if w.refuse != "" {
+		return refusal(CodePersonal, w.refuse, w.refuse+" holds personal data, which is not taken", 0)
+	}
+	return event.Verdict{}
+}
+
+func refusal(code, path, message string, version int) event.Verdict {
+	return event.Verdict{Reject: &event.Reject{Code: code, Message: message + "; the event is kept as a dead letter"}, Keep: true, Path: path, Version: version}
+}
+
+func (w *worker) violating(e *eventRules) {
+	e.violating.Add(1)
+	w.pipeline.Stats.Violating.Add(1)
+}
+
+// mark sets a field of the store's own to a list of paths.
+func (w *worker) mark(d *event.Draft, path string, list []string) {
+	w.text = w.text[:0]
+	if d.Has("context.spoor") { // a letter that is sent again, an export that is imported
+		if i := d.Find(path); i >= 0 && d.Kind(i) == batch.KindString && len(d.Text(i)) <= maxMarkBytes {
+			w.text = append(w.text, d.Text(i)...)
+		}
+		d.RemoveAt(path)
+	}
+	before := len(w.text)
+	for _, entry := range list {
+		if listed(w.text[:before], entry) {
+			continue // it says so already
+		}
+		if len(w.text)+len(entry) > before+maxMarkBytes {
+			w.text = append(w.text, ",..."...)
+			break
+		}
+		if len(w.text) > 0 {
+			w.text = append(w.text, ',')
+		}
+		w.text = append(w.text, entry...)
+	}
+	d.AddText(path, w.text)
+}
+
+// listed tells whether an entry is in a text of entries with commas between.
+func listed(text []byte, entry string) bool {
+	for len(text) > 0 {
+		var one []byte
+		if one, text, _ = bytes.Cut(text, []byte{','}); string(one) == entry {
+			return true
+		}
+	}
+	return false
+}
+
+// rule finds or makes the rule of a path.
+func (w *worker) rule(e *eventRules, path string) *rule {
+	if r := w.rules[e][path]; r != nil {
+		return r
+	}
+	inside := strings.HasPrefix(path, schema.Root+".")
+	r := &rule{inside: inside}
+	if e.schema != nil && inside {
+		r.schema = e.schema.Resolve(path)
+		r.pii = r.schema.PII
+	}
+	if r.pii == schema.Unstated && (inside && e.scan || e.scanAll) && !strings.HasPrefix(path, "context.spoor.") {
+		r.scan = true
+		r.named = redact.NameIsSensitive(lastPart(path))
+	}
+	if w.numRules >= maxRules || w.rules == nil {
+		w.rules, w.numRules = map[*eventRules]map[string]*rule{}, 0
+	}
+	if w.rules[e] == nil {
+		w.rules[e] = map[string]*rule{}
+	}
+	w.rules[e][path] = r
+	w.numRules++
+	return r
+}
+
+// lastPart is the name of the field. A dot within it cuts it, which hides nothing.
+func lastPart(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
