@@ -21,7 +21,9 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/budget"
 	"spoor/server/collect"
+	"spoor/server/dialect"
 	"spoor/server/inflate"
 )
 
@@ -29,7 +31,9 @@ import (
 type Options struct {
 	Logger *slog.Logger // default: discard
 	Keys   *access.Keys // default: none, everything is granted
-	Now    func() time.Time
+	// Dialects are the protocols of other systems; default: none.
+	Dialects *dialect.Mounted
+	Now      func() time.Time
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
@@ -106,7 +110,7 @@ type Server struct {
 	http    *fasthttp.Server
 	collect *collect.Collector
 	inflate *inflate.Pool
-	bytes   *budget
+	bytes   *budget.Budget
 	queries chan struct{} // held by queries that run
 	exports chan struct{} // held by exports that run
 	metrics *serverMetrics
@@ -127,7 +131,7 @@ func New(back Backend, opts Options) *Server {
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
 		inflate: inflate.NewPool(),
-		bytes:   newBudget(opts.BudgetBytes),
+		bytes:   budget.New(opts.BudgetBytes),
 		queries: make(chan struct{}, opts.MaxQueries),
 		exports: make(chan struct{}, maxExports),
 	}

@@ -22,6 +22,10 @@ import (
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
+	"spoor/server/dialect"
+	"spoor/server/dialect/posthog"
+	"spoor/server/dialect/segment"
+	"spoor/server/dialect/snowplow"
 )
 
 // serveCmd runs the server.
@@ -33,6 +37,10 @@ type serveCmd struct {
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
 	AdminKey []string `help:"Keys that may do everything." env:"SPOOR_ADMIN_KEY" placeholder:"KEY"`
+
+	SegmentPrefix  string `help:"Path below which SDKs of Segment and RudderStack send; they may send to the root, too." default:"/segment" placeholder:"PATH"`
+	PosthogPrefix  string `help:"The same for SDKs of PostHog." default:"/posthog" placeholder:"PATH"`
+	SnowplowPrefix string `help:"The same for trackers of Snowplow." default:"/snowplow" placeholder:"PATH"`
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
@@ -72,6 +80,11 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := keys.CheckListen(c.Listen); err != nil {
 		return usageError{err}
 	}
+	dialects, ok := dialect.Mount(map[string]string{"segment": c.SegmentPrefix, "posthog": c.PosthogPrefix, "snowplow": c.SnowplowPrefix},
+		segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{})
+	if !ok {
+		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix and --snowplow-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
+	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(int64(c.Memory)))
@@ -95,7 +108,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now), server.Options{
-		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4,
+		Logger: log, Keys: keys, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4,
 	}), node)
 
 	// Not the context of the command: that has ended.
