@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -37,8 +38,11 @@ func Check(value []byte) *event.Reject {
 		}
 	}
 	rej := &event.Reject{Code: event.CodeMalformed, Message: fmt.Sprintf("%.200s", err)}
-	if errors.Is(err, jsontext.ErrDuplicateName) {
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
 		rej.Code = event.CodeDuplicateKey
+	case !utf8.Valid(value):
+		rej.Code = event.CodeInvalidUTF8
 	}
 	return rej
 }
