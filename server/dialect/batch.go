@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -242,16 +243,17 @@ func (b *Batch) AppendRefused(dst []byte) []byte {
 // Fields is a JSON object that is being written: members in the order in which
 // they are set, objects within it as its children. The zero value is empty.
 type Fields struct {
-	base   []byte   // JSON whose members come first, see Base
-	json   []byte   // members, each behind a comma
-	names  [][]byte // that were set, for Has
-	inner  []*Fields
-	titles []string
+	base   []byte    // JSON whose members come first, see Base
+	json   []byte    // members, each behind a comma
+	names  []string  // that were set
+	copied [][]byte  // names that were copied
+	inner  []*Fields // made by In; memory of further ones follows
+	titles []string  // of inner
 }
 
 // Reset forgets all members and keeps their memory.
 func (f *Fields) Reset() {
-	f.base, f.json, f.names, f.inner, f.titles = nil, f.json[:0], f.names[:0], f.inner[:0], f.titles[:0]
+	f.base, f.json, f.names, f.copied, f.inner, f.titles = nil, f.json[:0], f.names[:0], f.copied[:0], f.inner[:0], f.titles[:0]
 }
 
 // Base lets the members of a JSON object stand before all others, as they are.
@@ -270,45 +272,43 @@ func (f *Fields) Set(name string, value []byte) {
 	if len(value) == 0 {
 		return
 	}
-	f.json = Quote(append(f.json, ','), []byte(name))
-	f.json = append(append(f.json, ':'), value...)
-	f.names = append(f.names, []byte(name))
+	f.begin(name)
+	f.json = append(f.json, value...)
+}
+
+func (f *Fields) begin(name string) {
+	f.json, _ = jsontext.AppendQuote(append(f.json, ','), name)
+	f.json = append(f.json, ':')
+	f.names = append(f.names, name)
 }
 
 // SetText adds a member with a text; nothing where it is empty.
 func (f *Fields) SetText(name string, text []byte) {
 	if len(text) > 0 {
-		f.Set(name, Quote(nil, text))
+		f.begin(name)
+		f.json = Quote(f.json, text)
 	}
 }
 
 // Copy adds a member as it stands in other JSON.
 func (f *Fields) Copy(m *Member) {
 	f.json = append(append(append(append(f.json, ','), m.Quoted...), ':'), m.Value...)
-	f.names = append(f.names, m.Name)
+	f.copied = append(f.copied, m.Name)
 }
 
 // HasValue tells whether a member was set, not as an object by In.
 func (f *Fields) HasValue(name string) bool {
-	for _, n := range f.names {
+	for _, n := range f.copied {
 		if string(n) == name {
 			return true
 		}
 	}
-	return false
+	return slices.Contains(f.names, name)
 }
 
 // Has tells whether there is a member that was set or made by In.
 func (f *Fields) Has(name string) bool {
-	if f.HasValue(name) {
-		return true
-	}
-	for _, t := range f.titles {
-		if t == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(f.titles, name) || f.HasValue(name)
 }
 
 // In returns the object that is the member of a name, which it makes. Such a
@@ -320,8 +320,14 @@ func (f *Fields) In(name string) *Fields {
 		}
 	}
 	f.titles = append(f.titles, name)
-	f.inner = append(f.inner, &Fields{})
-	return f.inner[len(f.inner)-1]
+	n := len(f.inner)
+	if n < cap(f.inner) && f.inner[:n+1][n] != nil {
+		f.inner = f.inner[:n+1]
+		f.inner[n].Reset()
+	} else {
+		f.inner = append(f.inner, &Fields{})
+	}
+	return f.inner[n]
 }
 
 func (f *Fields) appendAs(dst []byte, name string) []byte {

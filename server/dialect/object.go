@@ -156,20 +156,15 @@ func stringEnd(b []byte, p int) int {
 	if p >= len(b) || b[p] != '"' {
 		return -1
 	}
-	for p++; ; {
-		i := bytes.IndexByte(b[p:], '"')
-		if i < 0 {
-			return -1
-		}
-		p += i + 1
-		escapes := 0
-		for b[p-2-escapes] == '\\' {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return p
+	for p++; p < len(b); p++ {
+		switch b[p] {
+		case '"':
+			return p + 1
+		case '\\':
+			p++
 		}
 	}
+	return -1
 }
 
 // skip returns the index behind the value at p, of any depth, or -1 where it

@@ -17,7 +17,16 @@ import (
 //
 // ok is false where it is none of them. An absent, null or empty value is no time: nil and true.
 func Time(value []byte) (out []byte, ok bool) {
-	text := strings.TrimSpace(string(Text(value)))
+	raw := Text(value)
+	if len(raw) > maxTimeBytes {
+		return nil, false
+	}
+	if len(raw) > len("2026-11-28T") && raw[10] == 'T' && len(raw)+2 == len(value) { // as most clients do
+		if _, err := time.Parse(time.RFC3339Nano, string(raw)); err == nil {
+			return value, true
+		}
+	}
+	text := strings.TrimSpace(string(raw))
 	if text == "" {
 		return nil, len(value) == 0 || string(value) == "null" || value[0] == '"'
 	}
@@ -40,6 +49,9 @@ func Time(value []byte) (out []byte, ok bool) {
 	}
 	return nil, false
 }
+
+// maxTimeBytes bounds the text of a time.
+const maxTimeBytes = 100
 
 var timeLayouts = []string{
 	time.RFC3339Nano,

@@ -121,7 +121,7 @@ func (c *capturing) item(item []byte) error {
 		return nil
 	}
 	c.event, c.said = e, c.said[:0]
-	if p := e.Get("properties"); p != nil && p[0] == '{' {
+	if p := e.Get("properties"); len(p) > 0 && p[0] == '{' {
 		if c.said, err = dialect.Split(c.said, p); err != nil {
 			c.batch.Refuse(index, e.ID("uuid"), event.CodeTooManyKeys, err.Error())
 			return nil

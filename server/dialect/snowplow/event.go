@@ -13,25 +13,37 @@ import (
 	"spoor/server/dialect"
 )
 
-// params are the parameters of one event, as texts.
+// params are the parameters of one event that mean something here, as texts.
 type params map[string][]byte
 
-// maxParams bounds the parameters of one event; the protocol has about 120.
-const maxParams = 500
+// known are the names of those parameters.
+var known = func() map[string]string {
+	names := map[string]string{}
+	for _, name := range strings.Fields("e eid aid p tna tv sid vid url page refr lang tz ua cs ip res vp uid duid nuid tnuid ttm dtm stm ue_pr ue_px co cx " +
+		"pp_mix pp_max pp_miy pp_may se_ca se_ac se_la se_pr se_va " +
+		"tr_id tr_af tr_tt tr_tx tr_sh tr_cu tr_ci tr_st tr_co ti_id ti_sk ti_nm ti_ca ti_pr ti_qu ti_cu") {
+		names[name] = name
+	}
+	return names
+}()
 
-// read takes them from a JSON object, whose values are strings or numbers.
-func (p params) read(item []byte) *event.Reject {
+// read takes the parameters from a JSON object, whose values are strings or numbers.
+func (c *collecting) read(item []byte) *event.Reject {
+	p := c.params
 	clear(p)
 	if rej := dialect.Check(item); rej != nil {
 		return rej
 	}
-	o, err := dialect.Split(nil, item)
+	o, err := dialect.Split(c.members[:0], item)
+	c.members = o
 	if err != nil {
 		return &event.Reject{Code: event.CodeNotObject, Message: "an event of a payload is a JSON object"}
 	}
-	for i := range o[:min(len(o), maxParams)] {
+	for i := range o {
 		if text := dialect.Text(o[i].Value); len(text) > 0 {
-			p[string(o[i].Name)] = text
+			if name, ok := known[string(o[i].Name)]; ok {
+				p[name] = text
+			}
 		}
 	}
 	return nil
@@ -41,12 +53,14 @@ func (p params) read(item []byte) *event.Reject {
 func (p params) query(args *fasthttp.Args) *event.Reject {
 	clear(p)
 	for key, value := range args.All() {
-		if !utf8.Valid(value) || len(p) >= maxParams {
-			return &event.Reject{Code: event.CodeInvalidUTF8, Message: "a parameter is not UTF-8, or there are too many"}
+		name, ok := known[string(key)]
+		if !ok || len(value) == 0 {
+			continue
 		}
-		if len(value) > 0 {
-			p[string(key)] = value
+		if !utf8.Valid(value) {
+			return &event.Reject{Code: event.CodeInvalidUTF8, Message: "the parameter " + name + " is not UTF-8"}
 		}
+		p[name] = value
 	}
 	return nil
 }
@@ -75,21 +89,16 @@ func (c *collecting) add(index int) error {
 	c.props.Reset()
 	c.about.Reset()
 	head := dialect.Head{ID: p["eid"], UserID: p["uid"], AnonymousID: c.device()}
-	for _, t := range []struct {
-		params []string
-		to     *[]byte
-	}{{[]string{"ttm", "dtm"}, &head.Time}, {[]string{"stm"}, &head.SentAt}} {
-		for _, name := range t.params {
-			if len(p[name]) == 0 {
-				continue
-			}
-			var ok bool
-			if *t.to, ok = dialect.Time(dialect.Quote(nil, p[name])); !ok {
-				c.batch.Refuse(index, head.ID, event.CodeBadTimestamp, name+": "+dialect.TimeHelp)
-				return nil
-			}
-			break
-		}
+	at := p["ttm"]
+	if len(at) == 0 {
+		at = p["dtm"]
+	}
+	var ok, sentOK bool
+	head.Time, ok = dialect.Time(dialect.Quote(nil, at))
+	head.SentAt, sentOK = dialect.Time(dialect.Quote(nil, p["stm"]))
+	if !ok || !sentOK {
+		c.batch.Refuse(index, head.ID, event.CodeBadTimestamp, "ttm, dtm or stm: "+dialect.TimeHelp)
+		return nil
 	}
 	if rej := c.kind(&head); rej != nil {
 		c.batch.Refuse(index, head.ID, rej.Code, rej.Message)
@@ -189,8 +198,7 @@ func (c *collecting) selfDescribing(head *dialect.Head) *event.Reject {
 	if data == nil {
 		return &event.Reject{Code: event.CodeMissingName, Message: "a self-describing event has neither ue_pr nor ue_px"}
 	}
-	outer, _ := dialect.Split(nil, data) // what is no object has no data
-	inner := outer.Object("data")
+	inner := c.dataOf(data)
 	schema := inner.ID("schema")
 	if head.Name = schemaName(schema); len(head.Name) == 0 {
 		return &event.Reject{Code: event.CodeMissingName, Message: "a self-describing event must name its schema, as iglu:vendor/name/jsonschema/1-0-0"}
@@ -198,6 +206,21 @@ func (c *collecting) selfDescribing(head *dialect.Head) *event.Reject {
 	c.props.Base(inner.Get("data"))
 	c.about.SetText("schema", schema)
 	return nil
+}
+
+// dataOf takes apart the object that is the data of an object; nothing where it has none.
+func (c *collecting) dataOf(value []byte) dialect.Object {
+	outer, err := dialect.Split(c.members[:0], value)
+	if err != nil {
+		return nil
+	}
+	c.members = outer
+	inner, err := dialect.Split(c.inner[:0], outer.Get("data"))
+	if err != nil {
+		return nil
+	}
+	c.inner = inner
+	return inner
 }
 
 // encoded is the JSON of a parameter that may be in base64 under another name.

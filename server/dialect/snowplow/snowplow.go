@@ -69,6 +69,8 @@ type collecting struct {
 	network string // id of the cookie; empty for somebody who shall stay anonymous
 	quiet   bool   // SP-Anonymous
 	params  params
+	members dialect.Object // scratch memory
+	inner   dialect.Object // the same
 	props   dialect.Fields
 	about   dialect.Fields
 }
@@ -106,7 +108,7 @@ func collect(x *dialect.Exchange) error {
 		if err != nil {
 			return err
 		}
-		rej := c.params.read(item)
+		rej := c.read(item)
 		if !admitted {
 			if err := admit(); err != nil {
 				return err
