@@ -57,7 +57,10 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	if f.close {
 		ctx.SetConnectionClose()
 	}
-	answer(ctx, appendError(nil, told.Code, told.Message))
+	if told.Body == nil {
+		told.Body = appendError(nil, told.Code, told.Message)
+	}
+	answer(ctx, told.Body)
 }
 
 // host is the server as its dialects see it.

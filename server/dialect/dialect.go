@@ -72,6 +72,8 @@ type Refusal struct {
 	Message string // what, where, what to do
 	// RetryAfter, in seconds, asks to send it again; 0 for not.
 	RetryAfter int
+	// Body is the JSON that the client gets; nil for that of the native API.
+	Body []byte
 }
 
 func (r *Refusal) Error() string { return r.Code + ": " + r.Message }

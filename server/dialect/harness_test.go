@@ -22,6 +22,8 @@ import (
 	"spoor/server"
 	"spoor/server/backend"
 	"spoor/server/dialect"
+	"spoor/server/dialect/amplitude"
+	"spoor/server/dialect/mixpanel"
 	"spoor/server/dialect/posthog"
 	"spoor/server/dialect/segment"
 	"spoor/server/dialect/snowplow"
@@ -86,7 +88,7 @@ func start(t testing.TB, opts server.Options, prefixes map[string]string) *node 
 	db, err := engine.Open("store", engine.Options{FS: vfs.NewMem(), ManualCompaction: true, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
 	require.NoError(t, err)
 	var ok bool
-	opts.Dialects, ok = dialect.Mount(prefixes, segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{})
+	opts.Dialects, ok = dialect.Mount(prefixes, segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{}, amplitude.Amplitude{}, mixpanel.Mixpanel{})
 	require.True(t, ok)
 	opts.Now = now
 	n := &node{t: t, log: &memLog{db: db}, seen: map[string]bool{}}

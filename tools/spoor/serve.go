@@ -23,6 +23,8 @@ import (
 	"spoor/server/access"
 	"spoor/server/backend"
 	"spoor/server/dialect"
+	"spoor/server/dialect/amplitude"
+	"spoor/server/dialect/mixpanel"
 	"spoor/server/dialect/posthog"
 	"spoor/server/dialect/segment"
 	"spoor/server/dialect/snowplow"
@@ -38,9 +40,11 @@ type serveCmd struct {
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
 	AdminKey []string `help:"Keys that may do everything." env:"SPOOR_ADMIN_KEY" placeholder:"KEY"`
 
-	SegmentPrefix  string `help:"Path below which SDKs of Segment and RudderStack send; they may send to the root, too." default:"/segment" placeholder:"PATH"`
-	PosthogPrefix  string `help:"The same for SDKs of PostHog." default:"/posthog" placeholder:"PATH"`
-	SnowplowPrefix string `help:"The same for trackers of Snowplow." default:"/snowplow" placeholder:"PATH"`
+	SegmentPrefix   string `help:"Path below which SDKs of Segment and RudderStack send; they may send to the root, too." default:"/segment" placeholder:"PATH"`
+	PosthogPrefix   string `help:"The same for SDKs of PostHog." default:"/posthog" placeholder:"PATH"`
+	SnowplowPrefix  string `help:"The same for trackers of Snowplow." default:"/snowplow" placeholder:"PATH"`
+	AmplitudePrefix string `help:"The same for Amplitude's HTTP API." default:"/amplitude" placeholder:"PATH"`
+	MixpanelPrefix  string `help:"The same for Mixpanel's import API." default:"/mixpanel" placeholder:"PATH"`
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
@@ -80,10 +84,11 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := keys.CheckListen(c.Listen); err != nil {
 		return usageError{err}
 	}
-	dialects, ok := dialect.Mount(map[string]string{"segment": c.SegmentPrefix, "posthog": c.PosthogPrefix, "snowplow": c.SnowplowPrefix},
-		segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{})
+	dialects, ok := dialect.Mount(map[string]string{
+		"segment": c.SegmentPrefix, "posthog": c.PosthogPrefix, "snowplow": c.SnowplowPrefix, "amplitude": c.AmplitudePrefix, "mixpanel": c.MixpanelPrefix,
+	}, segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{}, amplitude.Amplitude{}, mixpanel.Mixpanel{})
 	if !ok {
-		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix and --snowplow-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
+		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix, --snowplow-prefix, --amplitude-prefix and --mixpanel-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
 	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {

@@ -202,7 +202,9 @@ func (c *capturing) add(index int, head *dialect.Head) error {
 	if !plain {
 		return nil
 	}
-	c.fields()
+	c.props.Reset()
+	c.about.Reset()
+	sorting.Sort(c.said, &c.props, &c.about)
 	return c.batch.Event(index, head, &c.props, &c.about)
 }
 

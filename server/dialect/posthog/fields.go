@@ -1,5 +1,10 @@
 package posthog
 
+import "spoor/server/dialect"
+
+// sorting is where properties go.
+var sorting = dialect.Sorting{Context: contextOf, Dropped: dropped, NullDropped: clickIDs}
+
 // contextOf is where a property goes in the context: the same names as those of
 // every other dialect. All others stay properties.
 var contextOf = map[string][2]string{
@@ -63,34 +68,4 @@ var clickIDs = map[string]bool{
 	"li_fat_id": true, "gad_source": true, "mc_cid": true, "gclid": true, "gclsrc": true, "dclid": true, "gbraid": true, "wbraid": true, "fbclid": true,
 	"msclkid": true, "twclid": true, "igshid": true, "ttclid": true, "rdt_cid": true, "epik": true, "qclid": true, "sccid": true, "oppref": true,
 	"bfcid": true, "irclid": true, "_kx": true,
-}
-
-// fields sorts the properties of an event into its properties and its context.
-func (c *capturing) fields() {
-	c.props.Reset()
-	c.about.Reset()
-	for i := range c.said {
-		m := &c.said[i]
-		null := string(m.Value) == "null"
-		if dropped[string(m.Name)] || null && clickIDs[string(m.Name)] {
-			continue
-		}
-		to, ok := contextOf[string(m.Name)]
-		if !ok {
-			c.props.Copy(m)
-			continue
-		}
-		if null {
-			continue
-		}
-		in := &c.about
-		if to[0] != "" {
-			in = in.In(to[0])
-		}
-		if in.Has(to[1]) {
-			c.props.Copy(m) // another spelling was first
-			continue
-		}
-		in.Set(to[1], m.Value)
-	}
 }
