@@ -71,7 +71,7 @@ sdk-go: ## Vet and test the Go SDK, a module of its own, against the server
 # Where the clients of npm are installed, for the next time too.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients
 
-clients: ## Test the published SDKs of Segment, RudderStack, PostHog and Snowplow against the server
+clients: ## Test the published SDKs of other systems against the server
 	@command -v node >/dev/null 2>&1 || echo 'No node found: only analytics-go is tested.'; \
 	cd server/dialect/clienttest; $(GO) vet ./...; SPOOR_CLIENTS_DIR='$(CLIENTS)' $(GO) test -count=1 -parallel 16 -timeout 5m
 

@@ -181,7 +181,7 @@ func TestHostileBodiesAreRefusedAndTheNextRequestIsServed(t *testing.T) {
 			}
 			require.Contains(t, refusals, r.status, "%s on %s: %s", name, path, r.body)
 			require.Less(t, time.Since(begin), 5*time.Second)
-			require.True(t, json.Valid(r.body) || string(r.body) == "ok", "%s", r.body)
+			require.True(t, json.Valid(r.body) || string(r.body) == "ok" || string(r.body) == "1", "%s", r.body)
 		}
 	}
 	require.Empty(t, n.export())

@@ -58,7 +58,11 @@ func (n *node) request(t *testing.T, d *datadriven.TestData) string {
 	body := packed(t, form, []byte(d.Input))
 	if d.Cmd == "get" {
 		if len(body) > 0 {
-			path += "?data=" + url.QueryEscape(string(body))
+			separator := "?"
+			if strings.Contains(path, "?") {
+				separator = "&"
+			}
+			path += separator + "data=" + url.QueryEscape(string(body))
 		}
 		body = nil
 	}

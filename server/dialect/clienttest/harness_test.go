@@ -231,6 +231,9 @@ func newProxy(t *testing.T, answers ...answer) *proxy {
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(status)
+		if a > 0 {
+			fmt.Fprintf(w, `{"code":%d,"error":"said the proxy"}`, status) // one client looks there
+		}
 		w.Write(inner.Body.Bytes())
 	}))
 	t.Cleanup(p.Close)

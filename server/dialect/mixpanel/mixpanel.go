@@ -1,5 +1,5 @@
 // Package mixpanel is Mixpanel's import API, by which what Mixpanel has exported
-// comes to Spoor, and by which servers send to it.
+// comes to Spoor, and what its server SDKs send.
 //
 // An event becomes an event of the same name; $identify and $create_alias become identify
 // calls, which are no events. What becomes of which field is the table in docs/compatibility.md.
@@ -25,9 +25,16 @@ var _ dialect.Dialect = Mixpanel{}
 func (Mixpanel) Name() string { return "mixpanel" }
 
 // Find returns the handler of a path.
-func (Mixpanel) Find(path string, _ bool) dialect.Handler {
-	if path == "/import" {
-		return take
+func (Mixpanel) Find(path string, root bool) dialect.Handler {
+	switch {
+	case path == "/import":
+		return func(x *dialect.Exchange) error { return take(x, true) }
+	case root: // PostHog has the other paths there
+		return nil
+	case path == "/track":
+		return func(x *dialect.Exchange) error { return take(x, false) }
+	case path == "/engage":
+		return engage
 	}
 	return nil
 }
@@ -71,9 +78,15 @@ type taking struct {
 	about dialect.Fields
 }
 
-// take stores a JSON array of events, or lines of one each.
-func take(x *dialect.Exchange) error {
-	data, free, err := x.Host.Body(x.Ctx)
+// take stores events; timed tells that each must have its time.
+func take(x *dialect.Exchange, timed bool) error {
+	return each(x, func(t *taking, item []byte) error { return t.item(item, timed) })
+}
+
+// each reads a JSON array, or lines of one value each, with item, and stores
+// what it adds.
+func each(x *dialect.Exchange, item func(t *taking, item []byte) error) error {
+	data, free, err := x.Form()
 	if err != nil {
 		return err
 	}
@@ -84,15 +97,22 @@ func take(x *dialect.Exchange) error {
 	data = bytes.TrimSpace(data)
 	var source string
 	admitted := false
-	add := func(_ int, item []byte) error {
+	add := func(_ int, value []byte) error {
 		if !admitted {
-			first, _ := dialect.Split(nil, item) // what is no object has no key
-			if source, err = x.Host.Admit(x.Ctx, first.Object("properties").ID("token")); err != nil {
+			first, _ := dialect.Split(nil, value) // what is no object has no key
+			key := first.ID("$token", "token")
+			if len(key) == 0 {
+				key = first.Object("properties").ID("token")
+			}
+			if len(key) == 0 {
+				key = x.Ctx.QueryArgs().Peek("api_key")
+			}
+			if source, err = x.Host.Admit(x.Ctx, key); err != nil {
 				return err
 			}
 			admitted = true
 		}
-		return t.item(item)
+		return item(&t, value)
 	}
 	switch {
 	case len(data) == 0 || data[0] != '[' && data[0] != '{':
@@ -115,13 +135,20 @@ func take(x *dialect.Exchange) error {
 	if err := x.Host.Store(x.Ctx, b, source); err != nil {
 		return err
 	}
-	return x.Answer(dialect.JSONType, t.answer())
+	args := x.Ctx.QueryArgs()
+	switch {
+	case string(args.Peek("strict")) == "1":
+		return x.Answer(dialect.JSONType, t.answer())
+	case string(args.Peek("verbose")) == "1":
+		return x.Answer(dialect.JSONType, []byte(`{"error":null,"status":1}`))
+	}
+	return x.Answer("text/plain; charset=utf-8", []byte("1")) // clients compare the text
 }
 
 // maxFailed bounds the refused events that an answer lists.
 const maxFailed = 100
 
-// answer is Mixpanel's, but always of the code 200: what was refused is listed,
+// answer is that of strict=1, but always of the code 200: what was refused is listed,
 // and is refused again if it is sent again.
 func (t *taking) answer() []byte {
 	b := t.batch
@@ -140,22 +167,11 @@ func (t *taking) answer() []byte {
 }
 
 // item adds one event.
-func (t *taking) item(item []byte) error {
-	index, err := t.batch.Begin()
-	if err != nil {
+func (t *taking) item(item []byte, timed bool) error {
+	index, e, err := t.begin(item)
+	if e == nil {
 		return err
 	}
-	t.ids = append(t.ids, nil)
-	if rej := dialect.Check(item); rej != nil {
-		t.batch.Refuse(index, nil, rej.Code, rej.Message)
-		return nil
-	}
-	e, err := dialect.Split(t.event[:0], item)
-	if err != nil {
-		t.batch.Refuse(index, nil, event.CodeNotObject, "an event is a JSON object")
-		return nil
-	}
-	t.event = e
 	if t.said, err = dialect.Split(t.said[:0], e.Get("properties")); err != nil {
 		t.said = nil
 		t.batch.Refuse(index, nil, event.CodeBadProperties, "properties must be an object")
@@ -165,7 +181,7 @@ func (t *taking) item(item []byte) error {
 	t.ids[index] = insert
 	head := dialect.Head{Name: e.ID("event"), UserID: t.said.ID("$user_id"), AnonymousID: t.said.ID("$device_id")}
 	var ok bool
-	if head.Time, ok = dialect.Time(t.said.Get("time")); !ok || len(head.Time) == 0 {
+	if head.Time, ok = dialect.Time(t.said.Get("time")); !ok || timed && len(head.Time) == 0 {
 		t.batch.Refuse(index, insert, event.CodeBadTimestamp, "the property time: "+dialect.TimeHelp)
 		return nil
 	}
@@ -190,6 +206,50 @@ func (t *taking) item(item []byte) error {
 	t.about.Reset()
 	sorting.Sort(t.said, &t.props, &t.about)
 	return t.batch.Event(index, &head, &t.props, &t.about)
+}
+
+// begin takes a message apart; nil where it is refused already.
+func (t *taking) begin(item []byte) (index int, o dialect.Object, err error) {
+	if index, err = t.batch.Begin(); err != nil {
+		return 0, nil, err
+	}
+	t.ids = append(t.ids, nil)
+	if rej := dialect.Check(item); rej != nil {
+		t.batch.Refuse(index, nil, rej.Code, rej.Message)
+		return index, nil, nil
+	}
+	if o, err = dialect.Split(t.event[:0], item); err != nil || len(o) == 0 {
+		t.batch.Refuse(index, nil, event.CodeNotObject, "a message is a JSON object with members")
+		return index, nil, nil
+	}
+	t.event = o
+	return index, o, nil
+}
+
+// engage sets traits of persons.
+func engage(x *dialect.Exchange) error {
+	return each(x, func(t *taking, item []byte) error {
+		index, o, err := t.begin(item)
+		if o == nil {
+			return err
+		}
+		var head dialect.Head
+		var ok bool
+		if head.Time, ok = dialect.Time(o.Get("$time")); !ok {
+			t.batch.Refuse(index, nil, event.CodeBadTimestamp, "$time: "+dialect.TimeHelp)
+			return nil
+		}
+		id := o.ID("$distinct_id")
+		if device, ok := bytes.CutPrefix(id, []byte("$device:")); ok {
+			head.AnonymousID = device
+		} else {
+			head.UserID = id
+		}
+		if err := t.batch.Identify(index, &head, o.Get("$set"), false); err != nil || len(id) == 0 {
+			return err
+		}
+		return t.batch.Identify(index, &head, o.Get("$set_once"), true)
+	})
 }
 
 // link adds a call that links a person's earlier id to a user.

@@ -24,7 +24,7 @@ type capturing struct {
 
 // capture stores one event, an array of them, or {"batch":[...]}.
 func capture(x *dialect.Exchange) error {
-	data, free, err := readBody(x)
+	data, free, err := x.Form()
 	if err != nil {
 		return err
 	}

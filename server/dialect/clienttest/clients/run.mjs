@@ -77,6 +77,28 @@ const clients = {
     flushes(() => t.flush())
     await observe()
   },
+  async 'amplitude-node'() {
+    const amplitude = await import('@amplitude/analytics-node')
+    await amplitude.init('KEY-KEY-KEY', { serverUrl: origin + prefix + '/2/httpapi', flushIntervalMillis: 200, logLevel: 0 }).promise
+    const results = [amplitude.track(event, { n: 0 }, { device_id: anonymous })]
+    const identify = new amplitude.Identify()
+    for (const [name, value] of Object.entries(traits)) identify.set(name, value)
+    results.push(amplitude.identify(identify, { user_id: user, device_id: anonymous }))
+    for (let i = 1; i < n; i++) results.push(amplitude.track(event, { n: i }, { user_id: user }))
+    // It sends by itself; a flush that fails would give up.
+    await Promise.all(results.map((r) => r.promise))
+  },
+  async 'mixpanel-node'() {
+    const { default: Mixpanel } = await import('mixpanel')
+    const m = Mixpanel.init('TOKEN', { host: endpoint.host, protocol: 'http', path: prefix, key: 'KEY' })
+    const events = Array.from({ length: n }, (_, i) => ({
+      event, properties: { time: new Date(), distinct_id: user, $device_id: anonymous, $insert_id: `${event}-${i}`, n: i },
+    }))
+    await new Promise((resolve) => m.import_batch(events, (errors) => {
+      if (errors) console.error('gave up:', String(errors).slice(0, 200))
+      resolve()
+    }))
+  },
   async 'analytics-next'() {
     await browser()
     const { AnalyticsBrowser } = await import('@segment/analytics-next')

@@ -1,4 +1,4 @@
-package posthog
+package dialect
 
 import (
 	"bytes"
@@ -7,15 +7,14 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/engine/event"
-	"spoor/server/dialect"
 	"spoor/server/inflate"
 )
 
-// readBody finds the JSON that a request carries in one of the forms that
-// PostHog's clients have used: JSON, gzip of it, base64 of either, or a form
+// Form finds the JSON that a request carries in one of the forms that clients of
+// PostHog and Mixpanel have used: JSON, gzip of it, base64 of either, or a form
 // with one of them as its field data, which GET has in the query. What the
 // headers and the parameter compression say does not matter: it shows.
-func readBody(x *dialect.Exchange) (data []byte, free func(), err error) {
+func (x *Exchange) Form() (data []byte, free func(), err error) {
 	data, free, err = x.Host.Body(x.Ctx)
 	if err != nil {
 		return nil, nil, err
@@ -62,5 +61,5 @@ func fromBase64(data []byte) ([]byte, error) {
 			return out[:n], nil
 		}
 	}
-	return nil, dialect.BadRequest(event.CodeMalformed, "the body is neither JSON, nor gzip or base64 of it, nor a form with it as its field data")
+	return nil, BadRequest(event.CodeMalformed, "the body is neither JSON, nor gzip or base64 of it, nor a form with it as its field data")
 }
