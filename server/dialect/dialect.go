@@ -38,6 +38,7 @@ type Handler func(x *Exchange) error
 type Exchange struct {
 	Ctx  *fasthttp.RequestCtx
 	Host Host
+	form []byte // the JSON of the body, where it was looked into before; see shared
 }
 
 // Host is the server as a dialect sees it. Its errors are the server's own;
@@ -146,12 +147,21 @@ func (m *Mounted) Find(path []byte) (Dialect, Handler) {
 			}
 		}
 	}
+	var found shared
 	for i := range m.all {
-		if h := m.all[i].Find(p, true); h != nil {
-			return m.all[i].Dialect, h
+		d := m.all[i].Dialect
+		if h := d.Find(p, true); h == nil {
+			continue
+		} else if found.run == nil {
+			found = shared{Dialect: d, path: p, run: h}
+		} else if c, ok := d.(Claimant); ok {
+			found.others = append(found.others, c)
 		}
 	}
-	return nil, nil
+	if found.run == nil || len(found.others) == 0 {
+		return found.Dialect, found.run
+	}
+	return &found, found.serve
 }
 
 const maxPathBytes = 512

@@ -15,6 +15,9 @@ import (
 // with one of them as its field data, which GET has in the query. What the
 // headers and the parameter compression say does not matter: it shows.
 func (x *Exchange) Form() (data []byte, free func(), err error) {
+	if x.form != nil {
+		return x.form, func() {}, nil
+	}
 	data, free, err = x.Host.Body(x.Ctx)
 	if err != nil {
 		return nil, nil, err
@@ -26,7 +29,7 @@ func (x *Exchange) Form() (data []byte, free func(), err error) {
 		args.ParseBytes(data)
 		data = bytes.Clone(args.Peek("data")) // args' memory is as much as the body's at most
 	}
-	if first := bytes.TrimLeft(data, " \t\r\n\xef\xbb\xbf"); len(first) == 0 || first[0] != '{' && first[0] != '[' {
+	if !jsonOf(data) {
 		data, err = fromBase64(data)
 	}
 	if err == nil && inflate.Sniff(data) != inflate.Identity {

@@ -18,18 +18,23 @@ import (
 // Amplitude is the dialect.
 type Amplitude struct{}
 
-var _ dialect.Dialect = Amplitude{}
+var _ dialect.Claimant = Amplitude{}
 
 // Name is the dialect's.
 func (Amplitude) Name() string { return "amplitude" }
 
-// Find returns the handler of a path. /batch at the root is another dialect's.
-func (Amplitude) Find(path string, root bool) dialect.Handler {
-	switch {
-	case path == "/2/httpapi", path == "/batch" && !root:
+// Find returns the handler of a path.
+func (Amplitude) Find(path string, _ bool) dialect.Handler {
+	switch path {
+	case "/2/httpapi", "/batch":
 		return take
 	}
 	return nil
+}
+
+// Claims tells its batches from PostHog's, which have a member batch.
+func (Amplitude) Claims(_ string, body dialect.Object) bool {
+	return body.Get("events") != nil && body.Get("batch") == nil
 }
 
 // Refusal puts the status into the body too: Amplitude's clients look nowhere else.
@@ -77,7 +82,7 @@ type taking struct {
 }
 
 func take(x *dialect.Exchange) error {
-	data, free, err := x.Host.Body(x.Ctx)
+	data, free, err := x.Body()
 	if err != nil {
 		return err
 	}

@@ -19,24 +19,30 @@ import (
 // Mixpanel is the dialect.
 type Mixpanel struct{}
 
-var _ dialect.Dialect = Mixpanel{}
+var _ dialect.Claimant = Mixpanel{}
 
 // Name is the dialect's.
 func (Mixpanel) Name() string { return "mixpanel" }
 
 // Find returns the handler of a path.
-func (Mixpanel) Find(path string, root bool) dialect.Handler {
-	switch {
-	case path == "/import":
+func (Mixpanel) Find(path string, _ bool) dialect.Handler {
+	switch path {
+	case "/import":
 		return func(x *dialect.Exchange) error { return take(x, true) }
-	case root: // PostHog has the other paths there
-		return nil
-	case path == "/track":
+	case "/track":
 		return func(x *dialect.Exchange) error { return take(x, false) }
-	case path == "/engage":
+	case "/engage":
 		return engage
 	}
 	return nil
+}
+
+// Claims tells its events from PostHog's, which have an api_key.
+func (Mixpanel) Claims(_ string, body dialect.Object) bool {
+	if body.Get("api_key") != nil || body.Get("batch") != nil {
+		return false
+	}
+	return body.Get("$token") != nil || body.Object("properties").Get("token") != nil
 }
 
 // Refusal says what is wrong in Mixpanel's words; its clients hand the error on.
