@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go lint fuzz bench soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -67,6 +67,13 @@ test: ## Run all tests, with the race detector where a C compiler is found
 
 sdk-go: ## Vet and test the Go SDK, a module of its own, against the server
 	@cd sdk/go; $(GO) vet ./...; $(TEST) ./...; cd ../../examples/go; $(GO) vet ./...; $(TEST) ./...
+
+# Where the clients of npm are installed, for the next time too.
+CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients
+
+clients: ## Test the published SDKs of other systems against the server
+	@command -v node >/dev/null 2>&1 || echo 'No node found: only analytics-go is tested.'; \
+	cd server/dialect/clienttest; $(GO) vet ./...; SPOOR_CLIENTS_DIR='$(CLIENTS)' $(GO) test -count=1 -parallel 16 -timeout 5m
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...

@@ -31,9 +31,11 @@ func (s *Server) getReady(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+const codeNotReady = "not_ready"
+
 func (s *Server) checkReady() error {
 	if err := s.back.Ready(); err != nil {
-		return fail(fasthttp.StatusServiceUnavailable, "not_ready", "the node is not ready: %.200s", err).again()
+		return fail(fasthttp.StatusServiceUnavailable, codeNotReady, "the node is not ready: %.200s", err).again()
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type People interface {
 	// Identify commits one call. linked is false where the anonymousId belongs to
 	// another user, leftOut names traits beyond the bounds of a person or the store.
 	Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error)
+	// IdentifyAll commits calls as one log entry, at most traits.MaxCalls.
+	IdentifyAll(ctx context.Context, calls []traits.Call) (index uint64, err error)
 	// Person is whom a userId, or else an anonymousId, stands for.
 	Person(id string) (p Person, found bool)
 }

@@ -36,7 +36,7 @@ var bodies = sync.Pool{New: func() any { return new(body) }}
 
 // release gives memory and budget back. data must not be used afterwards.
 func (b *body) release() {
-	b.s.bytes.give(b.taken)
+	b.s.bytes.Give(b.taken)
 	b.taken, b.s = 0, nil
 	if b.data = b.data[:0]; cap(b.data) > maxKeptBody {
 		b.data = nil
@@ -48,19 +48,32 @@ func (b *body) release() {
 }
 
 func (b *body) take(bytes int) error {
-	if !b.s.bytes.take(context.Background(), int64(bytes), b.s.opts.WaitTimeout) {
-		return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
+	if !b.s.bytes.Take(context.Background(), int64(bytes), b.s.opts.WaitTimeout) {
+		return errBodyBudget()
 	}
 	b.taken += int64(bytes)
 	return nil
 }
 
+func errBodyBudget() error {
+	return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
+}
+
 // readBody reads and decompresses the body of a request, at most limit bytes
 // of it before and after.
 func (s *Server) readBody(ctx *fasthttp.RequestCtx, limit int) (*body, error) {
-	coding, err := codingOf(&ctx.Request.Header)
-	if err != nil {
-		return nil, err
+	return s.readBodyAs(ctx, limit, true)
+}
+
+// readBodyAs is readBody. Unless announced, what the headers say of the body
+// does not matter: its first bytes show how it is compressed.
+func (s *Server) readBodyAs(ctx *fasthttp.RequestCtx, limit int, announced bool) (*body, error) {
+	var coding *inflate.Coding
+	var err error
+	if announced {
+		if coding, err = codingOf(&ctx.Request.Header); err != nil {
+			return nil, err
+		}
 	}
 	b := bodies.Get().(*body)
 	b.s = s

@@ -13,21 +13,21 @@ const maxRequestHeaders = 1024
 // may only append, and no cookie means anything here. Some clients send
 // credentials, so the origin is named, never "*". It answers a preflight itself
 // and returns true then.
-func allowOrigin(ctx *fasthttp.RequestCtx) (answered bool) {
+func allowOrigin(ctx *fasthttp.RequestCtx, methods string) (answered bool) {
 	preflight := ctx.IsOptions()
 	origin := ctx.Request.Header.Peek(fasthttp.HeaderOrigin)
 	h := &ctx.Response.Header
 	if len(origin) > 0 {
 		h.SetBytesV(fasthttp.HeaderAccessControlAllowOrigin, origin)
 		h.Set(fasthttp.HeaderAccessControlAllowCredentials, "true")
-		h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, Retry-After")
+		h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, X-Spoor-Rejected, Retry-After")
 		h.Add(fasthttp.HeaderVary, "Origin")
 	}
 	if !preflight {
 		return false
 	}
-	h.Set(fasthttp.HeaderAllow, "POST, OPTIONS")
-	h.Set(fasthttp.HeaderAccessControlAllowMethods, "POST, OPTIONS")
+	h.Set(fasthttp.HeaderAllow, methods)
+	h.Set(fasthttp.HeaderAccessControlAllowMethods, methods)
 	h.Set(fasthttp.HeaderAccessControlMaxAge, "86400")
 	wanted := ctx.Request.Header.Peek(fasthttp.HeaderAccessControlRequestHeaders)
 	if len(wanted) == 0 || len(wanted) > maxRequestHeaders || bytes.ContainsFunc(wanted, notInHeaderList) {

@@ -45,7 +45,7 @@ func newMetrics(s *Server) *serverMetrics {
 		refused:     set.NewCounter("spoor_queries_refused_total"),
 	}
 	gauges := map[string]func() float64{
-		"spoor_body_bytes":             func() float64 { return float64(s.opts.BudgetBytes - s.bytes.left()) },
+		"spoor_body_bytes":             func() float64 { return float64(s.opts.BudgetBytes - s.bytes.Left()) },
 		"spoor_body_bytes_limit":       func() float64 { return float64(s.opts.BudgetBytes) },
 		"spoor_queries_running":        func() float64 { return float64(len(s.queries)) },
 		"spoor_exports_running":        func() float64 { return float64(len(s.exports)) },
@@ -97,13 +97,17 @@ func (m *serverMetrics) events(r *collect.Request) {
 	m.accepted.Add(r.Accepted)
 	m.duplicates.Add(r.Duplicates)
 	for i := range r.Rejected {
-		code := r.Rejected[i].Code // one of the decoder's constants
-		c, ok := m.rejected.Load(code)
-		if !ok {
-			c, _ = m.rejected.LoadOrStore(code, m.set.GetOrCreateCounter(fmt.Sprintf(`spoor_events_rejected_total{code=%q}`, code)))
-		}
-		c.(*metrics.Counter).Inc()
+		m.refusedEvent(r.Rejected[i].Code)
 	}
+}
+
+// refusedEvent counts an event that was refused; code is one of the program's constants.
+func (m *serverMetrics) refusedEvent(code string) {
+	c, ok := m.rejected.Load(code)
+	if !ok {
+		c, _ = m.rejected.LoadOrStore(code, m.set.GetOrCreateCounter(fmt.Sprintf(`spoor_events_rejected_total{code=%q}`, code)))
+	}
+	c.(*metrics.Counter).Inc()
 }
 
 // getMetrics writes all numbers.

@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/server/access"
+	"spoor/server/dialect"
 )
 
 // route is one address of the API.
@@ -40,6 +41,8 @@ type routes struct {
 	exact  map[string]*route
 	prefix []prefixRoute // with one further segment
 	none   *routeMetrics
+
+	dialects map[string]*routeMetrics
 }
 
 type prefixRoute struct {
@@ -106,6 +109,10 @@ func newRoutes(s *Server) *routes {
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
+	r.dialects = map[string]*routeMetrics{}
+	for _, name := range s.opts.Dialects.Names() {
+		r.dialects[name] = s.metrics.route(name)
+	}
 	add("/", "root", false, method{"GET", access.Open, s.getRoot})
 	return r
 }
@@ -163,8 +170,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	start := time.Now() // latencies are measured, not part of any answer
 	rt, name, err := s.routes.find(ctx.URI().PathOriginal())
 	numbers := s.routes.none
+	var spoken dialect.Dialect
+	var speak dialect.Handler
 	if rt != nil {
 		numbers = rt.numbers
+	} else if spoken, speak = s.opts.Dialects.Find(ctx.URI().PathOriginal()); speak != nil {
+		numbers = s.routes.dialects[spoken.Name()]
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -179,11 +190,15 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.answerFailure(ctx, f)
 		return
 	}
+	if speak != nil {
+		s.serveDialect(ctx, spoken, speak)
+		return
+	}
 	if rt == nil {
 		s.answerFailure(ctx, fail(fasthttp.StatusNotFound, "not_found", "there is nothing at this path; GET / lists what there is"))
 		return
 	}
-	if rt.open && allowOrigin(ctx) {
+	if rt.open && allowOrigin(ctx, "POST, OPTIONS") {
 		return
 	}
 	m := rt.method(ctx.Method())

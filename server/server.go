@@ -21,7 +21,9 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/budget"
 	"spoor/server/collect"
+	"spoor/server/dialect"
 	"spoor/server/enrich"
 	"spoor/server/govern"
 	"spoor/server/inflate"
@@ -31,7 +33,9 @@ import (
 type Options struct {
 	Logger *slog.Logger // default: discard
 	Keys   *access.Keys // default: none, everything is granted
-	Now    func() time.Time
+	// Dialects are the protocols of other systems; default: none.
+	Dialects *dialect.Mounted
+	Now      func() time.Time
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 
@@ -111,7 +115,7 @@ type Server struct {
 	collect *collect.Collector
 	govern  *govern.Pipeline
 	inflate *inflate.Pool
-	bytes   *budget
+	bytes   *budget.Budget
 	queries chan struct{} // held by queries that run
 	exports chan struct{} // held by exports that run
 	chores  chan struct{} // held by the verification or backup that runs
@@ -133,7 +137,7 @@ func New(back Backend, opts Options) *Server {
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
 		inflate: inflate.NewPool(),
-		bytes:   newBudget(opts.BudgetBytes),
+		bytes:   budget.New(opts.BudgetBytes),
 		queries: make(chan struct{}, opts.MaxQueries),
 		exports: make(chan struct{}, maxExports),
 		chores:  make(chan struct{}, 1),

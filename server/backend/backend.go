@@ -130,6 +130,12 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 	return calls[0].Linked, calls[0].LeftOut, index, nil
 }
 
+// IdentifyAll links ids and sets traits.
+func (b *Backend) IdentifyAll(ctx context.Context, calls []traits.Call) (index uint64, err error) {
+	_, index, err = b.propose(ctx, engine.IdentifyEntry(calls...))
+	return index, err
+}
+
 // Person is whom an id stands for.
 func (b *Backend) Person(id string) (p server.Person, found bool) {
 	who := b.db.Identity()

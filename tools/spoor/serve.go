@@ -24,6 +24,12 @@ import (
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
+	"spoor/server/dialect"
+	"spoor/server/dialect/amplitude"
+	"spoor/server/dialect/mixpanel"
+	"spoor/server/dialect/posthog"
+	"spoor/server/dialect/segment"
+	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
 	"spoor/tools/internal/logquota"
 )
@@ -37,6 +43,12 @@ type serveCmd struct {
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
 	AdminKey []string `help:"Keys that may do everything." env:"SPOOR_ADMIN_KEY" placeholder:"KEY"`
+
+	SegmentPrefix   string `help:"Path below which SDKs of Segment and RudderStack send; they may send to the root, too." default:"/segment" placeholder:"PATH"`
+	PosthogPrefix   string `help:"The same for SDKs of PostHog." default:"/posthog" placeholder:"PATH"`
+	SnowplowPrefix  string `help:"The same for trackers of Snowplow." default:"/snowplow" placeholder:"PATH"`
+	AmplitudePrefix string `help:"The same for Amplitude's HTTP API." default:"/amplitude" placeholder:"PATH"`
+	MixpanelPrefix  string `help:"The same for Mixpanel's import API." default:"/mixpanel" placeholder:"PATH"`
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
@@ -85,6 +97,12 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 			return usageError{fmt.Errorf("--geoip: %w", err)}
 		}
 	}
+	dialects, ok := dialect.Mount(map[string]string{
+		"segment": c.SegmentPrefix, "posthog": c.PosthogPrefix, "snowplow": c.SnowplowPrefix, "amplitude": c.AmplitudePrefix, "mixpanel": c.MixpanelPrefix,
+	}, segment.Segment{}, posthog.PostHog{}, snowplow.Snowplow{}, amplitude.Amplitude{}, mixpanel.Mixpanel{})
+	if !ok {
+		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix, --snowplow-prefix, --amplitude-prefix and --mixpanel-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
+	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(int64(c.Memory)))
@@ -108,7 +126,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now).KeepBackups(c.BackupDir), server.Options{
-		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Keys: keys, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 	}), node)
 
 	// Not the context of the command: that has ended.

@@ -1,4 +1,6 @@
-package server
+// Package budget shares memory among requests: bodies take of it as they
+// arrive, and wait for others to give it back.
+package budget
 
 import (
 	"context"
@@ -6,30 +8,31 @@ import (
 	"time"
 )
 
-// budget shares a number of bytes among requests. Those who wait are served in
+// Budget is a number of bytes that requests share. Those who wait are served in
 // the order of arrival, so that a large body is not overtaken for ever.
-type budget struct {
+type Budget struct {
 	mu    sync.Mutex
 	free  int64
-	queue []*budgetWaiter
+	queue []*waiter
 }
 
-type budgetWaiter struct {
+type waiter struct {
 	bytes int64
 	ready chan struct{}
 }
 
-func newBudget(bytes int64) *budget { return &budget{free: bytes} }
+// New returns a budget of so many bytes.
+func New(bytes int64) *Budget { return &Budget{free: bytes} }
 
-// take takes bytes, waiting at most wait for them; false where it waited in vain.
-func (b *budget) take(ctx context.Context, bytes int64, wait time.Duration) bool {
+// Take takes bytes, waiting at most wait for them; false where it waited in vain.
+func (b *Budget) Take(ctx context.Context, bytes int64, wait time.Duration) bool {
 	b.mu.Lock()
 	if len(b.queue) == 0 && b.free >= bytes {
 		b.free -= bytes
 		b.mu.Unlock()
 		return true
 	}
-	w := &budgetWaiter{bytes, make(chan struct{})}
+	w := &waiter{bytes, make(chan struct{})}
 	b.queue = append(b.queue, w)
 	b.mu.Unlock()
 	timer := time.NewTimer(wait)
@@ -52,8 +55,8 @@ func (b *budget) take(ctx context.Context, bytes int64, wait time.Duration) bool
 	return true // it was served while it gave up
 }
 
-// give returns bytes that were taken.
-func (b *budget) give(bytes int64) {
+// Give returns bytes that were taken.
+func (b *Budget) Give(bytes int64) {
 	if bytes == 0 {
 		return
 	}
@@ -63,7 +66,7 @@ func (b *budget) give(bytes int64) {
 	b.mu.Unlock()
 }
 
-func (b *budget) serve() {
+func (b *Budget) serve() {
 	for len(b.queue) > 0 && b.free >= b.queue[0].bytes {
 		w := b.queue[0]
 		b.queue[0] = nil
@@ -73,8 +76,8 @@ func (b *budget) serve() {
 	}
 }
 
-// left is how many bytes are free now.
-func (b *budget) left() int64 {
+// Left is how many bytes are free now.
+func (b *Budget) Left() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.free
