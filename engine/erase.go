@@ -295,7 +295,7 @@ func (db *DB) EraseStatus(r *erasure.Record) EraseStatus {
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
-		if f.done.Load() < r.Index {
+		if f.done.Load() < r.Index && f.meta.First <= r.Index {
 			s.Files++
 		}
 	}

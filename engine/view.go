@@ -251,6 +251,13 @@ func (i *Identity) IDs(person uint32, limit int) (userID []byte, anonymousIDs []
 	return i.x.IDs(person, limit)
 }
 
+// Ordinals are all that the rows of a person may have been written with, ascending.
+func (i *Identity) Ordinals(person uint32) []uint32 {
+	i.x.RLock()
+	defer i.x.RUnlock()
+	return i.x.Ordinals(i.x.Canon()[person])
+}
+
 // Document returns a document that was committed through the log.
 func (db *DB) Document(kind, name string) (document.Document, bool) { return db.docs.Get(kind, name) }
 

@@ -12,6 +12,7 @@ import (
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
 	"spoor/server/collect"
+	"spoor/server/erase"
 	"spoor/server/export"
 	"spoor/server/govern"
 )
@@ -26,6 +27,7 @@ type Backend interface {
 
 	People
 	govern.Letters
+	erase.Store
 }
 
 // People is who is who, and what is known of them.
@@ -133,6 +135,7 @@ var (
 	ErrTooLarge   = errors.New("the log entry is too large")          // surely not stored
 	ErrDiskFull   = errors.New("the disk is full")                    // surely not stored
 	ErrUnknown    = errors.New("the outcome is unknown")              // may be stored: resend with the same ids
+	ErrErased     = errors.New("the person was erased")               // surely not stored
 	ErrLimit      = errors.New("the query needs more than it may")
 
 	// ErrNoBackupDir: the operator has set no directory aside for backups.

@@ -25,6 +25,7 @@ import (
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
+	"spoor/server/erase"
 	"spoor/server/govern"
 	"spoor/server/inflate"
 )
@@ -114,6 +115,7 @@ type Server struct {
 	http    *fasthttp.Server
 	collect *collect.Collector
 	govern  *govern.Pipeline
+	erase   *erase.API
 	inflate *inflate.Pool
 	bytes   *budget.Budget
 	queries chan struct{} // held by queries that run
@@ -144,6 +146,7 @@ func New(back Backend, opts Options) *Server {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Logger)
+	s.erase = erase.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds,

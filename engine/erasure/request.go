@@ -117,10 +117,10 @@ type Record struct {
 	// Index is the log index at which the request came into force.
 	Index uint64 `json:"index"`
 	// Known is false where nobody was known by the user's id. IDs counts the ids of the user.
-	Known bool `json:"known,omitempty"`
-	IDs   int  `json:"ids,omitempty"`
+	Known bool `json:"known,omitzero"`
+	IDs   int  `json:"ids,omitzero"`
 	// Letters counts the dead letters that went with it.
-	Letters int `json:"letters,omitempty"`
+	Letters int `json:"letters,omitzero"`
 	// Ordinals are those of the user's rows.
 	Ordinals []uint32 `json:"ordinals,omitempty"`
 }

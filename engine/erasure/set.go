@@ -254,6 +254,48 @@ func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) 
 	return d, nil
 }
 
+// Takes are the rows of a section that the set erases or takes fields of, whatever
+// the section's file; nil for none.
+func (s *Set) Takes(sec *segment.Section, w *scan.Worker) (scan.Bits, error) {
+	if sec.Erased() {
+		return nil, nil
+	}
+	d, err := s.Drop(sec, File{}, w)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range s.fields {
+		if r.persons != nil || !r.meets(sec, File{}) {
+			continue
+		}
+		columns, err := sec.AllColumns()
+		if err != nil {
+			return nil, err
+		}
+		var has []*scan.Filter
+		for _, c := range columns {
+			if slices.ContainsFunc(r.paths, func(p string) bool { return c.Path() == p || strings.HasPrefix(c.Path(), p+".") }) {
+				has = append(has, scan.Where(scan.Field{Kind: scan.FieldColumn, Path: c.Path()}, anyValue))
+			}
+		}
+		if len(has) == 0 {
+			continue
+		}
+		rows, err := w.Rows(scan.Or(has...), sec)
+		if err != nil {
+			return nil, err
+		}
+		d.take(rows)
+	}
+	return d.Rows, nil
+}
+
+// anyValue holds where there is a value, null too.
+var anyValue = scan.Test{
+	Text: func([]byte) bool { return true }, Number: func(float64) bool { return true }, Int: func(int64) bool { return true },
+	Bool: func(bool) bool { return true }, JSON: func([]byte) bool { return true }, Null: true,
+}
+
 // take adds rows and returns how many are new.
 func (d *Drop) take(rows scan.Bits) (fresh int64) {
 	n := rows.Count()

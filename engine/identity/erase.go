@@ -110,16 +110,13 @@ func (x *Map) erase(mode Mode, person uint32, known bool, hashes []refused) Eras
 	if !known {
 		return Erasure{}
 	}
-	out := Erasure{Known: true, Person: person, Persons: []uint32{person}}
+	out := Erasure{Known: true, Person: person, Persons: x.Ordinals(person)}
 	user := x.personUser[person]
 	var anons []uint32
 	for e := x.personHead[person]; e != 0; e = x.chain[e-1].next {
 		a := x.chain[e-1].anon
 		anons = append(anons, a)
 		out.Anons = append(out.Anons, x.anons.Text(a))
-		if p := x.anonPerson[a]; p != person && x.canon[p] == person {
-			out.Persons = append(out.Persons, p)
-		}
 	}
 	out.IDs = len(anons)
 	if user != 0 {
@@ -149,6 +146,19 @@ func (x *Map) erase(mode Mode, person uint32, known bool, hashes []refused) Eras
 		x.anons.Forget(a)
 	}
 	return out
+}
+
+// Ordinals are all that the rows of a person may have been written with, ascending:
+// its own and those of persons that it absorbed. The caller holds the lock.
+func (x *Map) Ordinals(person uint32) []uint32 {
+	out := []uint32{person}
+	for e := x.personHead[person]; e != 0; e = x.chain[e-1].next {
+		if p := x.anonPerson[x.chain[e-1].anon]; p != person && x.canon[p] == person {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Refused tells whether an event with these ids, either of which may be nil, is of

@@ -127,6 +127,9 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 	if !ok || len(calls) != 1 {
 		return false, nil, 0, fmt.Errorf("apply an identify call: the answer is a %T", result)
 	}
+	if calls[0].Refused {
+		return false, nil, 0, server.ErrErased
+	}
 	return calls[0].Linked, calls[0].LeftOut, index, nil
 }
 

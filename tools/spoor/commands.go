@@ -31,12 +31,16 @@ type commands struct {
 	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
 	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
 	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
-	Verify  verifyCmd          `cmd:"" group:"server" help:"Read every byte of the data and check it; prove that a text is nowhere in it."`
-	Backup  backupCmd          `cmd:"" group:"server" help:"Write a consistent copy of the data, also while events come in."`
-	Restore restoreCmd         `cmd:"" group:"server" help:"Make a data directory from a backup."`
-	Flush   flushCmd           `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
-	Compact compactCmd         `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
-	Bench   benchCmd           `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
+	Erase   governance.Erase   `cmd:"" group:"govern" help:"Take data away: users, events, fields."`
+
+	Retention governance.Retention `cmd:"" group:"govern" help:"Say how long events are kept."`
+
+	Verify  verifyCmd  `cmd:"" group:"server" help:"Read every byte of the data and check it; prove that a text is nowhere in it."`
+	Backup  backupCmd  `cmd:"" group:"server" help:"Write a consistent copy of the data, also while events come in."`
+	Restore restoreCmd `cmd:"" group:"server" help:"Make a data directory from a backup."`
+	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
+	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
+	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -50,8 +51,10 @@ type serveCmd struct {
 	AmplitudePrefix string `help:"The same for Amplitude's HTTP API." default:"/amplitude" placeholder:"PATH"`
 	MixpanelPrefix  string `help:"The same for Mixpanel's import API." default:"/mixpanel" placeholder:"PATH"`
 
-	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
-	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
+	Memory      byteSize      `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
+	EraseWithin time.Duration `help:"How long what was erased may stay in the bytes of files; no answer has it from the first moment." default:"24h" placeholder:"TIME"`
+
+	FlushRows int `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
 
 	BackupDir string `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 	Geoip     string `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
@@ -113,8 +116,10 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 		log.Error("the server cannot go on", "error", err)
 		os.Exit(exitFailed)
 	}
+	erased := make(erasedLog, 1)
 	db, err := engine.Open(filepath.Join(c.Data, datadir.StoreDir), engine.Options{
 		Logger: log, MemoryBytes: int64(c.Memory), FlushRows: c.FlushRows, OnFatal: fatal,
+		EraseWithin: c.EraseWithin, OnErased: erased.tell,
 	})
 	if err != nil {
 		return err
@@ -125,9 +130,12 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
-	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now).KeepBackups(c.BackupDir), server.Options{
+	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
+	stopChores := chores(ctx, log, node, back, erased)
+	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Keys: keys, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 	}), node)
+	stopChores()
 
 	// Not the context of the command: that has ended.
 	closing, cancel := context.WithTimeout(context.Background(), closeTime)
@@ -140,6 +148,42 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 		return err // what is at work still uses the store
 	}
 	return errors.Join(err, db.Close())
+}
+
+// erasedLog is told when something has gone from the files that the log may still hold.
+type erasedLog chan struct{}
+
+func (e erasedLog) tell(uint64) {
+	select {
+	case e <- struct{}{}:
+	default: // it will be cut behind both
+	}
+}
+
+// chores lets events expire and cuts the log behind what was erased, until ctx
+// ends or stop is called, which waits for them.
+func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		back.Expire(ctx, time.Now, func(err error) { log.Error("events did not expire; it will be tried again", "error", err) })
+	})
+	running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-erased:
+				if err := node.CutLog(ctx); err != nil && ctx.Err() == nil {
+					log.Error("the log was not cut behind what was erased; the next flush does it", "error", err)
+				}
+			}
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // serve listens until ctx ends or serving fails, and then lets requests finish.

@@ -1,0 +1,90 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"spoor/engine"
+	"spoor/engine/erasure"
+)
+
+// Erase commits a request to erase.
+func (b *Backend) Erase(ctx context.Context, r *erasure.Request) (rec *erasure.Record, index uint64, err error) {
+	entry, err := engine.EraseEntry(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	result, index, err := b.propose(ctx, entry)
+	if err != nil {
+		return nil, 0, err
+	}
+	rec, ok := result.(*erasure.Record)
+	if !ok {
+		return nil, 0, fmt.Errorf("apply an erasure: the answer is a %T", result)
+	}
+	return rec, index, nil
+}
+
+// SetRetention commits how long events are kept.
+func (b *Backend) SetRetention(ctx context.Context, r *erasure.Retention, now time.Time) (index uint64, err error) {
+	entry, err := engine.RetentionEntry(r, now)
+	if err != nil {
+		return 0, err
+	}
+	_, index, err = b.propose(ctx, entry)
+	return index, err
+}
+
+// Erasures are the requests that were carried out, oldest first.
+func (b *Backend) Erasures() ([]erasure.Record, error) { return b.db.Erasures() }
+
+// EraseStatus tells how far a request is in the bytes of this node's files.
+func (b *Backend) EraseStatus(r *erasure.Record) engine.EraseStatus { return b.db.EraseStatus(r) }
+
+// Retention is how long events are kept, and the cutoffs that are in force.
+func (b *Backend) Retention() (erasure.Retention, erasure.Cutoffs, error) { return b.db.Retention() }
+
+// View is the store as it is now.
+func (b *Backend) View() (*engine.View, error) { return b.db.View() }
+
+// expireEvery is how often it is looked whether a day has ended.
+const expireEvery = time.Minute
+
+// Expire lets events expire as the retention says, day by day, until ctx ends: while this
+// node leads, it moves the cutoffs in the log on. failed is told what went wrong.
+func (b *Backend) Expire(ctx context.Context, now func() time.Time, failed func(error)) {
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	for {
+		if err := b.expire(ctx, now()); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (b *Backend) expire(ctx context.Context, now time.Time) error {
+	if s := b.log.Cluster(); b.log.Ready() != nil || s.Leader != s.Node {
+		return nil
+	}
+	rules, cutoffs, err := b.db.Retention()
+	if err != nil {
+		return err
+	}
+	if next := cutoffs.Advance(rules.At(now.UnixMicro())); next.Equal(cutoffs) {
+		return nil
+	}
+	entry, err := engine.CutoffsEntry(rules.At(now.UnixMicro()))
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, expireEvery)
+	defer cancel()
+	_, _, err = b.propose(wait, entry)
+	return err
+}
