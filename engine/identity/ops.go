@@ -121,7 +121,7 @@ func (x *Map) replay(ops []byte, seen resolved) error {
 		var ids [2][]byte
 		for i := range ids {
 			n, used := binary.Uvarint(ops)
-			if used <= 0 || n > uint64(len(ops)-used)+1 {
+			if used <= 0 || n == 1 || n > uint64(len(ops)-used)+1 { // no id is empty
 				return fmt.Errorf("%w: %d bytes remain, %d claimed", ErrFile, len(ops), n)
 			}
 			ops = ops[used:]
