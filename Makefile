@@ -29,11 +29,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-11s %s\n' "$$name" "$$text"; done
 	@echo "Variables: LISTEN=$(LISTEN) DATA=$(DATA) EVENTS=$(EVENTS) FUZZTIME=$(FUZZTIME) SOAKTIME=$(SOAKTIME) (seconds) BENCH=$(BENCH)"
 
 build: bin/spoor ## Build bin/spoor
@@ -94,7 +94,11 @@ bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -p 1 ./... | tee bench.txt
 	@if [ -f bench.old.txt ]; then $(GO) run $(BENCHSTAT) bench.old.txt bench.txt; else echo 'Kept in bench.txt; mv bench.txt bench.old.txt compares the next run with it.'; fi
 
-soak: ## Repeat all tests in random order and with fresh random data for SOAKTIME seconds
+reliability: ## Durability at the counts of docs/reliability.md, as root for all of it; about an hour
+	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
+	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
+
+soak: reliability ## The above, then repeat all tests in random order and with fresh random data for SOAKTIME seconds
 	@end=$$(($$(date +%s) + $(SOAKTIME))); round=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	  round=$$((round + 1)); echo "== round $$round"; \

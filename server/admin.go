@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
@@ -117,12 +118,13 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, p
 		defer stop()
 		x.Run(func(told func(done, total int64)) (any, error) { return do(work, told) }, func(err error) (code, message string) {
 			s.log.Error("an operator's request failed", "path", path, "error", err)
-			if f := s.failureOf(err); f.status < fasthttp.StatusInternalServerError {
-				return f.code, f.message
-			}
-			return "failed", err.Error() // it is for the operator, who has the log too
+			f := s.choreFailure(err)
+			return f.code, f.message
 		})
 	})
+	if err := x.Started(); err != nil {
+		return s.choreFailure(err)
+	}
 	ctx.Response.Header.SetContentType("application/x-ndjson")
 	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.SetBodyStream(x, -1)
@@ -152,6 +154,18 @@ func (s *Server) governs(run func(*govern.Call) (any, error)) func(*fasthttp.Req
 		setIndex(ctx, call.Index)
 		return answerValue(ctx, value)
 	}
+}
+
+// choreFailure is what an operator is told, who may know what other clients may not.
+func (s *Server) choreFailure(err error) *failure {
+	f := s.failureOf(err)
+	switch {
+	case errors.Is(err, engine.ErrDamaged):
+		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
+	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:
+		return fail(fasthttp.StatusInternalServerError, "failed", "%v", err)
+	}
+	return f
 }
 
 const rootText = `Spoor collects product events and answers funnels, retention and sessions over them.

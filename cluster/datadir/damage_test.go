@@ -20,7 +20,12 @@ import (
 // make soak tries more.
 func damageOffsets(t testing.TB) int {
 	text := os.Getenv("SPOOR_DAMAGE_OFFSETS")
-	if text == "" {
+	switch {
+	case text == "" && os.Getenv("SOAK") != "":
+		return 200
+	case text == "" && raceEnabled: // which sees nothing new in repetitions
+		return 15
+	case text == "":
 		return 50
 	}
 	n, err := strconv.Atoi(text)

@@ -15,8 +15,12 @@ import (
 	"time"
 )
 
-// every is the time between two lines.
-const every = time.Second
+const (
+	// every is the time between two lines.
+	every = time.Second
+	// firstAfter is when the first line comes: what fails before it is answered as any other error.
+	firstAfter = 100 * time.Millisecond
+)
 
 // Stream is the body of the answer: Run writes, the connection reads.
 type Stream struct {
@@ -26,13 +30,24 @@ type Stream struct {
 
 	mu          sync.Mutex
 	done, total int64
+
+	begun   bool          // there was a line
+	started chan struct{} // closed when there is something to send, or the end
+	failed  error         // before anything was sent; read after started
 }
 
 // NewStream makes a stream. extend is called before each line is written to the client.
 func NewStream(extend func() error) *Stream {
-	x := &Stream{extend: extend}
+	x := &Stream{extend: extend, started: make(chan struct{})}
 	x.r, x.w = io.Pipe()
 	return x
+}
+
+// Started waits for the first line, or the end. An error is that of work which failed
+// before: there is no stream then.
+func (x *Stream) Started() error {
+	<-x.started
+	return x.failed
 }
 
 // Read is called by the connection's goroutine.
@@ -62,19 +77,17 @@ func (x *Stream) Run(work func(told func(done, total int64)) (any, error), faile
 	ended := make(chan struct{})
 	var ticks sync.WaitGroup
 	ticks.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
+		for wait := firstAfter; ; wait = every {
+			select {
+			case <-time.After(wait):
+			case <-ended:
+				return
+			}
 			x.mu.Lock()
 			at := place{x.done, x.total}
 			x.mu.Unlock()
 			if x.line(at) != nil {
 				return // the client is gone; the work's context ends with it
-			}
-			select {
-			case <-tick.C:
-			case <-ended:
-				return
 			}
 		}
 	})
@@ -85,16 +98,25 @@ func (x *Stream) Run(work func(told func(done, total int64)) (any, error), faile
 	})
 	close(ended)
 	ticks.Wait()
-	if err != nil {
+	switch {
+	case err != nil && !x.begun:
+		x.failed = err
+		close(x.started)
+	case err != nil:
 		code, message := failed(err)
 		err = x.line(map[string]failure{"error": {code, message}})
-	} else {
+	default:
 		err = x.line(map[string]any{"result": result})
 	}
 	_ = x.w.CloseWithError(err)
 }
 
+// line is called by one goroutine at a time.
 func (x *Stream) line(v any) error {
+	if !x.begun {
+		x.begun = true
+		close(x.started)
+	}
 	b, err := json.Marshal(v)
 	if err == nil {
 		_, err = x.w.Write(append(b, '\n'))

@@ -3,9 +3,11 @@
 // compare what it answers with a ledger of every event that it acknowledged.
 // docs/reliability.md lists the promises and figures.
 //
-// The numbers of rounds are those of a CI run; the environment raises them:
+// The counts are those of a CI run. SOAK=1 raises them, and each by itself:
 //
-//	SPOOR_KILLS             kills of a server under load        20
-//	SPOOR_MEMORY_EVENTS     events in 512 MiB of memory    300,000
-//	SPOOR_DAMAGE_OFFSETS    places per file and damage (tests of cluster/datadir)  50
+//	SPOOR_KILLS             kills of a server under load            20, SOAK 1,000
+//	SPOOR_MEMORY_EVENTS     events in 512 MiB of memory        300,000, SOAK 10,000,000
+//	SPOOR_BINARY            another binary than the one that is built, such as one that was made worse on purpose
+//
+// The tests of a full disk and of little memory need root, and are skipped with a message without.
 package reliability

@@ -14,15 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// roundEvents are sent by a writer in large batches before each kill.
-const roundEvents = 1500
-
 // TestAKilledServerHasEverythingThatItAcknowledgedOnce kills a server with SIGKILL at
 // random moments while four writers send and flushes and compactions are under way.
 func TestAKilledServerHasEverythingThatItAcknowledgedOnce(t *testing.T) {
-	kills := number(t, "SPOOR_KILLS", 20)
+	kills := number(t, "SPOOR_KILLS", 20, 1000)
 	dir := filepath.Join(t.TempDir(), "data")
 	args := []string{"--data", dir, "--memory", "32MiB", "--flush-rows", "1500"}
+	// So many events a writer sends in large batches before each kill, then few at a time.
+	roundEvents := min(1500, 200_000/kills)
 	book, r := newLedger(), rand.New(rand.NewPCG(1, uint64(kills)))
 	var next [4]int // number of each writer's next event
 	checkEvery := max(kills/10, 5)

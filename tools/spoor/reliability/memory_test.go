@@ -46,7 +46,7 @@ func smallMemory(t *testing.T) (procs string, killed func() bool) {
 // TestAServerIn512MiBIsSlowerAndNeverKilled loads, asks, compacts and restarts.
 func TestAServerIn512MiBIsSlowerAndNeverKilled(t *testing.T) {
 	procs, killed := smallMemory(t)
-	events := number(t, "SPOOR_MEMORY_EVENTS", 300_000)
+	events := number(t, "SPOOR_MEMORY_EVENTS", 300_000, 10_000_000)
 	dir := filepath.Join(t.TempDir(), "data")
 	within := func(c *exec.Cmd) {
 		c.Args = append([]string{"sh", "-c", `echo $$ > "$0"; exec "$@"`, procs, binary}, c.Args[1:]...)

@@ -45,11 +45,14 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// number reads a count from the environment.
-func number(t testing.TB, name string, def int) int {
+// number is a count: the environment's, or that of CI, or of a soak (SOAK=1).
+func number(t testing.TB, name string, ci, soak int) int {
 	text := os.Getenv(name)
-	if text == "" {
-		return def
+	switch {
+	case text == "" && os.Getenv("SOAK") != "":
+		return soak
+	case text == "":
+		return ci
 	}
 	n, err := strconv.Atoi(text)
 	require.NoError(t, err, name)
