@@ -104,6 +104,8 @@ type DB struct {
 		sync.RWMutex
 		active   *memtable
 		flushing []*memtable // oldest first
+		closed   int64       // bytes of those in flushing
+		room     sync.Cond   // of the lock: there may be room for more, see awaitRoom
 	}
 	filters      *index.Filters
 	idKey        idkey.Key     // of the hashes in filters and memtables
@@ -123,6 +125,8 @@ type DB struct {
 	flushMu   sync.Mutex // one flush at a time
 	compactMu sync.Mutex // one compaction at a time
 	kick      chan struct{}
+	merges    chan bool   // asks for the merges that are due; true when nothing arrives
+	merging   atomic.Bool // one is at work
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -147,8 +151,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	db := &DB{
 		opts: opts, fs: opts.FS, dir: dir, log: opts.Logger,
 		identity: newIdentity(), docs: newDocuments(),
-		kick: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), merges: make(chan bool),
 	}
+	db.mem.room.L = &db.mem
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
 	db.ctx, db.stop = context.WithCancel(context.Background())
 	if err := db.open(); err != nil {
@@ -162,8 +167,8 @@ func Open(dir string, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if !opts.ManualCompaction {
-		db.wg.Add(1)
-		go db.background()
+		db.wg.Go(db.background)
+		db.wg.Go(db.compactor)
 	}
 	return db, nil
 }
@@ -333,6 +338,7 @@ func (db *DB) broken() error {
 // fatal reports the first error after which nothing may be promised any more.
 func (db *DB) fatal(err error) {
 	if db.failed.CompareAndSwap(nil, &err) {
+		db.mem.room.Broadcast()
 		db.opts.OnFatal(err)
 	}
 }
@@ -341,6 +347,9 @@ func (db *DB) fatal(err error) {
 // not durable is in the log. Call Checkpoint first for a fast next start.
 func (db *DB) Close() error {
 	db.stop()
+	db.mem.Lock()
+	db.mem.room.Broadcast()
+	db.mem.Unlock()
 	db.wg.Wait()
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()

@@ -90,6 +90,8 @@ func (db *DB) flushOne(m *memtable) error {
 		db.mem.Lock()
 		db.files.replace(nil, []*file{f})
 		db.mem.flushing = db.mem.flushing[1:]
+		db.mem.closed -= m.bytes
+		db.mem.room.Broadcast()
 		db.mem.Unlock()
 	})
 	if err != nil {
@@ -180,9 +182,8 @@ func (db *DB) saveDocuments() (old string, err error) {
 	return old, nil
 }
 
-// background flushes closed memtables and merges segments until Close.
+// background flushes closed memtables and asks for merges until Close.
 func (db *DB) background() {
-	defer db.wg.Done()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	lastEvents, quiet := int64(0), time.Now()
@@ -202,6 +203,7 @@ func (db *DB) background() {
 			lastEvents, quiet = n, now
 		}
 		db.mem.Lock()
+		db.mem.room.Broadcast() // whoever waits looks again at what nobody told of
 		if db.mem.active.rows == 0 {
 			opened = now
 		} else if now.Sub(opened) >= db.opts.FlushAge {
@@ -215,9 +217,26 @@ func (db *DB) background() {
 			}
 			db.log.Error("flush failed; it will be tried again", "error", err)
 		}
-		idle := now.Sub(quiet) >= db.opts.CompactAfterIdle
-		if err := db.compactSome(db.ctx, idle); err != nil && !errors.Is(err, context.Canceled) {
-			db.log.Error("compaction failed; it will be tried again", "error", err)
+		select {
+		case db.merges <- now.Sub(quiet) >= db.opts.CompactAfterIdle:
+		default: // a merge is at work; the next tick asks again
+		}
+	}
+}
+
+// compactor merges segments until Close, beside flushing: a merge may take seconds.
+func (db *DB) compactor() {
+	for {
+		select {
+		case <-db.ctx.Done():
+			return
+		case idle := <-db.merges:
+			db.merging.Store(true)
+			err := db.compactSome(db.ctx, idle)
+			db.merging.Store(false)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				db.log.Error("compaction failed; it will be tried again", "error", err)
+			}
 		}
 	}
 }
