@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go lint fuzz bench soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go lint fuzz bench golden soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -86,6 +86,10 @@ fuzz: ## Run every fuzz target for FUZZTIME
 bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -p 1 ./... | tee bench.txt
 	@if [ -f bench.old.txt ]; then $(GO) run $(BENCHSTAT) bench.old.txt bench.txt; else echo 'Kept in bench.txt; mv bench.txt bench.old.txt compares the next run with it.'; fi
+
+golden: ## Write the golden files of all formats anew, after a format was changed on purpose
+	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update
+	@git status --short -- '*/testdata'
 
 soak: ## Repeat all tests in random order and with fresh random data for SOAKTIME seconds
 	@end=$$(($$(date +%s) + $(SOAKTIME))); round=0; \
