@@ -99,6 +99,7 @@ func (db *DB) flushOne(m *memtable) error {
 		return err
 	}
 	db.saveFilters(false)
+	db.askForMerges(false)
 	db.log.Debug("flushed", "file", f.meta.Name, "rows", f.meta.Rows, "bytes", f.meta.Bytes, "seconds", time.Since(start).Seconds())
 	return nil
 }
@@ -217,10 +218,16 @@ func (db *DB) background() {
 			}
 			db.log.Error("flush failed; it will be tried again", "error", err)
 		}
-		select {
-		case db.merges <- now.Sub(quiet) >= db.opts.CompactAfterIdle:
-		default: // a merge is at work; the next tick asks again
-		}
+		db.askForMerges(now.Sub(quiet) >= db.opts.CompactAfterIdle)
+	}
+}
+
+// askForMerges has the merges done that are due, unless one is at work: then the
+// next flush or tick asks again.
+func (db *DB) askForMerges(idle bool) {
+	select {
+	case db.merges <- idle:
+	default:
 	}
 }
 
