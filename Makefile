@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -97,6 +97,10 @@ bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
 reliability: ## Durability at the counts of docs/reliability.md, as root for all of it; about an hour
 	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
+
+golden: ## Write the golden files of all formats anew, after a format was changed on purpose
+	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update
+	@git status --short -- '*/testdata'
 
 soak: reliability ## The above, then repeat all tests in random order and with fresh random data for SOAKTIME seconds
 	@end=$$(($$(date +%s) + $(SOAKTIME))); round=0; \

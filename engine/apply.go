@@ -134,6 +134,7 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 	kind, body := data[0], data[1:]
 	switch kind {
 	case entryEvents:
+		db.awaitRoom()
 		b, err := batch.Decode(body)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
@@ -390,12 +391,31 @@ func (db *DB) resolve(p *part) {
 	}
 }
 
+// maxLevel0 files from flushes may wait for a merge that is at work.
+const maxLevel0 = 24
+
+// awaitRoom waits while closed memtables take more than their share of the
+// memory, or merges are far behind flushes: events come in no faster than they go to
+// disk. It decides nothing, so replicas need not wait alike.
+func (db *DB) awaitRoom() {
+	if db.opts.ManualCompaction {
+		return // whoever calls Apply also flushes
+	}
+	db.mem.Lock()
+	defer db.mem.Unlock()
+	for db.ctx.Err() == nil && db.broken() == nil &&
+		(db.mem.closed > db.opts.MemoryBytes/4 || db.merging.Load() && db.files.level0() > maxLevel0) {
+		db.mem.room.Wait()
+	}
+}
+
 // rotate closes the active memtable and lets the background flush it. The caller holds db.mem.
 func (db *DB) rotate() {
 	if db.mem.active.rows == 0 {
 		return
 	}
 	db.mem.flushing = append(db.mem.flushing, db.mem.active)
+	db.mem.closed += db.mem.active.bytes
 	db.mem.active = newMemtable()
 	db.wake()
 }

@@ -54,13 +54,6 @@ func (db *DB) compactSome(ctx context.Context, idle bool) error {
 		if err != nil || done {
 			return err
 		}
-		db.mem.RLock()
-		waiting := len(db.mem.flushing) > 0
-		db.mem.RUnlock()
-		if waiting { // flushing goes first
-			db.wake()
-			return nil
-		}
 	}
 }
 

@@ -120,6 +120,8 @@ type DB struct {
 		sync.RWMutex
 		active   *memtable
 		flushing []*memtable // oldest first
+		closed   int64       // bytes of those in flushing
+		room     sync.Cond   // of the lock: there may be room for more, see awaitRoom
 	}
 	filters      *index.Filters
 	idKey        idkey.Key     // of the hashes in filters and memtables
@@ -145,6 +147,8 @@ type DB struct {
 	eraseGate sync.Mutex // taken after flushMu: held by an erasure, and by what must see none come
 	compactMu sync.Mutex // one compaction at a time
 	kick      chan struct{}
+	merges    chan bool   // asks for the merges that are due; true when nothing arrives
+	merging   atomic.Bool // one is at work
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -170,8 +174,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	db := &DB{
 		opts: opts, fs: opts.FS, dir: dir, log: opts.Logger,
 		docs: document.New(),
-		kick: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), merges: make(chan bool),
 	}
+	db.mem.room.L = &db.mem
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
 	db.ctx, db.stop = context.WithCancel(context.Background())
 	if err := db.open(); err != nil {
@@ -185,8 +190,8 @@ func Open(dir string, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if !opts.ManualCompaction {
-		db.wg.Add(1)
-		go db.background()
+		db.wg.Go(db.background)
+		db.wg.Go(db.compactor)
 	}
 	return db, nil
 }
@@ -367,6 +372,7 @@ func (db *DB) broken() error {
 // fatal reports the first error after which nothing may be promised any more.
 func (db *DB) fatal(err error) {
 	if db.failed.CompareAndSwap(nil, &err) {
+		db.mem.room.Broadcast()
 		db.opts.OnFatal(err)
 	}
 }
@@ -375,6 +381,9 @@ func (db *DB) fatal(err error) {
 // not durable is in the log. Call Checkpoint first for a fast next start.
 func (db *DB) Close() error {
 	db.stop()
+	db.mem.Lock()
+	db.mem.room.Broadcast()
+	db.mem.Unlock()
 	db.wg.Wait()
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()

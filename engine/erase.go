@@ -104,6 +104,7 @@ var modes = map[erasure.Kind]identity.Mode{erasure.Person: identity.Person, eras
 func (db *DB) closeBefore(index uint64, rule bool) {
 	if db.mem.active.rows > 0 {
 		db.mem.flushing = append(db.mem.flushing, db.mem.active)
+		db.mem.closed += db.mem.active.bytes
 		db.mem.active = newMemtable()
 	}
 	if n := len(db.mem.flushing); n > 0 && rule {

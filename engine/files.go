@@ -165,6 +165,19 @@ func (v *version) release() {
 	}
 }
 
+// level0 counts the files that no merge has had yet.
+func (s *fileSet) level0() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, f := range s.current.files {
+		if f.meta.Level == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // after lists the files of a version as they are when added has taken the place of gone.
 func (v *version) after(gone, added []*file) []*file {
 	return compaction.Place(v.files, gone, added, (*file).days)

@@ -131,6 +131,10 @@ func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 		db.mem.Lock()
 		db.files.replace(nil, added)
 		db.mem.flushing = db.mem.flushing[len(tables):]
+		for _, m := range tables {
+			db.mem.closed -= m.bytes
+		}
+		db.mem.room.Broadcast()
 		db.mem.Unlock()
 	})
 	if err != nil {
@@ -143,6 +147,7 @@ func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 		return nil
 	}
 	db.saveFilters(false)
+	db.askForMerges(false)
 	db.log.Debug("flushed", "file", added[0].meta.Name, "rows", added[0].meta.Rows, "bytes", added[0].meta.Bytes, "seconds", time.Since(start).Seconds())
 	return nil
 }
@@ -275,9 +280,8 @@ func (db *DB) commit(e edit, install func()) error {
 	return nil
 }
 
-// background flushes closed memtables and merges segments until Close.
+// background flushes closed memtables and asks for merges until Close.
 func (db *DB) background() {
-	defer db.wg.Done()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	lastEvents, quiet := int64(0), time.Now()
@@ -297,6 +301,7 @@ func (db *DB) background() {
 			lastEvents, quiet = n, now
 		}
 		db.mem.Lock()
+		db.mem.room.Broadcast() // whoever waits looks again at what nobody told of
 		if db.mem.active.rows == 0 {
 			opened = now
 		} else if now.Sub(opened) >= db.opts.FlushAge {
@@ -310,12 +315,35 @@ func (db *DB) background() {
 			}
 			db.log.Error("flush failed; it will be tried again", "error", err)
 		}
-		idle := now.Sub(quiet) >= db.opts.CompactAfterIdle
-		if err := db.compactSome(db.ctx, idle); err != nil && !errors.Is(err, context.Canceled) {
-			db.log.Error("compaction failed; it will be tried again", "error", err)
-		}
-		if err := db.purgeDue(db.ctx, now, idle); err != nil && !errors.Is(err, context.Canceled) {
-			db.log.Error("erasing failed; it will be tried again", "error", err)
+		db.askForMerges(now.Sub(quiet) >= db.opts.CompactAfterIdle)
+	}
+}
+
+// askForMerges has the merges done that are due, unless one is at work: then the
+// next flush or tick asks again.
+func (db *DB) askForMerges(idle bool) {
+	select {
+	case db.merges <- idle:
+	default:
+	}
+}
+
+// compactor merges segments until Close, beside flushing: a merge may take seconds.
+func (db *DB) compactor() {
+	for {
+		select {
+		case <-db.ctx.Done():
+			return
+		case idle := <-db.merges:
+			db.merging.Store(true)
+			err := db.compactSome(db.ctx, idle)
+			db.merging.Store(false)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				db.log.Error("compaction failed; it will be tried again", "error", err)
+			}
+			if err := db.purgeDue(db.ctx, time.Now(), idle); err != nil && !errors.Is(err, context.Canceled) {
+				db.log.Error("erasing failed; it will be tried again", "error", err)
+			}
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 type usage struct {
 	cpu     time.Duration // user and system
 	peakRSS int64         // bytes
-	read    int64         // bytes that it asked files and connections for
-	written int64         // bytes that it gave the disk
+	read    int64         // bytes that it read of files and connections
+	written int64         // bytes that it wrote to them
 }
 
 // ticksPerSecond is USER_HZ, the same on every Linux that Go runs on.
@@ -47,7 +47,7 @@ func usageOf(pid string) (usage, error) {
 	if u.read, err = procField(pid, "io", "rchar:"); err != nil {
 		return u, err
 	}
-	u.written, err = procField(pid, "io", "write_bytes:")
+	u.written, err = procField(pid, "io", "wchar:")
 	return u, err
 }
 

@@ -27,7 +27,7 @@ type Report struct {
 	DataBytes       int64   `json:"data_bytes"`  // of the data directory, once compacted
 	StoreBytes      int64   `json:"store_bytes"` // without the Raft log
 	Files           int     `json:"files"`
-	WrittenPerEvent float64 `json:"disk_written_bytes_per_event"` // log, flushes and compactions
+	WrittenPerEvent float64 `json:"written_bytes_per_event"` // by write calls: log, flushes, merges; answers are next to nothing
 
 	ReadyEmpty   float64 `json:"ready_empty_seconds"` // first start
 	Stop         float64 `json:"stop_seconds"`

@@ -177,7 +177,7 @@ func (c *ingestCmd) print(w io.Writer, r *ingest.Report) error {
 	if r.ServerCPU > 0 {
 		line("server CPU per event", "%.2f us from socket to compacted, %.2f us until the last answer", r.ServerMicros, r.ServerLoad*1e6/float64(r.Events))
 		line("peak RSS", "%.0f MiB", float64(r.PeakRSS)/(1<<20))
-		line("written to disk per event", "%.1f B: log, flushes, compactions", r.WrittenPerEvent)
+		line("written per event", "%.1f B: log, flushes, merges", r.WrittenPerEvent)
 	}
 	line("disk per stored event", "%.2f B, %.2f B without the Raft log, in %d files", r.BytesPerEvent(), r.StoreBytesPerEvent(), r.Files)
 	line("ready, first start", "%s", render.Duration(r.ReadyEmpty))
