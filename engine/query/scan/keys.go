@@ -265,8 +265,9 @@ func (w *Worker) TakeBlocks() (keys, others int64) {
 	return keys, others
 }
 
-// For makes the worker one for another range of the same persons; it keeps its buffers.
-func (w *Worker) For(persons Persons) *Worker {
-	w.Persons = persons
+// For makes the worker one for another range of persons; it keeps its buffers.
+func (w *Worker) For(persons Persons, id Identity) *Worker {
+	w.Persons, w.Person, w.eval.names = persons, id.Person, id
+	w.x.Forget()
 	return w
 }
