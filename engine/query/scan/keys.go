@@ -55,6 +55,7 @@ type Worker struct {
 	cursors []cursor
 	arena   []uint64 // keys of the cursors
 	line    []uint32
+	next    []uint32
 }
 
 // Keys collects the rows of parts, all of one day, into out.
