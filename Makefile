@@ -21,7 +21,7 @@ RACE        ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -ra
 TEST         = $(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -p $(P) -timeout $(TESTTIMEOUT) $(TESTFLAGS)
 
 FUZZTIME ?= 10s
-SOAKTIME ?= 600
+SOAKTIME ?= 3600
 BENCH    ?= .
 COUNT    ?= 6
 

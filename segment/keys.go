@@ -66,6 +66,9 @@ type Scratch struct {
 	KeyBlocks, Blocks int64 // that were decoded: of keys, and of anything else
 }
 
+// Forget lets go of what was read, so that the memory may serve another reader.
+func (x *Scratch) Forget() { x.held.s = nil }
+
 // heldKeys is the block of keys in which a bound was looked for last: where few rows are
 // wanted, as those of one person, they are in it.
 type heldKeys struct {

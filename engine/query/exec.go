@@ -389,16 +389,14 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	var next atomic.Int32
 	var failed atomic.Bool
 	work := func() {
-		var w *scan.Worker
+		w := x.e.workers.Get().(*scan.Worker)
+		defer x.e.workers.Put(w)
 		for !failed.Load() {
 			i := int(next.Add(1)) - 1
 			if i >= len(ranges) {
 				return
 			}
-			if w == nil {
-				w = scan.NewWorker(ranges[i], x.view.Identity)
-			}
-			if errs[i] = f(i, w.For(ranges[i])); errs[i] != nil {
+			if errs[i] = f(i, w.For(ranges[i], x.view.Identity)); errs[i] != nil {
 				failed.Store(true)
 			}
 			x.counters.took(w.TakeBlocks())

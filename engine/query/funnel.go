@@ -63,14 +63,7 @@ func (x *exec) funnel() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	split, read := x.ranges, sels
-	if !x.canSweep() {
-		split, read = x.gatherRanges, slices.Concat(sels, walk.voids)
-		if walk.everything() {
-			read = []*selection{{alts: []alternative{{any: true}}}}
-		}
-	}
-	ranges, err := split(days, read...)
+	ranges, err := x.funnelRanges(days, walk)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +80,21 @@ func (x *exec) funnel() (Answer, error) {
 		return nil, err
 	}
 	return x.funnelAnswer(results, walk), nil
+}
+
+// funnelCells bounds what a sweep carries per worker: a time per person and step.
+const funnelCells = 1 << 24
+
+// funnelRanges splits the persons so that what the funnel holds of a range is bounded.
+func (x *exec) funnelRanges(days []dayData, walk *funnelWalk) ([]scan.Persons, error) {
+	switch {
+	case x.canSweep():
+		cells := x.view.Identity.Persons() * len(walk.sels)
+		return x.split(max(x.e.limits.Workers, cells/funnelCells+1), days, walk.sels...)
+	case walk.everything():
+		return x.gatherRanges(days, &selection{alts: []alternative{{any: true}}})
+	}
+	return x.gatherRanges(days, slices.Concat(walk.sels, walk.voids)...)
 }
 
 // canSweep tells whether the funnel is of the plain form that a sweep by steps answers.
@@ -491,10 +499,5 @@ func share(a, b int) float64 {
 // keyText tells keys of groups apart; values keep their type.
 func keyText(key []any) string { return fmt.Sprintf("%#v", key) }
 
-func otherKey(n int) []any {
-	key := make([]any, n)
-	for i := range key {
-		key[i] = nil
-	}
-	return key
-}
+// otherKey is the key of what lies behind the limit.
+func otherKey(n int) []any { return make([]any, n) }

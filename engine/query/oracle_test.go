@@ -222,7 +222,7 @@ func (w *world) query() string {
 		return "trend " + w.pick("count", "users", "per_user", "sum(properties.price)", "avg(properties.price)", "sum(user.plan)", "min(properties.price)", "max(properties.p)", "median(properties.price)", "p90(properties.price)", "distinct(properties.p)", "count / users", "users of "+w.sel()+" / count", "sum(properties.price) of "+w.sel()+" / users", "count of "+w.sel()+" / distinct(properties.item)") +
 			" of " + w.sel() + w.by(2) + w.every(2, "day", "hour", "week", "month", "6h") + w.tail()
 	case 1:
-		return "retention " + w.sel() + " -> " + w.sel() + " every " + w.pick("day", "week", "month") + " for " + w.pick("1", "3", "7") + w.maybe("first", 2) + w.by(3) + w.tail()
+		return "retention " + w.sel() + " -> " + w.sel() + " every " + w.pick("day", "week", "month") + " for " + w.pick("1", "3", "7") + w.maybe("first", 2) + w.maybe("rolling", 4) + w.maybe("at least 2", 4) + w.by(3) + w.tail()
 	case 2:
 		return "sessions gap " + w.pick("30m", "5m", "6h") + w.maybe("max 2h", 3) + w.by(3) + w.every(3, "day", "week") + w.tail()
 	case 3:

@@ -21,6 +21,7 @@ import (
 	"spoor/engine/query/cache"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/plan"
+	"spoor/engine/query/scan"
 )
 
 // Store is what questions are asked of.
@@ -50,6 +51,9 @@ type Engine struct {
 	limits Limits
 	now    func() time.Time
 	cache  *cache.Cache[Answer]
+	// workers keep their buffers from one query to the next, as long as the garbage
+	// collector leaves them.
+	workers sync.Pool
 
 	mu      sync.Mutex
 	running map[*exec]struct{}
@@ -60,7 +64,10 @@ func New(store Store, limits Limits, now func() time.Time) *Engine {
 	if limits == (Limits{}) {
 		limits = DefaultLimits()
 	}
-	return &Engine{store: store, limits: limits, now: now, cache: cache.New[Answer](limits.Cache), running: map[*exec]struct{}{}}
+	return &Engine{
+		store: store, limits: limits, now: now, cache: cache.New[Answer](limits.Cache), running: map[*exec]struct{}{},
+		workers: sync.Pool{New: func() any { return &scan.Worker{} }},
+	}
 }
 
 // Error is a query that cannot be answered as it stands.

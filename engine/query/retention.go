@@ -63,7 +63,7 @@ func (x *exec) retention() (Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	returned, err := x.personSets(back, scan.Times{From: returns.Starts[0], To: end}, returns)
+	returned, err := x.returned(back, scan.Times{From: returns.Starts[0], To: end}, returns)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +84,72 @@ func (x *exec) retention() (Answer, error) {
 	return a, x.spread(b.Len(), func(p int) error {
 		c := RetentionCohort{T: x.formatLocal(b.Starts[p]), Size: started[p].Count(), Retained: make([]int, r.Periods)}
 		if c.Size > 0 {
-			for k := range c.Retained {
-				c.Retained[k] = started[p].AndCount(returned[p+k])
-			}
+			x.retain(started[p], returned[p:p+r.Periods], c.Retained)
 		}
 		a.Cohorts[p] = c
+		return nil
+	})
+}
+
+// retain counts those of a cohort who are in the set of each column; with `rolling` in
+// that of the column or of a later one.
+func (x *exec) retain(cohort index.Bits, columns []index.Bits, counts []int) {
+	if !x.q.Retention.Rolling {
+		for k := range counts {
+			counts[k] = cohort.AndCount(columns[k])
+		}
+		return
+	}
+	later := index.NewBits(x.view.Identity.Persons())
+	for k := len(counts) - 1; k >= 0; k-- {
+		later.Or(columns[k])
+		counts[k] = cohort.AndCount(later)
+	}
+}
+
+// returned are the persons who are retained in each bucket: who have as many selected
+// events in it as the question wants.
+func (x *exec) returned(sel *selection, times scan.Times, b *period.Buckets) ([]index.Bits, error) {
+	want := x.q.Retention.Times
+	if want == 1 {
+		return x.personSets(sel, times, b)
+	}
+	n := x.view.Identity.Persons()
+	sets := make([]index.Bits, b.Len())
+	for i := range sets {
+		sets[i] = index.NewBits(n)
+	}
+	days := x.daysOf(times)
+	ranges, err := x.alignedRanges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	return sets, x.parallel(ranges, func(_ int, w *scan.Worker) error {
+		// A person's events come in the order of time, so one bucket at a time is counted.
+		in, count := make([]int32, w.Persons.Hi-w.Persons.Lo), make([]int64, w.Persons.Hi-w.Persons.Lo)
+		var keys scan.Keys
+		for d := range days {
+			if err := x.ctx.Err(); err != nil {
+				return err
+			}
+			parts, err := x.parts(&days[d], sel, times)
+			if err != nil {
+				return err
+			}
+			if err := w.Keys(days[d].day, parts, times, false, &keys); err != nil {
+				return err
+			}
+			x.counters.rows.Add(int64(len(keys.K)))
+			for _, k := range keys.K {
+				p := segment.KeyPerson(k) - w.Persons.Lo
+				if bucket := int32(b.Of(segment.KeyTime(k, days[d].day))); in[p] != bucket {
+					in[p], count[p] = bucket, 0
+				}
+				if count[p]++; count[p] == want {
+					sets[in[p]].Set(p + w.Persons.Lo)
+				}
+			}
+		}
 		return nil
 	})
 }
@@ -172,8 +233,10 @@ func (x *exec) retentionGroups(a *RetentionAnswer, start *selection, started, re
 		for _, s := range starters[i] {
 			c := &a.Groups[place[of[i][s.key]]].Cohorts[s.period]
 			c.Size++
-			for k := range c.Retained {
-				if returned[int(s.period)+k].Has(s.person) {
+			came := false
+			for k := len(c.Retained) - 1; k >= 0; k-- {
+				came = x.q.Retention.Rolling && came || returned[int(s.period)+k].Has(s.person)
+				if came {
 					c.Retained[k]++
 				}
 			}

@@ -34,6 +34,7 @@ type Funnel struct {
 	prev    list      // the rows of today that reached the step before
 	next    list
 	few     []uint64 // rows of persons who may go on
+	source  []uint32 // with tags: per row of next, its row in prev, 0 for none of today
 	base    int64    // begin of today
 }
 
@@ -203,6 +204,11 @@ func (f *Funnel) pass(k int, rows []uint64) int {
 	before, window, base, lo := f.carried[k-1].start, f.window, f.base, f.lo
 	prevKey, prevStart := f.prev.key, f.prev.start[:len(f.prev.key)]
 	outKey, outStart := f.next.key[1:1+len(rows)], f.next.start[1:1+len(rows)]
+	tags, source := f.tags, f.source[:0]
+	if tags {
+		f.source = slices.Grow(source, len(rows))[:len(rows)]
+		source = f.source
+	}
 	n, at := 0, 1 // prevKey[at] is the first that may lie behind the row
 	for _, row := range rows {
 		for {
@@ -226,11 +232,15 @@ func (f *Funnel) pass(k int, rows []uint64) int {
 			}
 		}
 		person := row >> segment.KeyTimeBits
-		best, today := before[uint32(person)-lo], prevStart[at-1]
+		best, today, from := before[uint32(person)-lo], prevStart[at-1], 0
 		if prevKey[at-1]>>segment.KeyTimeBits == person { // within a person starts never fall
 			best = today
+			from = at - 1
 		}
 		outKey[n], outStart[n] = row, best
+		if tags {
+			source[n] = uint32(from)
+		}
 		if int64(row&timeMask)+base-best <= window {
 			n++
 		}
@@ -241,20 +251,14 @@ func (f *Funnel) pass(k int, rows []uint64) int {
 	return n
 }
 
-// passTags finds the tags of the n rows that pass kept.
+// passTags gives the n rows that pass kept their tags.
 func (f *Funnel) passTags(k, n int) {
-	before := f.carried[k-1].tag
-	prevKey, prevTag := f.prev.key, f.prev.tag
+	before, prevTag := f.carried[k-1].tag, f.prev.tag
 	outKey, outTag := f.next.key[1:1+n], f.next.tag[1:1+n]
-	at := 1
-	for i, row := range outKey {
-		for prevKey[at] <= row {
-			at++
-		}
-		person := row >> segment.KeyTimeBits
-		tag := before[uint32(person)-f.lo]
-		if prevKey[at-1]>>segment.KeyTimeBits == person {
-			tag = prevTag[at-1]
+	for i, from := range f.source[:n] {
+		tag := before[uint32(outKey[i]>>segment.KeyTimeBits)-f.lo]
+		if from > 0 {
+			tag = prevTag[from]
 		}
 		outTag[i] = tag
 	}

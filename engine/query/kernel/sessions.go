@@ -49,13 +49,20 @@ func (s *Sessions) InPieces() bool {
 	return s.max == 0 && s.gap < 1<<segment.KeyTimeBits-segment.MicrosPerDay
 }
 
-// Pieces takes the pieces of one day, where InPieces is true.
+// Pieces takes the pieces of one day, where InPieces is true. A session can go on from one
+// day to the next only if it is near midnight: all others are whole, and no state is
+// looked at.
 func (s *Sessions) Pieces(day int32, p *Pieces) {
 	base := int64(day) * segment.MicrosPerDay
 	last, events := p.Last[:len(p.First)], p.Events[:len(p.First)]
 	for i, first := range p.First {
 		person := uint32(first >> segment.KeyTimeBits)
-		start, end := int64(first&timeMask)+base, int64(last[i]&timeMask)+base
+		start, end := int64(first&timeMask), int64(last[i]&timeMask)
+		if start > s.gap && end < segment.MicrosPerDay-s.gap {
+			s.emit(person, start+base, end+base, int(events[i]), 0)
+			continue
+		}
+		start, end = start+base, end+base
 		o := &s.open[person-s.lo]
 		if o.events > 0 {
 			if start-o.end <= s.gap {

@@ -319,6 +319,12 @@ type Retention struct {
 	// First counts a person in the period of their first start in the range
 	// only; otherwise (`recurring`) in every period with a start.
 	First bool
+	// Times is how many of the second event a person needs in a period to be retained
+	// there; 1 unless said.
+	Times int64
+	// Rolling counts in column k who was retained in that period or in a later one of the
+	// row.
+	Rolling bool
 }
 
 // Sessions is the head of `sessions gap 30m max 24h`.

@@ -115,6 +115,10 @@ func (w *linePrinter) head() {
 		} else {
 			w.clause("first", true, "recurring")
 		}
+		if q.Retention.Rolling {
+			w.clause("rolling", false, "rolling")
+		}
+		w.clause("times", q.Retention.Times == 1, AtLeast.String(), strconv.FormatInt(q.Retention.Times, 10))
 	case KindSessions:
 		start(func(*printer) {})
 		w.duration("gap", q.Sessions.Gap, DefaultGap)

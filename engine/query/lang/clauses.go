@@ -57,6 +57,7 @@ var clauseTable = [...]clause{
 	{word: "for", key: "for", kinds: kinds(KindRetention)},
 	{word: "first", key: "first", kinds: kinds(KindRetention)},
 	{word: "recurring", key: "first", kinds: kinds(KindRetention)},
+	{word: "rolling", key: "rolling", kinds: kinds(KindRetention)},
 	{word: "to", key: "anchor", kinds: kinds(KindPaths)},
 	{word: "depth", key: "depth", kinds: kinds(KindPaths)},
 	{word: "collapse", key: "collapse", kinds: kinds(KindPaths)},
@@ -70,7 +71,7 @@ var clauseTable = [...]clause{
 	{word: "goal", key: "goal", kinds: kinds(KindExperiment)},
 	{word: "exposure", key: "exposure", kinds: kinds(KindExperiment)},
 	{word: "control", key: "control", kinds: kinds(KindExperiment)},
-	{word: "at", key: "times", kinds: kinds(KindUsers)},
+	{word: "at", key: "times", kinds: kinds(KindUsers, KindRetention)},
 	{word: "exactly", key: "times", kinds: kinds(KindUsers)},
 	{word: "where", key: "where", kinds: everyKind},
 	{word: "user", key: "user", kinds: everyKind},
@@ -335,4 +336,34 @@ func (p *parser) zone() string {
 		p.fail(t.at, CodeValue, nearestZone(t.value), "expected a time zone of the IANA database, found %s", t.describe())
 	}
 	return t.value
+}
+
+func (p *parser) usersClause(word string) {
+	u := p.q.Users
+	least := int64(0)
+	switch {
+	case word == "exactly":
+		u.Bound = Exactly
+	case p.take("least"):
+		u.Bound, least = AtLeast, 1
+	default:
+		p.need("most")
+		u.Bound = AtMost
+	}
+	u.Times = p.integer(u.Bound.String(), least, MaxTimes)
+}
+
+func (p *parser) retentionClause(word string) {
+	r := p.q.Retention
+	switch word {
+	case "for":
+		r.Periods = int(p.integer("for", 1, MaxPeriods))
+	case "rolling":
+		r.Rolling = true
+	case "at":
+		p.need("least")
+		r.Times = p.integer(AtLeast.String(), 1, MaxTimes)
+	default:
+		r.First = word == "first"
+	}
 }

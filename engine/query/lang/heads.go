@@ -15,7 +15,7 @@ func (p *parser) head() {
 	case KindTrend:
 		p.trend()
 	case KindRetention:
-		q.Retention = &Retention{Periods: DefaultPeriods, Start: p.selection()}
+		q.Retention = &Retention{Periods: DefaultPeriods, Times: 1, Start: p.selection()}
 		p.needSymbol("->")
 		q.Retention.Return = p.selection()
 	case KindSessions:
@@ -47,11 +47,7 @@ func (p *parser) headClause(word string, at Pos) {
 	case KindFunnel:
 		p.funnelClause(word, at)
 	case KindRetention:
-		if word == "for" {
-			q.Retention.Periods = int(p.integer("for", 1, MaxPeriods))
-		} else {
-			q.Retention.First = word == "first"
-		}
+		p.retentionClause(word)
 	case KindSessions:
 		if word == "gap" {
 			q.Sessions.Gap = p.duration("gap", MaxDuration)
@@ -467,19 +463,4 @@ func (p *parser) experimentClause(word string) {
 		}
 		x.Control = &v
 	}
-}
-
-func (p *parser) usersClause(word string) {
-	u := p.q.Users
-	least := int64(0)
-	switch {
-	case word == "exactly":
-		u.Bound = Exactly
-	case p.take("least"):
-		u.Bound, least = AtLeast, 1
-	default:
-		p.need("most")
-		u.Bound = AtMost
-	}
-	u.Times = p.integer(u.Bound.String(), least, MaxTimes)
 }

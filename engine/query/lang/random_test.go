@@ -244,7 +244,7 @@ func (g gen) head(q *Query) {
 			q.Trend.Series[n-2].last().Of = q.Trend.Series[n-1].Value.Of
 		}
 	case KindRetention:
-		q.Retention = &Retention{Start: g.sel(), Return: g.sel(), Periods: 1 + g.intn(MaxPeriods, "periods"), First: g.yes("first")}
+		q.Retention = &Retention{Start: g.sel(), Return: g.sel(), Periods: 1 + g.intn(MaxPeriods, "periods"), First: g.yes("first"), Rolling: g.yes("rolling"), Times: 1 + int64(g.intn(3, "times"))}
 	case KindSessions:
 		q.Sessions = &Sessions{Gap: g.duration()}
 		if g.yes("max") {

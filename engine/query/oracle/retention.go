@@ -39,10 +39,10 @@ func (r *run) retention() *Retention {
 	var all []starter
 	var byKey groups[starter]
 	for _, p := range r.people {
-		came := make([]bool, len(columns))
+		times := make([]int64, len(columns))
 		for _, e := range p.events {
 			if i := columns.of(e.Time); i >= 0 && r.selects(&q.Return, p, e) {
-				came[i] = true
+				times[i]++
 			}
 		}
 		done := map[int]bool{}
@@ -52,7 +52,16 @@ func (r *run) retention() *Retention {
 				continue
 			}
 			done[i] = true
-			s := starter{i, came[i : i+q.Periods]}
+			s := starter{i, make([]bool, q.Periods)}
+			for k := range s.returned {
+				last := k
+				if q.Rolling {
+					last = q.Periods - 1
+				}
+				for _, n := range times[i+k : i+last+1] {
+					s.returned[k] = s.returned[k] || n >= q.Times
+				}
+			}
 			all = append(all, s)
 			byKey.add(r.keyOf(p, e), s)
 		}

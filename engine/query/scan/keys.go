@@ -55,6 +55,7 @@ type Worker struct {
 	cursors []cursor
 	arena   []uint64 // keys of the cursors
 	line    []uint32
+	next    []uint32
 }
 
 // Keys collects the rows of parts, all of one day, into out.
@@ -283,8 +284,9 @@ func (w *Worker) TakeBlocks() (keys, others int64) {
 	return keys, others
 }
 
-// For makes the worker one for another range of the same persons; it keeps its buffers.
-func (w *Worker) For(persons Persons) *Worker {
-	w.Persons = persons
+// For makes the worker one for another range of persons; it keeps its buffers.
+func (w *Worker) For(persons Persons, id Identity) *Worker {
+	w.Persons, w.Person, w.eval.names = persons, id.Person, id
+	w.x.Forget()
 	return w
 }

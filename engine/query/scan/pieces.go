@@ -19,15 +19,23 @@ func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, out *kernel.Pi
 	if err != nil || !plain || n == 0 {
 		return plain, err
 	}
+	// Where the next key of each section is, all of whose keys follow each other.
+	w.next = grow(w.next, len(w.cursors))
+	at := 0
+	for i := range w.cursors {
+		w.next[i] = uint32(at)
+		at += len(w.cursors[i].keys)
+	}
+	keys, next := w.arena[:at], w.next
 	first, last, begin := slices.Grow(out.First, n+1)[:n+1], slices.Grow(out.Last, n+1)[:n+1], slices.Grow(out.Events, n+1)[:n+1]
-	pieces, before, cursors := 0, uint64(0), w.cursors
+	pieces, before := 0, uint64(0)
 	for i, s := range w.line {
-		c := &cursors[s]
-		if c.at >= len(c.keys) {
+		place := next[s]
+		if int(place) >= len(keys) {
 			return false, segment.ErrCorrupt
 		}
-		k := c.keys[c.at]
-		c.at++
+		next[s] = place + 1
+		k := keys[place]
 		if i == 0 {
 			before = k - gap - 1
 		}
@@ -37,6 +45,12 @@ func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, out *kernel.Pi
 			pieces++
 		}
 		before = k
+	}
+	at = 0
+	for i := range w.cursors {
+		if at += len(w.cursors[i].keys); next[i] != uint32(at) {
+			return false, segment.ErrCorrupt // the timeline has more events of a section than it holds
+		}
 	}
 	last[pieces], begin[pieces] = before, uint32(n)
 	for i := range pieces {

@@ -256,6 +256,12 @@ func (q *questions) retention() {
 	if q.chance(50) {
 		q.add("first")
 	}
+	if q.chance(25) {
+		q.add("rolling")
+	}
+	if q.chance(25) {
+		q.add("at least %d", 1+q.Intn(3))
+	}
 	q.by(25)
 }
 

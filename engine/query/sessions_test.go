@@ -1,0 +1,43 @@
+package query_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"spoor/engine/query"
+)
+
+// A bound that cuts nothing takes sessions event by event; without one they follow from
+// pieces of days.
+func TestSessionsAreTheSameFromPiecesOfDaysAndEventByEvent(t *testing.T) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		db := openStore(t)
+		begin := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+		var lines [][]byte
+		for i := range 400 {
+			at := begin.Add(time.Duration(r.IntN(4*24*60)) * time.Minute)
+			if r.IntN(2) == 0 { // near midnight
+				at = begin.AddDate(0, 0, 1+r.IntN(3)).Add(time.Duration(r.IntN(180)-90) * time.Minute)
+			}
+			lines = append(lines, fmt.Appendf(nil, `{"eventId":"e%d","userId":"u%d","eventName":"n%d","timestamp":%q}`,
+				i, r.IntN(12), r.IntN(5), at.Format(time.RFC3339)))
+		}
+		load(t, db, lines, 100)
+		if seed%2 == 0 {
+			require.NoError(t, db.Compact(context.Background()))
+		}
+		limits := query.DefaultLimits()
+		limits.Workers = 1 + int(seed%3)
+		e := query.New(db, limits, time.Now)
+		for _, gap := range []string{"1m", "30m", "2h", "13h", "20h"} {
+			text := "sessions gap " + gap + " every day from 2026-05-01 to 2026-05-05"
+			require.Equal(t, plain(t, ask[*query.SessionsAnswer](t, e, text+" max 3000d")), plain(t, ask[*query.SessionsAnswer](t, e, text)), "seed %d, gap %s", seed, gap)
+		}
+	}
+}
