@@ -12,6 +12,7 @@ import (
 
 	"spoor/engine/letters"
 	"spoor/internal/vfs"
+	"spoor/segment/batch"
 )
 
 // documents are small things that are committed through the log and kept whole
@@ -208,4 +209,38 @@ func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
 		return nil, fmt.Errorf("%s: %w", m.Letters.Name, err)
 	}
 	return s, nil
+}
+
+// Consent is what the person of an event said of a purpose; known is false where
+// nothing was said. It finds the person as Apply will.
+func (db *DB) Consent(userID, anonymousID []byte, path string) (granted, known bool) {
+	person := db.identity.personOf(userID, anonymousID)
+	if person == noPerson {
+		return false, false
+	}
+	l, known := db.traits.Value(person, path)
+	return l.Bool, known && l.Kind == batch.KindBool
+}
+
+// personOf is whom the next event with these ids would belong to, noPerson for a new one.
+func (x *identity) personOf(userID, anonymousID []byte) uint32 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if len(userID) > 0 {
+		if user, ok := x.users.Get(userID); ok {
+			return x.canon[x.userPerson[user]]
+		}
+	}
+	anon, ok := x.anons.Get(anonymousID)
+	switch {
+	case len(anonymousID) == 0 || !ok:
+		return noPerson
+	case x.anonUser[anon] != 0 && len(userID) > 0: // another user's device
+		return noPerson
+	case x.anonUser[anon] != 0:
+		return x.canon[x.userPerson[x.anonUser[anon]-1]]
+	case x.anonPerson[anon] == noPerson:
+		return noPerson
+	}
+	return x.canon[x.anonPerson[anon]]
 }

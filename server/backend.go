@@ -24,6 +24,7 @@ type Backend interface {
 
 	People
 	govern.Letters
+	govern.Consents
 }
 
 // People is who is who, and what is known of them.

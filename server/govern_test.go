@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,10 +197,10 @@ func TestRefusedEventsWaitAsLettersAndAreReplayedExactlyOnce(t *testing.T) {
 	require.Equal(t, "bad_time", n.do("GET", "/api/dlq?from=now", nil).errorCode(t))
 	require.Equal(t, "bad_limit", n.do("GET", "/api/dlq?limit=0", nil).errorCode(t))
 
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 3.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "dropped": 0.0, "refused": 3.0}, n.post("/api/dlq/replay", "").json(t))
 	n.put("/api/schemas/buy?compatibility=none", `{"required":["id"],"properties":{"id":{"type":["string","number"],"pii":"allow"}}}`)
-	require.Equal(t, map[string]any{"replayed": 2.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 2.0, "duplicates": 0.0, "dropped": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "dropped": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
 	events := n.stored("buy")
 	require.Len(t, events, 3)
 	require.Equal(t, "2026-04-01T00:00:00Z", events[0]["timestamp"])
@@ -209,7 +210,7 @@ func TestRefusedEventsWaitAsLettersAndAreReplayedExactlyOnce(t *testing.T) {
 	// A letter whose event was stored meanwhile leaves the queue and counts once.
 	n.put("/api/schemas/buy?mode=off", ``)
 	require.Equal(t, 200, n.send("buy", "3", `{}`, `{}`).status)
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 1.0, "refused": 0.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 1.0, "dropped": 0.0, "refused": 0.0}, n.post("/api/dlq/replay", "").json(t))
 	require.Len(t, n.stored("buy"), 4)
 	require.Empty(t, n.do("GET", "/api/dlq", nil).json(t)["letters"])
 }
@@ -229,4 +230,62 @@ func TestLettersArePurgedByFilterAndBoundedByThePolicy(t *testing.T) {
 	count := n.do("GET", "/api/dlq/count", nil).json(t)
 	require.Less(t, count["letters"], 22.0)
 	require.LessOrEqual(t, count["bytes"], 1048576.0)
+}
+
+func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
+	n := start(t, server.Options{})
+	n.put("/api/policy", `{"consent":{"default":"analytics","events":{"ad":"ads","boot":""},"properties":{"properties.contact":"mail"}}}`)
+	stored := func(name, ids, more string) bool {
+		t.Helper()
+		before := len(n.stored(name))
+		r := n.post("/api/events", fmt.Sprintf(`{"eventName":%q,%s,"timestamp":"2026-05-01T00:00:00Z"%s}`, name, ids, more))
+		require.Equal(t, 200, r.status, "%s", r.body)
+		if dropped := r.json(t)["dropped"]; dropped != nil {
+			require.Len(t, n.stored(name), before)
+			return false
+		}
+		return true
+	}
+	require.Equal(t, 404, n.do("GET", "/api/users/u/consent", nil).status)
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	require.True(t, stored("boot", `"userId":"u"`, ""))
+	require.True(t, stored("e", `"userId":"u"`, `,"context":{"consent":{"analytics":true}}`), "what the client says counts for its event")
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	n.put("/api/users/u/consent", `{"purposes":{"analytics":true,"v1.mail":false}}`)
+	require.Equal(t, map[string]any{"analytics": true, "v1.mail": false}, n.do("GET", "/api/users/u/consent", nil).json(t)["purposes"])
+	require.True(t, stored("e", `"userId":"u","anonymousId":"a"`, ""))
+	require.True(t, stored("e", `"anonymousId":"a"`, ""), "the device is the user's")
+	require.False(t, stored("e", `"anonymousId":"b"`, ""))
+	require.False(t, stored("e", `"userId":"w","anonymousId":"a"`, ""), "another user on the device")
+	require.False(t, stored("ad", `"userId":"u"`, ""))
+	require.False(t, stored("e", `"userId":"u"`, `,"context":{"consent":{"categoryPreferences":{"analytics":false}}}`), "a denial counts wherever it comes from")
+
+	n.put("/api/users/u/consent", `{"purposes":{"analytics":false}}`)
+	require.False(t, stored("e", `"anonymousId":"a"`, `,"context":{"consent":{"analytics":true}}`))
+	n.put("/api/users/b/consent?id=anonymous", `{"purposes":{"analytics":true}}`)
+	require.True(t, stored("e", `"anonymousId":"b"`, ""))
+	require.True(t, stored("e", `"userId":"new","anonymousId":"b"`, `,"properties":{"contact":{"x":1,"y":2},"n":1}`), "a new user takes over the device")
+	e := n.stored("e")
+	e = e[slices.IndexFunc(e, func(e map[string]any) bool { return e["userId"] == "new" }):]
+	require.Equal(t, map[string]any{"n": 1.0}, e[0]["properties"])
+	require.Equal(t, "properties.contact.x,properties.contact.y", e[0]["context"].(map[string]any)["spoor"].(map[string]any)["redacted"])
+	require.True(t, stored("e", `"userId":"new"`, ""))
+
+	r := n.post("/api/identify", `{"userId":"u","traits":{"$consent":{"analytics":true},"plan":"pro"}}`)
+	require.Contains(t, string(r.body), "$consent", "a write key grants nothing")
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	n.put("/api/users/new/consent", `{"purposes":{}}`)
+	require.Empty(t, n.do("GET", "/api/users/new/consent", nil).json(t)["purposes"])
+	require.False(t, stored("e", `"userId":"new"`, ""))
+	for _, bad := range []string{``, `{}`, `{"purposes":{"a":1}}`, `{"purposes":{"":true}}`, `{"analytics":true}`} {
+		require.Equal(t, "bad_consent", n.do("PUT", "/api/users/u/consent", []byte(bad)).errorCode(t))
+	}
+	require.Equal(t, "bad_argument", n.do("PUT", "/api/users/u/consent?id=x", []byte(`{"purposes":{}}`)).errorCode(t))
+
+	n.put("/api/policy", `{"consent":{"default":"analytics","action":"strip","unknown":"deny"}}`)
+	require.True(t, stored("stripped", `"userId":"u"`, `,"properties":{"a":1},"context":{"b":2},"extra":3`))
+	s := n.stored("stripped")[0]
+	require.NotContains(t, s, "properties")
+	require.NotContains(t, s, "extra")
+	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, s["context"])
 }

@@ -76,6 +76,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/events/batch", "batch", true, method{"POST", access.Write, s.postBatch})
 	add("/api/identify", "identify", true, method{"POST", access.Write, s.postIdentify})
 	add("/api/alias", "alias", true, method{"POST", access.Write, s.postAlias})
+	add("/api/users/*/consent", "consent", false, method{"GET", access.Read, s.governs(s.govern.GetConsent)}, method{"PUT", access.Admin, s.governs(s.govern.PutConsent)})
 	add("/api/users/*", "user", false, method{"GET", access.Read, s.getUser})
 	add("/api/policy", "policy", false, method{"GET", access.Read, s.governs(s.govern.GetPolicy)}, method{"PUT", access.Admin, s.governs(s.govern.PutPolicy)})
 	add("/api/schemas", "schemas", false, method{"GET", access.Read, s.governs(s.govern.ListSchemas)})

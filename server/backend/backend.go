@@ -88,7 +88,8 @@ func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index 
 
 // Identify links ids and sets traits.
 func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error) {
-	result, index, err := b.propose(ctx, engine.IdentifyEntry(*call))
+	kept, leftOut := withoutConsent(call)
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(kept))
 	if err != nil {
 		return false, nil, 0, err
 	}
@@ -96,7 +97,7 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 	if !ok || len(calls) != 1 {
 		return false, nil, 0, fmt.Errorf("apply an identify call: the answer is a %T", result)
 	}
-	return calls[0].Linked, calls[0].LeftOut, index, nil
+	return calls[0].Linked, append(leftOut, calls[0].LeftOut...), index, nil
 }
 
 // Person is whom an id stands for.

@@ -13,6 +13,7 @@ import (
 type Request struct {
 	Accepted   int
 	Duplicates int
+	Dropped    int // by a governor: nothing was stored, and nothing was wrong with them
 	Rejected   []Rejection
 	Assigned   []Assigned
 	// Index is the log index at which the events are stored; 0 where there were none.
@@ -80,7 +81,7 @@ func (r *Request) Release() {
 
 func (r *Request) reset() {
 	clear(r.Rejected)
-	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
+	r.Accepted, r.Duplicates, r.Dropped, r.Index = 0, 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
 	r.c, r.b, r.err, r.own, r.source = nil, nil, nil, false, ""
 	r.letters = nil
@@ -113,6 +114,11 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 	if rej != nil && rej.Code == event.CodeBatchFull && r.first > 0 {
 		r.reopen()
 		row, rej = r.one(body, source)
+	}
+	if rej != nil && rej.Code == event.CodeNoConsent {
+		r.Dropped++
+		r.abort()
+		return nil
 	}
 	if rej != nil {
 		kept := r.keepLetter(r.b.dec.Letter(), rej)
@@ -168,7 +174,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 func (r *Request) clearVerdicts() {
 	clear(r.Rejected)
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.letters = nil
+	r.letters, r.Dropped = nil, 0
 }
 
 // item takes the verdict on one event of a body.
@@ -180,6 +186,8 @@ func (r *Request) item(it event.Item) error {
 	switch {
 	case it.Reject != nil && it.Reject.Code == event.CodeBatchFull && !r.own:
 		return errFull
+	case it.Reject != nil && it.Reject.Code == event.CodeNoConsent:
+		r.Dropped++
 	case it.Reject != nil:
 		r.Rejected = append(r.Rejected, Rejection{
 			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message, Kept: r.keepLetter(it.Letter, it.Reject),

@@ -38,6 +38,7 @@ type Store interface {
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document
 	Letters
+	Consents
 	// DocumentsIndex is the log index of the last change of any document.
 	DocumentsIndex() uint64
 	// Export yields stored events as JSON.
@@ -69,6 +70,8 @@ type Pipeline struct {
 type Stats struct {
 	Violating atomic.Uint64 // events that did not obey, observed or refused
 	Refused   atomic.Uint64 // events that went to the dead letters
+	Dropped   atomic.Uint64 // events of which nothing was stored, for want of consent
+	Stripped  atomic.Uint64 // events that lost something, for want of consent
 	Redacted  atomic.Uint64 // events of which a value was replaced or dropped
 }
 
@@ -78,6 +81,8 @@ func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
 		"spoor_schema_violating_events_total": &p.Stats.Violating,
 		"spoor_events_redacted_total":         &p.Stats.Redacted,
 		"spoor_dead_letters_total":            &p.Stats.Refused,
+		"spoor_consent_dropped_total":         &p.Stats.Dropped,
+		"spoor_consent_stripped_total":        &p.Stats.Stripped,
 	}
 }
 
@@ -97,8 +102,9 @@ type snapshot struct {
 	policy  Policy
 	events  map[string]*eventRules
 	unknown *eventRules
-	hash    *hasher // nil: there is no secret
-	plain   bool    // nothing is added
+	hash    *hasher       // nil: there is no secret
+	plain   bool          // nothing is added
+	consent *consentRules // nil: none is needed
 }
 
 // eventRules are what holds for one event name, or for all without a schema.
@@ -164,6 +170,7 @@ func (p *Pipeline) rebuild() *snapshot {
 		}
 		s.events[d.Name] = e.settle()
 	}
+	s.consent = newConsentRules(&s.policy.Consent)
 	s.plain = s.policy.Enrich.None(p.countries != nil)
 	s.unknown = (&eventRules{snap: s, mode: s.policy.UnknownEvents, violating: new(atomic.Uint64)}).settle()
 	if old != nil {

@@ -61,6 +61,14 @@ func (m *memory) RemoveLetters(context.Context, letters.Bounds, []string) (int, 
 	return 0, m.index, nil
 }
 
+func (m *memory) SetConsent(context.Context, string, bool, int64, map[string]bool) (uint64, error) {
+	return m.index, nil
+}
+
+func (m *memory) Consent([]byte, []byte, string) (bool, bool) { return false, false }
+
+func (m *memory) ConsentsOf(string) (map[string]bool, bool) { return nil, false }
+
 func (m *memory) Export(context.Context, export.Spec, func([]byte) error) error { return nil }
 
 func (m *memory) call(name string, args map[string]string, body string) *Call {

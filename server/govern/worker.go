@@ -68,6 +68,9 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	}
 	w.changed = w.changed[:0]
 	w.refuse = ""
+	if s.consent != nil && !w.consent(d, s.consent) {
+		return event.Verdict{Reject: &event.Reject{Code: event.CodeNoConsent, Message: "the person has not consented to it; nothing was stored"}}
+	}
 	if !s.plain && !d.Origin().Again {
 		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
 	}
