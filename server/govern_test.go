@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"spoor/server"
+	"spoor/server/govern"
 )
 
 // put sends a document and expects that it is taken.
@@ -288,4 +290,52 @@ func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
 	require.NotContains(t, s, "properties")
 	require.NotContains(t, s, "extra")
 	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, s["context"])
+}
+
+func TestTheQualityOfWhatCameInIsCounted(t *testing.T) {
+	n := start(t, server.Options{Lateness: govern.Lateness{Allowed: 10 * 24 * time.Hour}})
+	n.put("/api/schemas/buy?mode=enforce", `{"properties":{"n":{"type":"number"}}}`)
+	at := func(name, id, timestamp, properties string) reply {
+		return n.post("/api/events", fmt.Sprintf(`{"eventName":%q,"eventId":%q,"userId":"u","timestamp":%q,"properties":%s}`, name, id, timestamp, properties))
+	}
+	for range 3 {
+		require.Equal(t, 200, at("buy", "1", "2026-05-02T11:59:50Z", `{"n":1}`).status)
+	}
+	require.Equal(t, 400, at("buy", "2", "2026-05-02T11:00:00Z", `{"n":"x"}`).status)
+	require.Equal(t, 200, at("buy", "3", "2026-05-02T13:00:00Z", `{}`).status)
+	require.Equal(t, 200, at("old", "4", "2026-04-01T00:00:00Z", `{}`).status)
+	require.Equal(t, map[string]any{"spoor": map[string]any{"late": true}}, n.stored("old")[0]["context"])
+	q := n.do("GET", "/api/quality?points=1", nil).json(t)
+	buy := q["series"].([]any)[0].(map[string]any)
+	for name, want := range map[string]float64{"received": 5, "duplicates": 2, "future": 1, "violating": 1, "refused": 1, "tooLate": 0} {
+		require.Equal(t, want, buy[name], name)
+	}
+	require.Equal(t, map[string]any{"1": 5.0}, buy["versions"])
+	require.Equal(t, map[string]any{"1m": 4.0, "1h": 0.0, "1d": 1.0, "7d": 0.0, "30d": 0.0, "older": 0.0}, buy["late"])
+	require.Len(t, buy["points"], 1)
+	require.EqualValues(t, 1, q["series"].([]any)[1].(map[string]any)["tooLate"])
+	require.Equal(t, "2026-05-02T12:00:00.123456Z", q["sources"].([]any)[0].(map[string]any)["latest"])
+	require.Equal(t, "bad_hours", n.do("GET", "/api/quality?hours=99", nil).errorCode(t))
+}
+
+func TestDuplicatesOfALongBodyAreCounted(t *testing.T) {
+	n := start(t, server.Options{})
+	var body strings.Builder
+	for i := range 9000 {
+		fmt.Fprintf(&body, `{"eventName":"buy","eventId":"%d","userId":"u","timestamp":"2026-05-02T11:59:50Z","properties":{"pad":"%s"}}`+"\n", i, strings.Repeat("x", 40))
+	}
+	for range 2 {
+		require.Equal(t, 200, n.post("/api/events/batch", body.String()).status)
+	}
+	s := n.do("GET", "/api/quality", nil).json(t)["series"].([]any)[0].(map[string]any)
+	require.EqualValues(t, 18000, s["received"])
+	require.EqualValues(t, 9000, s["duplicates"])
+}
+
+func TestEventsThatAreTooLateWaitAsLettersAndAReplayTakesThem(t *testing.T) {
+	n := start(t, server.Options{Lateness: govern.Lateness{Allowed: 24 * time.Hour, Refuse: true}})
+	require.Equal(t, "late_event", n.post("/api/events", `{"eventName":"e","userId":"u","timestamp":"2026-04-01T00:00:00Z"}`).errorCode(t))
+	require.Equal(t, 200, n.post("/api/events", `{"eventName":"e","userId":"u"}`).status)
+	require.EqualValues(t, 1, n.post("/api/dlq/replay", "").json(t)["replayed"])
+	require.Len(t, n.stored("e"), 2)
 }

@@ -91,6 +91,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
 	add("/api/query/running", "running", false, method{"GET", access.Read, s.getRunning})
 	add("/api/catalog", "catalog", false, method{"GET", access.Read, s.getCatalog})
+	add("/api/quality", "quality", false, method{"GET", access.Read, s.governs(s.govern.Quality)})
 	add("/api/dlq", "dlq", false, method{"GET", access.Read, s.governs(s.govern.ListLetters)}, method{"DELETE", access.Admin, s.governs(s.govern.PurgeLetters)})
 	add("/api/dlq/count", "dlq_count", false, method{"GET", access.Read, s.governs(s.govern.CountLetters)})
 	add("/api/dlq/replay", "dlq_replay", false, method{"POST", access.Admin, s.governs(s.replayLetters)})

@@ -145,6 +145,9 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 	sealed := b.dec.Seal(c.opts.Now().UnixMicro())
 	data := c.log.EventsEntry(buf, sealed)
 	duplicate, index, err := c.commit(data, rows)
+	if duplicate != nil && c.opts.Duplicates != nil {
+		c.opts.Duplicates(sealed, duplicate)
+	}
 	for i := range b.parts {
 		b.parts[i].req.decide(b.parts[i], duplicate, index, err)
 	}
@@ -158,6 +161,9 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 
 func (c *Collector) commitEntry(e entry) error {
 	duplicate, index, err := c.commit(e.bytes, e.part.rows)
+	if duplicate != nil && c.opts.Duplicates != nil {
+		c.opts.Duplicates(e.names, duplicate)
+	}
 	e.part.req.decide(e.part, duplicate, index, err)
 	return err
 }

@@ -2,10 +2,12 @@ package collect
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"spoor/engine/event"
+	"spoor/segment/batch"
 )
 
 // Request carries the events of one request through the collector and holds
@@ -214,14 +216,20 @@ func (r *Request) keepID(row int) span {
 	return span{off, len(r.texts) - off}
 }
 
+func copied(c batch.Codes) batch.Codes {
+	return batch.Codes{Row: slices.Clone(c.Row), Dict: batch.Texts{Off: slices.Clone(c.Dict.Off), Bytes: slices.Clone(c.Dict.Bytes)}}
+}
+
 // seal ends the batch of a request that has its builder alone. The entry is
 // held back until the body was read to its end.
 func (r *Request) seal(d *event.Decoder) {
 	rows := d.Rows()
 	b := d.Seal(r.c.opts.Now().UnixMicro())
-	r.sealed = append(r.sealed, entry{
-		bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows},
-	})
+	e := entry{bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows}}
+	if r.c.opts.Duplicates != nil {
+		e.names = &batch.Batch{N: b.N, ReceivedAt: b.ReceivedAt, Names: copied(b.Names), Sources: copied(b.Sources)}
+	}
+	r.sealed = append(r.sealed, e)
 }
 
 func (r *Request) begin(c *Collector) error {

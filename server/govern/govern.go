@@ -16,12 +16,14 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"spoor/engine/event"
 	"spoor/engine/letters"
 	"spoor/engine/schema"
 	"spoor/server/enrich"
 	"spoor/server/export"
+	"spoor/server/quality"
 )
 
 // Document is a small named value that is committed through the log. Value must not be changed.
@@ -64,6 +66,8 @@ type Pipeline struct {
 
 	countries *enrich.Countries // nil: there is no database
 	clock     *enrich.Clock
+	lateness  Lateness
+	board     *quality.Board
 }
 
 // Stats counts since the start.
@@ -86,9 +90,15 @@ func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
 	}
 }
 
+// Lateness says how late an event may come: how long its receipt may be after its timestamp.
+type Lateness struct {
+	Allowed time.Duration // 0: without bound
+	Refuse  bool          // later ones go to the dead letters; else they are tagged
+}
+
 // New returns the pipeline over a store. countries may be nil.
-func New(store Store, countries *enrich.Countries, log *slog.Logger) *Pipeline {
-	return &Pipeline{store: store, log: log, countries: countries, clock: enrich.NewClock()}
+func New(store Store, countries *enrich.Countries, lateness Lateness, log *slog.Logger) *Pipeline {
+	return &Pipeline{store: store, log: log, countries: countries, clock: enrich.NewClock(), lateness: lateness, board: quality.NewBoard()}
 }
 
 // Governor returns a governor for one decoder.

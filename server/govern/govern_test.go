@@ -92,7 +92,7 @@ func TestNoPersonalDataThatWasPlantedIsInABatchOrALetter(t *testing.T) {
 		r := rand.New(rand.NewSource(int64(seed)))
 		pick := func(of ...string) string { return of[r.Intn(len(of))] }
 		store := newMemory()
-		p := New(store, nil, slog.New(slog.DiscardHandler))
+		p := New(store, nil, Lateness{}, slog.New(slog.DiscardHandler))
 		act := func() string { return pick("mask", "hash", "drop", "reject") }
 		_, err := p.PutPolicy(store.call("", nil, fmt.Sprintf(`{"unknownEvents":%q,"redact":{"scope":"all","email":%q,"phone":%q,"card":%q,"iban":%q,"jwt":%q,"keys":%q}}`,
 			pick("off", "observe", "enforce"), act(), act(), act(), act(), act(), act())))
@@ -135,7 +135,7 @@ func TestNoPersonalDataThatWasPlantedIsInABatchOrALetter(t *testing.T) {
 
 func TestEverythingThatIsDecidedFollowsFromTheEventAndTheDocuments(t *testing.T) {
 	store := newMemory()
-	p := New(store, nil, slog.New(slog.DiscardHandler))
+	p := New(store, nil, Lateness{}, slog.New(slog.DiscardHandler))
 	governed(t, p, store)
 	body := benchBody(300)
 	run := func(d *event.Decoder) []byte {
@@ -145,7 +145,7 @@ func TestEverythingThatIsDecidedFollowsFromTheEventAndTheDocuments(t *testing.T)
 	used := decoder(p)
 	first := slices.Clone(run(used))
 	require.Equal(t, first, run(used), "paths that are known already")
-	require.Equal(t, first, run(decoder(New(store, nil, slog.New(slog.DiscardHandler)))), "another server")
+	require.Equal(t, first, run(decoder(New(store, nil, Lateness{}, slog.New(slog.DiscardHandler)))), "another server")
 }
 
 func governed(t testing.TB, p *Pipeline, store *memory) {
@@ -197,12 +197,12 @@ func benchmark(b *testing.B, d *event.Decoder) {
 func BenchmarkUngoverned(b *testing.B) { benchmark(b, event.NewDecoder(event.DefaultLimits())) }
 
 func BenchmarkDefault(b *testing.B) {
-	benchmark(b, decoder(New(newMemory(), nil, slog.New(slog.DiscardHandler))))
+	benchmark(b, decoder(New(newMemory(), nil, Lateness{}, slog.New(slog.DiscardHandler))))
 }
 
 func BenchmarkGoverned(b *testing.B) {
 	store := newMemory()
-	p := New(store, nil, slog.New(slog.DiscardHandler))
+	p := New(store, nil, Lateness{}, slog.New(slog.DiscardHandler))
 	governed(b, p, store)
 	benchmark(b, decoder(p))
 }

@@ -23,6 +23,7 @@ import (
 	"spoor/server/access"
 	"spoor/server/backend"
 	"spoor/server/enrich"
+	"spoor/server/govern"
 )
 
 // serveCmd runs the server.
@@ -38,7 +39,9 @@ type serveCmd struct {
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
 
-	Geoip string `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
+	AllowedLateness dayDuration `help:"How long after its timestamp an event may come, as 48h or 7d; later ones are tagged or refused. No bound by default." placeholder:"TIME"`
+	LateEvents      string      `help:"What becomes of later events: ${enum}." enum:"tag,dead-letter" default:"tag"`
+	Geoip           string      `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
@@ -105,6 +108,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	node := backend.NewNode(raft)
 	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now), server.Options{
 		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
 	}), node)
 
 	// Not the context of the command: that has ended.
@@ -233,6 +237,26 @@ func containerMemory(self, root string) (limit int64, ok bool) {
 		}
 	}
 	return limit, ok
+}
+
+// dayDuration is a time as a person writes it: 90m, 48h or 7d.
+type dayDuration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *dayDuration) UnmarshalText(text []byte) error {
+	const maxDays = 100_000
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= maxDays {
+			*d = dayDuration(time.Duration(n) * 24 * time.Hour)
+			return nil
+		}
+	}
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is no time; write 90m, 48h or 7d", text)
+	}
+	*d = dayDuration(v)
+	return nil
 }
 
 // byteSize is a number of bytes as a person writes it: 256MiB, 1GB, 4096.
