@@ -88,7 +88,7 @@ func noID() [16]byte { return [16]byte{15: 1} }
 // in random places under random policies and looks for them in the encoded bytes.
 func TestNoPersonalDataThatWasPlantedIsInABatchOrALetter(t *testing.T) {
 	secrets := []string{"ann.smith@example.com", "ann%40secret.example.org", "+4917155512345", "4111111111111111", "DE89370400440532013000", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"}
-	for seed := range 400 {
+	for seed := range 100 {
 		r := rand.New(rand.NewSource(int64(seed)))
 		pick := func(of ...string) string { return of[r.Intn(len(of))] }
 		store := newMemory()
