@@ -284,12 +284,15 @@ func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
 	}
 	require.Equal(t, "bad_argument", n.do("PUT", "/api/users/u/consent?id=x", []byte(`{"purposes":{}}`)).errorCode(t))
 
-	n.put("/api/policy", `{"consent":{"default":"analytics","action":"strip","unknown":"deny"}}`)
+	n.put("/api/policy", `{"consent":{"default":"analytics","action":"strip","unknown":"deny"},"enrich":{"userAgent":true,"campaign":true}}`)
 	require.True(t, stored("stripped", `"userId":"u"`, `,"properties":{"a":1},"context":{"b":2},"extra":3`))
 	s := n.stored("stripped")[0]
 	require.NotContains(t, s, "properties")
 	require.NotContains(t, s, "extra")
 	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, s["context"])
+	r = n.do("POST", "/api/events", []byte(`{"eventName":"bare","userId":"u","context":{"page":{"url":"https://a.de/?utm_source=x"}}}`), "User-Agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/126.0.0.0")
+	require.Equal(t, 200, r.status)
+	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, n.stored("bare")[0]["context"], "nothing is added to what was stripped")
 }
 
 func TestTheQualityOfWhatCameInIsCounted(t *testing.T) {

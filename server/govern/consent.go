@@ -149,9 +149,17 @@ func (w *worker) granted(d *event.Draft, r *consentRules, p *purpose) bool {
 	return granted
 }
 
-// consent drops or strips what may not be used. It returns false where nothing of
-// the event may be stored.
-func (w *worker) consent(d *event.Draft, r *consentRules) bool {
+// verdicts of consent.
+type use uint8
+
+const (
+	useAll  use = iota // but for fields that were taken out
+	useBare            // name, ids and time: nothing may be added
+	useNone
+)
+
+// consent drops or strips what may not be used.
+func (w *worker) consent(d *event.Draft, r *consentRules) use {
 	need, named := r.events[string(d.Name())]
 	if !named {
 		need = r.otherwise
@@ -159,14 +167,14 @@ func (w *worker) consent(d *event.Draft, r *consentRules) bool {
 	if need != nil && !w.granted(d, r, need) {
 		if !r.strip {
 			w.pipeline.Stats.Dropped.Add(1)
-			return false
+			return useNone
 		}
 		w.pipeline.Stats.Stripped.Add(1)
 		for i := range d.Len() {
 			d.Remove(i)
 		}
 		w.changed = append(w.changed, "properties", "context")
-		return true
+		return useBare
 	}
 	stripped := false
 	for i := range r.paths {
@@ -186,7 +194,7 @@ func (w *worker) consent(d *event.Draft, r *consentRules) bool {
 	if stripped {
 		w.pipeline.Stats.Stripped.Add(1)
 	}
-	return true
+	return useAll
 }
 
 // isBelow tells whether path is that of a value at or below at.

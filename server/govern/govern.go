@@ -75,6 +75,7 @@ type Stats struct {
 	Violating atomic.Uint64 // events that did not obey, observed or refused
 	Refused   atomic.Uint64 // events that went to the dead letters
 	Dropped   atomic.Uint64 // events of which nothing was stored, for want of consent
+	Late      atomic.Uint64 // events that were later than is allowed
 	Stripped  atomic.Uint64 // events that lost something, for want of consent
 	Redacted  atomic.Uint64 // events of which a value was replaced or dropped
 }
@@ -85,6 +86,7 @@ func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
 		"spoor_schema_violating_events_total": &p.Stats.Violating,
 		"spoor_events_redacted_total":         &p.Stats.Redacted,
 		"spoor_dead_letters_total":            &p.Stats.Refused,
+		"spoor_events_too_late_total":         &p.Stats.Late,
 		"spoor_consent_dropped_total":         &p.Stats.Dropped,
 		"spoor_consent_stripped_total":        &p.Stats.Stripped,
 	}

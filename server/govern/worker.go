@@ -100,10 +100,14 @@ func (w *worker) note(d *event.Draft, e *eventRules, v *event.Verdict) {
 
 // decide is Govern without the counting.
 func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdict {
-	if s.consent != nil && !w.consent(d, s.consent) {
+	allowed := useAll
+	if s.consent != nil {
+		allowed = w.consent(d, s.consent)
+	}
+	if allowed == useNone {
 		return event.Verdict{Reject: &event.Reject{Code: event.CodeNoConsent, Message: "the person has not consented to it; nothing was stored"}}
 	}
-	if !s.plain && !d.Origin().Again {
+	if !s.plain && allowed == useAll && !d.Origin().Again {
 		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
 	}
 	if s.policy.Redact.IP != ipKeep {
@@ -133,6 +137,7 @@ func (w *worker) late(d *event.Draft) event.Verdict {
 		return event.Verdict{}
 	}
 	w.noted.TooLate = true
+	w.pipeline.Stats.Late.Add(1)
 	if l.Refuse {
 		return refusal(CodeLate, "timestamp", "the event is later than is allowed", 0)
 	}
