@@ -9,6 +9,7 @@ import (
 	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/internal/vfs"
+	"spoor/segment/batch"
 )
 
 // What the log says of persons is in two files: who is who, and their traits. A
@@ -251,4 +252,15 @@ func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
 		return nil, fmt.Errorf("%s: %w", m.Letters.Name, err)
 	}
 	return s, nil
+}
+
+// Consent is what the person of an event said of a purpose; known is false where
+// nothing was said. It finds the person as Apply will.
+func (db *DB) Consent(userID, anonymousID []byte, path string) (granted, known bool) {
+	person, ok := db.identity.Next(userID, anonymousID)
+	if !ok {
+		return false, false
+	}
+	l, known := db.traits.Value(person, path)
+	return l.Bool, known && l.Kind == batch.KindBool
 }

@@ -28,6 +28,7 @@ type Backend interface {
 	People
 	govern.Letters
 	erase.Store
+	govern.Consents
 }
 
 // People is who is who, and what is known of them.

@@ -80,18 +80,18 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 
 // replayLetters sends dead letters through the collector again.
 func (s *Server) replayLetters(c *govern.Call) (any, error) {
-	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, error) {
+	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, int, error) {
 		r := collect.NewRequest()
 		defer r.Release()
 		r.Origin.Again = true
 		if err := r.Many(s.collect, lines, source); err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		refused := map[int]bool{}
 		for i := range r.Rejected {
 			refused[r.Rejected[i].Index] = true
 		}
-		return refused, r.Duplicates, nil
+		return refused, r.Duplicates, r.Dropped, nil
 	})
 }
 

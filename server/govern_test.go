@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"spoor/server"
+	"spoor/server/govern"
 )
 
 // put sends a document and expects that it is taken.
@@ -196,10 +199,10 @@ func TestRefusedEventsWaitAsLettersAndAreReplayedExactlyOnce(t *testing.T) {
 	require.Equal(t, "bad_time", n.do("GET", "/api/dlq?from=now", nil).errorCode(t))
 	require.Equal(t, "bad_limit", n.do("GET", "/api/dlq?limit=0", nil).errorCode(t))
 
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 3.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "dropped": 0.0, "refused": 3.0}, n.post("/api/dlq/replay", "").json(t))
 	n.put("/api/schemas/buy?compatibility=none", `{"required":["id"],"properties":{"id":{"type":["string","number"],"pii":"allow"}}}`)
-	require.Equal(t, map[string]any{"replayed": 2.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 2.0, "duplicates": 0.0, "dropped": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 0.0, "dropped": 0.0, "refused": 1.0}, n.post("/api/dlq/replay", "").json(t))
 	events := n.stored("buy")
 	require.Len(t, events, 3)
 	require.Equal(t, "2026-04-01T00:00:00Z", events[0]["timestamp"])
@@ -209,7 +212,7 @@ func TestRefusedEventsWaitAsLettersAndAreReplayedExactlyOnce(t *testing.T) {
 	// A letter whose event was stored meanwhile leaves the queue and counts once.
 	n.put("/api/schemas/buy?mode=off", ``)
 	require.Equal(t, 200, n.send("buy", "3", `{}`, `{}`).status)
-	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 1.0, "refused": 0.0}, n.post("/api/dlq/replay", "").json(t))
+	require.Equal(t, map[string]any{"replayed": 0.0, "duplicates": 1.0, "dropped": 0.0, "refused": 0.0}, n.post("/api/dlq/replay", "").json(t))
 	require.Len(t, n.stored("buy"), 4)
 	require.Empty(t, n.do("GET", "/api/dlq", nil).json(t)["letters"])
 }
@@ -229,4 +232,113 @@ func TestLettersArePurgedByFilterAndBoundedByThePolicy(t *testing.T) {
 	count := n.do("GET", "/api/dlq/count", nil).json(t)
 	require.Less(t, count["letters"], 22.0)
 	require.LessOrEqual(t, count["bytes"], 1048576.0)
+}
+
+func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
+	n := start(t, server.Options{})
+	n.put("/api/policy", `{"consent":{"default":"analytics","events":{"ad":"ads","boot":""},"properties":{"properties.contact":"mail"}}}`)
+	stored := func(name, ids, more string) bool {
+		t.Helper()
+		before := len(n.stored(name))
+		r := n.post("/api/events", fmt.Sprintf(`{"eventName":%q,%s,"timestamp":"2026-05-01T00:00:00Z"%s}`, name, ids, more))
+		require.Equal(t, 200, r.status, "%s", r.body)
+		if dropped := r.json(t)["dropped"]; dropped != nil {
+			require.Len(t, n.stored(name), before)
+			return false
+		}
+		return true
+	}
+	require.Equal(t, 404, n.do("GET", "/api/users/u/consent", nil).status)
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	require.True(t, stored("boot", `"userId":"u"`, ""))
+	require.True(t, stored("e", `"userId":"u"`, `,"context":{"consent":{"analytics":true}}`), "what the client says counts for its event")
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	n.put("/api/users/u/consent", `{"purposes":{"analytics":true,"v1.mail":false}}`)
+	require.Equal(t, map[string]any{"analytics": true, "v1.mail": false}, n.do("GET", "/api/users/u/consent", nil).json(t)["purposes"])
+	require.True(t, stored("e", `"userId":"u","anonymousId":"a"`, ""))
+	require.True(t, stored("e", `"anonymousId":"a"`, ""), "the device is the user's")
+	require.False(t, stored("e", `"anonymousId":"b"`, ""))
+	require.False(t, stored("e", `"userId":"w","anonymousId":"a"`, ""), "another user on the device")
+	require.False(t, stored("ad", `"userId":"u"`, ""))
+	require.False(t, stored("e", `"userId":"u"`, `,"context":{"consent":{"categoryPreferences":{"analytics":false}}}`), "a denial counts wherever it comes from")
+
+	n.put("/api/users/u/consent", `{"purposes":{"analytics":false}}`)
+	require.False(t, stored("e", `"anonymousId":"a"`, `,"context":{"consent":{"analytics":true}}`))
+	n.put("/api/users/b/consent?id=anonymous", `{"purposes":{"analytics":true}}`)
+	require.True(t, stored("e", `"anonymousId":"b"`, ""))
+	require.True(t, stored("e", `"userId":"new","anonymousId":"b"`, `,"properties":{"contact":{"x":1,"y":2},"n":1}`), "a new user takes over the device")
+	e := n.stored("e")
+	e = e[slices.IndexFunc(e, func(e map[string]any) bool { return e["userId"] == "new" }):]
+	require.Equal(t, map[string]any{"n": 1.0}, e[0]["properties"])
+	require.Equal(t, "properties.contact.x,properties.contact.y", e[0]["context"].(map[string]any)["spoor"].(map[string]any)["redacted"])
+	require.True(t, stored("e", `"userId":"new"`, ""))
+
+	r := n.post("/api/identify", `{"userId":"u","traits":{"$consent":{"analytics":true},"plan":"pro"}}`)
+	require.Contains(t, string(r.body), "$consent", "a write key grants nothing")
+	require.False(t, stored("e", `"userId":"u"`, ""))
+	n.put("/api/users/new/consent", `{"purposes":{}}`)
+	require.Empty(t, n.do("GET", "/api/users/new/consent", nil).json(t)["purposes"])
+	require.False(t, stored("e", `"userId":"new"`, ""))
+	for _, bad := range []string{``, `{}`, `{"purposes":{"a":1}}`, `{"purposes":{"":true}}`, `{"analytics":true}`} {
+		require.Equal(t, "bad_consent", n.do("PUT", "/api/users/u/consent", []byte(bad)).errorCode(t))
+	}
+	require.Equal(t, "bad_argument", n.do("PUT", "/api/users/u/consent?id=x", []byte(`{"purposes":{}}`)).errorCode(t))
+
+	n.put("/api/policy", `{"consent":{"default":"analytics","action":"strip","unknown":"deny"},"enrich":{"userAgent":true,"campaign":true}}`)
+	require.True(t, stored("stripped", `"userId":"u"`, `,"properties":{"a":1},"context":{"b":2},"extra":3`))
+	s := n.stored("stripped")[0]
+	require.NotContains(t, s, "properties")
+	require.NotContains(t, s, "extra")
+	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, s["context"])
+	r = n.do("POST", "/api/events", []byte(`{"eventName":"bare","userId":"u","context":{"page":{"url":"https://a.de/?utm_source=x"}}}`), "User-Agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/126.0.0.0")
+	require.Equal(t, 200, r.status)
+	require.Equal(t, map[string]any{"spoor": map[string]any{"redacted": "properties,context"}}, n.stored("bare")[0]["context"], "nothing is added to what was stripped")
+}
+
+func TestTheQualityOfWhatCameInIsCounted(t *testing.T) {
+	n := start(t, server.Options{Lateness: govern.Lateness{Allowed: 10 * 24 * time.Hour}})
+	n.put("/api/schemas/buy?mode=enforce", `{"properties":{"n":{"type":"number"}}}`)
+	at := func(name, id, timestamp, properties string) reply {
+		return n.post("/api/events", fmt.Sprintf(`{"eventName":%q,"eventId":%q,"userId":"u","timestamp":%q,"properties":%s}`, name, id, timestamp, properties))
+	}
+	for range 3 {
+		require.Equal(t, 200, at("buy", "1", "2026-05-02T11:59:50Z", `{"n":1}`).status)
+	}
+	require.Equal(t, 400, at("buy", "2", "2026-05-02T11:00:00Z", `{"n":"x"}`).status)
+	require.Equal(t, 200, at("buy", "3", "2026-05-02T13:00:00Z", `{}`).status)
+	require.Equal(t, 200, at("old", "4", "2026-04-01T00:00:00Z", `{}`).status)
+	require.Equal(t, map[string]any{"spoor": map[string]any{"late": true}}, n.stored("old")[0]["context"])
+	q := n.do("GET", "/api/quality?points=1", nil).json(t)
+	buy := q["series"].([]any)[0].(map[string]any)
+	for name, want := range map[string]float64{"received": 5, "duplicates": 2, "future": 1, "violating": 1, "refused": 1, "tooLate": 0} {
+		require.Equal(t, want, buy[name], name)
+	}
+	require.Equal(t, map[string]any{"1": 5.0}, buy["versions"])
+	require.Equal(t, map[string]any{"1m": 4.0, "1h": 0.0, "1d": 1.0, "7d": 0.0, "30d": 0.0, "older": 0.0}, buy["late"])
+	require.Len(t, buy["points"], 1)
+	require.EqualValues(t, 1, q["series"].([]any)[1].(map[string]any)["tooLate"])
+	require.Equal(t, "2026-05-02T12:00:00.123456Z", q["sources"].([]any)[0].(map[string]any)["latest"])
+	require.Equal(t, "bad_hours", n.do("GET", "/api/quality?hours=99", nil).errorCode(t))
+}
+
+func TestDuplicatesOfALongBodyAreCounted(t *testing.T) {
+	n := start(t, server.Options{})
+	var body strings.Builder
+	for i := range 9000 {
+		fmt.Fprintf(&body, `{"eventName":"buy","eventId":"%d","userId":"u","timestamp":"2026-05-02T11:59:50Z","properties":{"pad":"%s"}}`+"\n", i, strings.Repeat("x", 40))
+	}
+	for range 2 {
+		require.Equal(t, 200, n.post("/api/events/batch", body.String()).status)
+	}
+	s := n.do("GET", "/api/quality", nil).json(t)["series"].([]any)[0].(map[string]any)
+	require.EqualValues(t, 18000, s["received"])
+	require.EqualValues(t, 9000, s["duplicates"])
+}
+
+func TestEventsThatAreTooLateWaitAsLettersAndAReplayTakesThem(t *testing.T) {
+	n := start(t, server.Options{Lateness: govern.Lateness{Allowed: 24 * time.Hour, Refuse: true}})
+	require.Equal(t, "late_event", n.post("/api/events", `{"eventName":"e","userId":"u","timestamp":"2026-04-01T00:00:00Z"}`).errorCode(t))
+	require.Equal(t, 200, n.post("/api/events", `{"eventName":"e","userId":"u"}`).status)
+	require.EqualValues(t, 1, n.post("/api/dlq/replay", "").json(t)["replayed"])
+	require.Len(t, n.stored("e"), 2)
 }

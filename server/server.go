@@ -39,6 +39,7 @@ type Options struct {
 	Now      func() time.Time
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
+	Lateness  govern.Lateness
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
@@ -145,11 +146,11 @@ func New(back Backend, opts Options) *Server {
 		chores:  make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.govern = govern.New(back, opts.Countries, opts.Logger)
+	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
 	s.erase = erase.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
-		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds,
+		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
 	})
 	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })
 	s.metrics = newMetrics(s)

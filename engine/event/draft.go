@@ -171,6 +171,16 @@ func (g *Draft) Find(path string) int {
 	return int(n.leaf)
 }
 
+// FindEscaped is Find for a path of which parts have escapes. It looks at each value.
+func (g *Draft) FindEscaped(path string) int {
+	for i := range g.d.leaves {
+		if l := &g.d.leaves[i]; l.kind != 0 && l.node.path == path {
+			return i
+		}
+	}
+	return -1
+}
+
 // Has tells whether the client sent a value or an object at path.
 func (g *Draft) Has(path string) bool { return g.d.at(path).stamp == g.d.seq }
 

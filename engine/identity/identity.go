@@ -221,6 +221,29 @@ func (x *Map) find(id []byte) (person uint32, ok bool) {
 	return x.canon[x.anonPerson[a]], true
 }
 
+// Next is whom the next event with these ids, either of which may be nil, would belong to; ok is false for a new person.
+func (x *Map) Next(userID, anonymousID []byte) (person uint32, ok bool) {
+	x.RLock()
+	defer x.RUnlock()
+	if len(userID) > 0 {
+		if user, ok := x.users.Get(userID); ok {
+			return x.canon[x.userPerson[user]], true
+		}
+	}
+	anon, ok := x.anons.Get(anonymousID)
+	switch {
+	case len(anonymousID) == 0 || !ok:
+		return 0, false
+	case x.anonUser[anon] != 0 && len(userID) > 0: // another user's device
+		return 0, false
+	case x.anonUser[anon] != 0:
+		return x.canon[x.userPerson[x.anonUser[anon]-1]], true
+	case x.anonPerson[anon] == noPerson:
+		return 0, false
+	}
+	return x.canon[x.anonPerson[anon]], true
+}
+
 // IDs are the userId of a person, nil for none, and its anonymousIds, oldest link first, at most limit.
 // The caller holds the lock.
 func (x *Map) IDs(person uint32, limit int) (userID []byte, anonymousIDs [][]byte) {

@@ -166,6 +166,61 @@ func (x *exec) timelineFiles(d *dayData, sel *selection, times scan.Times) ([]sc
 	return files, nil
 }
 
+// dayFiles prepares the sections of a day for steps: which rows count, and for what.
+func (x *exec) dayFiles(d *dayData, sels, voids []*selection, everything bool, times scan.Times) ([]scan.StepFile, error) {
+	var out []scan.StepFile
+	for fi := range d.files {
+		f := scan.StepFile{DayFile: scan.DayFile{R: d.files[fi].r, Day: d.day, Sections: d.files[fi].sections}}
+		f.Take, f.Steps = make([]scan.Take, len(f.Sections)), make([][]scan.StepFilter, len(f.Sections))
+		wanted := false
+		for i := range f.Sections {
+			s := &f.Sections[i]
+			if s.MaxTime() < times.From || s.MinTime() >= times.To {
+				continue
+			}
+			mask, err := x.mask(s)
+			if err != nil {
+				return nil, err
+			}
+			if mask.All {
+				continue
+			}
+			f.Take[i].Mark, f.Take[i].Where = x.names[s.Event()], mask.Where
+			for k, sel := range sels {
+				if where, ok := sel.match(s.Event()); ok {
+					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Where: where})
+				}
+			}
+			for k, sel := range voids {
+				if where, ok := sel.match(s.Event()); ok {
+					f.Steps[i] = append(f.Steps[i], scan.StepFilter{Step: k, Void: true, Where: where})
+				}
+			}
+			if len(f.Steps[i]) > 0 || everything {
+				f.Take[i].Rows, wanted = true, true
+				if everything {
+					common, err := x.commonFilter()
+					if err != nil {
+						return nil, err
+					}
+					f.Take[i].Where = scan.And(mask.Where, common)
+				}
+			}
+			if f.Take[i].Rows {
+				touched, err := x.view.Identity.Touched(s)
+				if err != nil {
+					return nil, err
+				}
+				f.Remap = f.Remap || touched
+			}
+		}
+		if wanted {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
 func (x *exec) sessionsAnswer(a *SessionsAnswer, b *period.Buckets, keys [][]any, cells [][]kernel.SessionTotals) {
 	all := x.sessionCells(b)
 	sizes := make([]int, len(keys))

@@ -87,3 +87,23 @@ func (s *Store) Each(f func(person uint32, path string, value []byte, time int64
 		})
 	}
 }
+
+// Consent is the name of the trait that holds what a person agreed to, a boolean
+// per purpose. It is set by its own calls alone: their place in the log decides
+// which is the latest, not their time, and no bound leaves one out.
+const Consent = "$consent"
+
+// Value is what a person has at a path. Its text is shared and must not be changed.
+func (s *Store) Value(person uint32, path string) (l event.Leaf, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := s.byPath[path]
+	if c == nil {
+		return l, false
+	}
+	x := c.get(person)
+	if x.value == 0 {
+		return l, false
+	}
+	return leafOf(path, s.values.Text(x.value-1))
+}

@@ -117,8 +117,8 @@ func (s *Store) Set(person uint32, time int64, call int, leaves []event.Leaf) (l
 		trait := leaves[:n]
 		leaves = leaves[n:]
 		switch current, ok := s.stampOf(person, name); {
-		case ok && st.before(current): // a later call came before this one
-		case !s.fits(person, name, trait):
+		case ok && st.before(current) && name != Consent: // a later call came before this one
+		case name != Consent && !s.fits(person, name, trait):
 			leftOut = append(leftOut, name)
 		default:
 			s.assign(person, name, trait, s.newStamp(st))

@@ -119,7 +119,8 @@ func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index 
 
 // Identify links ids and sets traits.
 func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error) {
-	result, index, err := b.propose(ctx, engine.IdentifyEntry(*call))
+	kept, leftOut := withoutConsent(call)
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(kept))
 	if err != nil {
 		return false, nil, 0, err
 	}
@@ -130,7 +131,7 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 	if calls[0].Refused {
 		return false, nil, 0, server.ErrErased
 	}
-	return calls[0].Linked, calls[0].LeftOut, index, nil
+	return calls[0].Linked, append(leftOut, calls[0].LeftOut...), index, nil
 }
 
 // IdentifyAll links ids and sets traits.

@@ -4,6 +4,7 @@ import (
 	crand "crypto/rand"
 
 	"spoor/engine/event"
+	"spoor/segment/batch"
 )
 
 // builder is a batch in the making, and who has rows in it. At any time it is
@@ -32,6 +33,7 @@ type entry struct {
 	bytes   []byte       // nil: seal b
 	part    part         // of bytes
 	letters *letterChunk // nil, or all that it is
+	names   *batch.Batch // of bytes: names, sources and ReceivedAt alone
 }
 
 func (b *builder) due() bool {

@@ -82,6 +82,8 @@ type Options struct {
 	Random func(p []byte)
 	// Governor makes what decides over the events of one builder; nil: all are taken.
 	Governor func() event.Governor
+	// Duplicates is told of a batch of which rows were stored before; nil: nobody is. It keeps nothing of it.
+	Duplicates func(b *batch.Batch, duplicate []bool)
 	// LetterBounds says which dead letters stay at a time; default: as many as may.
 	LetterBounds func(now time.Time) letters.Bounds
 }

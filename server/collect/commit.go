@@ -145,6 +145,9 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 	sealed := b.dec.Seal(c.opts.Now().UnixMicro())
 	data := c.log.EventsEntry(buf, sealed)
 	v, index, err := c.commit(data, rows)
+	if v.Duplicate != nil && c.opts.Duplicates != nil {
+		c.opts.Duplicates(sealed, v.Duplicate)
+	}
 	for i := range b.parts {
 		b.parts[i].req.decide(b.parts[i], v, index, err)
 	}
@@ -158,6 +161,9 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 
 func (c *Collector) commitEntry(e entry) error {
 	v, index, err := c.commit(e.bytes, e.part.rows)
+	if v.Duplicate != nil && c.opts.Duplicates != nil {
+		c.opts.Duplicates(e.names, v.Duplicate)
+	}
 	e.part.req.decide(e.part, v, index, err)
 	return err
 }

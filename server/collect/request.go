@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"spoor/engine/event"
+	"spoor/segment/batch"
 )
 
 // Request carries the events of one request through the collector and holds
@@ -14,6 +15,7 @@ import (
 type Request struct {
 	Accepted   int
 	Duplicates int
+	Dropped    int // by a governor: nothing was stored, and nothing was wrong with them
 	Rejected   []Rejection
 	Assigned   []Assigned
 	// Index is the log index at which the events are stored; 0 where there were none.
@@ -90,7 +92,7 @@ func (r *Request) Release() {
 
 func (r *Request) reset() {
 	clear(r.Rejected)
-	r.Accepted, r.Duplicates, r.Index = 0, 0, 0
+	r.Accepted, r.Duplicates, r.Dropped, r.Index = 0, 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
 	r.c, r.b, r.err, r.own, r.given, r.source = nil, nil, nil, false, 0, ""
 	r.letters = nil
@@ -125,6 +127,11 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 	if rej != nil && rej.Code == event.CodeBatchFull && r.first > 0 {
 		r.reopen()
 		row, rej = r.one(body, source)
+	}
+	if rej != nil && rej.Code == event.CodeNoConsent {
+		r.Dropped++
+		r.abort()
+		return nil
 	}
 	if rej != nil {
 		kept := r.keepLetter(r.b.dec.Letter(), rej)
@@ -180,7 +187,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 func (r *Request) clearVerdicts() {
 	clear(r.Rejected)
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.letters = nil
+	r.letters, r.Dropped = nil, 0
 }
 
 // item takes the verdict on one event of a body.
@@ -192,6 +199,8 @@ func (r *Request) item(it event.Item) error {
 	switch {
 	case it.Reject != nil && it.Reject.Code == event.CodeBatchFull && !r.own:
 		return errFull
+	case it.Reject != nil && it.Reject.Code == event.CodeNoConsent:
+		r.Dropped++
 	case it.Reject != nil:
 		r.Rejected = append(r.Rejected, Rejection{
 			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message, Kept: r.keepLetter(it.Letter, it.Reject),
@@ -218,14 +227,20 @@ func (r *Request) keepID(row int) span {
 	return span{off, len(r.texts) - off}
 }
 
+func copied(c batch.Codes) batch.Codes {
+	return batch.Codes{Row: slices.Clone(c.Row), Dict: batch.Texts{Off: slices.Clone(c.Dict.Off), Bytes: slices.Clone(c.Dict.Bytes)}}
+}
+
 // seal ends the batch of a request that has its builder alone. The entry is
 // held back until the body was read to its end.
 func (r *Request) seal(d *event.Decoder) {
 	rows := d.Rows()
 	b := d.Seal(r.c.opts.Now().UnixMicro())
-	r.sealed = append(r.sealed, entry{
-		bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows, before: r.given},
-	})
+	e := entry{bytes: r.c.log.EventsEntry(nil, b), part: part{req: r, rows: rows, before: r.given}}
+	if r.c.opts.Duplicates != nil {
+		e.names = &batch.Batch{N: b.N, ReceivedAt: b.ReceivedAt, Names: copied(b.Names), Sources: copied(b.Sources)}
+	}
+	r.sealed = append(r.sealed, e)
 	r.given += rows
 }
 

@@ -143,7 +143,7 @@ func TestADamagedDatabaseIsNeverAPanic(t *testing.T) {
 	b, err := os.ReadFile(database(t))
 	require.NoError(t, err)
 	r := rand.New(rand.NewSource(1))
-	for range 300 {
+	for range 60 {
 		damaged := append([]byte(nil), b...)
 		for range 1 + r.Intn(5) {
 			damaged[r.Intn(len(damaged))] ^= byte(1 << r.Intn(8))
@@ -201,8 +201,9 @@ func TestTheOrderOfADeviceNeverChanges(t *testing.T) {
 func TestTheClockRemembersABoundedNumberOfDevices(t *testing.T) {
 	c := NewClock()
 	for i := range uint64(3 * maxDevices) {
-		require.EqualValues(t, 600*micros, c.offset(i, 0, 600*micros))
-		require.EqualValues(t, 600*micros, c.offset(0, 0, 610*micros), "a device that goes on keeps its offset")
+		if c.offset(i, 0, 600*micros) != 600*micros || c.offset(0, 0, 610*micros) != 600*micros {
+			t.Fatal("a device that goes on keeps its offset")
+		}
 	}
 	require.LessOrEqual(t, len(c.young)+len(c.old), 2*maxDevices)
 	require.Zero(t, c.offset(0, 0, 0), "the clock was set right")

@@ -16,12 +16,14 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"spoor/engine/event"
 	"spoor/engine/letters"
 	"spoor/engine/schema"
 	"spoor/server/enrich"
 	"spoor/server/export"
+	"spoor/server/quality"
 )
 
 // Document is a small named value that is committed through the log. Value must not be changed.
@@ -38,6 +40,7 @@ type Store interface {
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document
 	Letters
+	Consents
 	// DocumentsIndex is the log index of the last change of any document.
 	DocumentsIndex() uint64
 	// Export yields stored events as JSON.
@@ -63,12 +66,17 @@ type Pipeline struct {
 
 	countries *enrich.Countries // nil: there is no database
 	clock     *enrich.Clock
+	lateness  Lateness
+	board     *quality.Board
 }
 
 // Stats counts since the start.
 type Stats struct {
 	Violating atomic.Uint64 // events that did not obey, observed or refused
 	Refused   atomic.Uint64 // events that went to the dead letters
+	Dropped   atomic.Uint64 // events of which nothing was stored, for want of consent
+	Late      atomic.Uint64 // events that were later than is allowed
+	Stripped  atomic.Uint64 // events that lost something, for want of consent
 	Redacted  atomic.Uint64 // events of which a value was replaced or dropped
 }
 
@@ -78,12 +86,21 @@ func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
 		"spoor_schema_violating_events_total": &p.Stats.Violating,
 		"spoor_events_redacted_total":         &p.Stats.Redacted,
 		"spoor_dead_letters_total":            &p.Stats.Refused,
+		"spoor_events_too_late_total":         &p.Stats.Late,
+		"spoor_consent_dropped_total":         &p.Stats.Dropped,
+		"spoor_consent_stripped_total":        &p.Stats.Stripped,
 	}
 }
 
+// Lateness says how late an event may come: how long its receipt may be after its timestamp.
+type Lateness struct {
+	Allowed time.Duration // 0: without bound
+	Refuse  bool          // later ones go to the dead letters; else they are tagged
+}
+
 // New returns the pipeline over a store. countries may be nil.
-func New(store Store, countries *enrich.Countries, log *slog.Logger) *Pipeline {
-	return &Pipeline{store: store, log: log, countries: countries, clock: enrich.NewClock()}
+func New(store Store, countries *enrich.Countries, lateness Lateness, log *slog.Logger) *Pipeline {
+	return &Pipeline{store: store, log: log, countries: countries, clock: enrich.NewClock(), lateness: lateness, board: quality.NewBoard()}
 }
 
 // Governor returns a governor for one decoder.
@@ -97,8 +114,9 @@ type snapshot struct {
 	policy  Policy
 	events  map[string]*eventRules
 	unknown *eventRules
-	hash    *hasher // nil: there is no secret
-	plain   bool    // nothing is added
+	hash    *hasher       // nil: there is no secret
+	plain   bool          // nothing is added
+	consent *consentRules // nil: none is needed
 }
 
 // eventRules are what holds for one event name, or for all without a schema.
@@ -164,6 +182,7 @@ func (p *Pipeline) rebuild() *snapshot {
 		}
 		s.events[d.Name] = e.settle()
 	}
+	s.consent = newConsentRules(&s.policy.Consent)
 	s.plain = s.policy.Enrich.None(p.countries != nil)
 	s.unknown = (&eventRules{snap: s, mode: s.policy.UnknownEvents, violating: new(atomic.Uint64)}).settle()
 	if old != nil {

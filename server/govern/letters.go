@@ -173,7 +173,7 @@ func (p *Pipeline) remove(c *Call, list []*letters.Letter) (n int, err error) {
 }
 
 // Resend puts events of one source through the pipeline again. refused tells by index which events were refused.
-type Resend func(lines []byte, source string) (refused map[int]bool, duplicates int, err error)
+type Resend func(lines []byte, source string) (refused map[int]bool, duplicates, dropped int, err error)
 
 // replayBytes bounds a body that is sent again.
 const replayBytes = 1 << 20
@@ -194,6 +194,7 @@ func (p *Pipeline) ReplayLetters(c *Call, send Resend) (any, error) {
 	answer := struct {
 		Replayed   int `json:"replayed"`
 		Duplicates int `json:"duplicates"`
+		Dropped    int `json:"dropped"` // for want of consent
 		Refused    int `json:"refused"` // they stay
 	}{}
 	after := ""
@@ -211,7 +212,7 @@ func (p *Pipeline) ReplayLetters(c *Call, send Resend) (any, error) {
 			n++
 		}
 		list = list[:n]
-		refused, duplicates, err := send(body, list[0].Source)
+		refused, duplicates, dropped, err := send(body, list[0].Source)
 		if err != nil {
 			return nil, err
 		}
@@ -225,7 +226,8 @@ func (p *Pipeline) ReplayLetters(c *Call, send Resend) (any, error) {
 		}
 		answer.Refused += len(refused)
 		answer.Duplicates += duplicates
-		answer.Replayed += len(taken) - duplicates
+		answer.Replayed += len(taken) - duplicates - dropped
+		answer.Dropped += dropped
 		if len(taken) > 0 {
 			if _, err := p.remove(c, taken); err != nil {
 				return nil, err

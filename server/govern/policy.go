@@ -27,7 +27,8 @@ type Policy struct {
 	UnknownEvents schema.Mode `json:"unknownEvents"`
 	Redact        Redact      `json:"redact"`
 	// Enrich says what is added to events; the country wherever there is a database.
-	Enrich enrich.Settings `json:"enrich"`
+	Enrich  enrich.Settings `json:"enrich"`
+	Consent ConsentPolicy   `json:"consent"`
 	// Letters bounds the dead letters.
 	Letters LetterPolicy `json:"letters"`
 }
@@ -82,6 +83,7 @@ func DefaultPolicy() Policy {
 	return Policy{
 		UnknownEvents: schema.Off,
 		Enrich:        enrich.Settings{Country: true},
+		Consent:       ConsentPolicy{Unknown: consentDeny, Action: consentDrop},
 		Letters:       LetterPolicy{MaxBytes: 64 << 20, MaxDays: 30},
 		Redact: Redact{
 			Scope: scopeEnforced, IP: ipTruncate,
@@ -109,6 +111,9 @@ func (p *Policy) check() error {
 	if l := &p.Letters; l.MaxBytes < minLetterBytes || l.MaxBytes > letters.MaxBytes || l.MaxDays < 1 || l.MaxDays > maxLetterDays {
 		return fmt.Errorf("letters.maxBytes is between %d and %d, letters.maxDays between 1 and %d", minLetterBytes, letters.MaxBytes, maxLetterDays)
 	}
+	if err := p.Consent.check(); err != nil {
+		return err
+	}
 	type choice struct {
 		name, value string
 		of          []string
@@ -116,6 +121,8 @@ func (p *Policy) check() error {
 	modes := []string{string(schema.Off), string(schema.Observe), string(schema.Enforce)}
 	checks := []choice{
 		{"unknownEvents", string(p.UnknownEvents), modes},
+		{"consent.unknown", p.Consent.Unknown, []string{consentDeny, consentAllow}},
+		{"consent.action", p.Consent.Action, []string{consentDrop, consentStrip}},
 		{"redact.scope", p.Redact.Scope, []string{scopeEnforced, scopeAll, scopeOff}},
 		{"redact.ip", p.Redact.IP, []string{ipTruncate, ipDrop, ipKeep}},
 	}

@@ -8,6 +8,7 @@ import (
 	"spoor/engine/schema"
 	"spoor/segment/batch"
 	"spoor/server/enrich"
+	"spoor/server/quality"
 	"spoor/server/redact"
 )
 
@@ -16,6 +17,7 @@ const (
 	CodeViolation = "schema_violation"
 	CodeUnknown   = "unknown_event"
 	CodePersonal  = "personal_data"
+	CodeLate      = "late_event"
 )
 
 // What an event is told apart by later. Where a client sent fields of these
@@ -23,6 +25,7 @@ const (
 const (
 	markRedacted   = "context.spoor.redacted"
 	markViolations = "context.spoor.violations"
+	markLate       = "context.spoor.late" // true
 	maxMarkBytes   = 1024
 )
 
@@ -40,6 +43,7 @@ type worker struct {
 	checker schema.Checker
 	matches []redact.Match
 	text    []byte
+	noted   quality.Event
 	changed []string // paths of values that were replaced or dropped
 	refuse  string   // path of personal data that refuses the event
 }
@@ -68,15 +72,52 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	}
 	w.changed = w.changed[:0]
 	w.refuse = ""
-	if !s.plain && !d.Origin().Again {
+	w.noted = quality.Event{Received: d.Origin().ReceivedAt}
+	v := w.decide(d, s, e)
+	w.note(d, e, &v)
+	return v
+}
+
+// note counts the event for its quality.
+func (w *worker) note(d *event.Draft, e *eventRules, v *event.Verdict) {
+	n := &w.noted
+	if d.Origin().Again || n.Received == 0 { // it was counted when it came
+		return
+	}
+	n.Time = n.Received
+	if t, sent := d.Time(); sent {
+		n.Time = t
+	}
+	n.Redacted = len(w.changed) > 0
+	if v.Reject != nil {
+		n.Refused, n.Dropped = v.Keep, !v.Keep
+	}
+	if e.schema != nil {
+		n.Version = e.schema.Version
+	}
+	w.pipeline.board.Series(d.Name(), d.Source()).Note(n)
+}
+
+// decide is Govern without the counting.
+func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdict {
+	allowed := useAll
+	if s.consent != nil {
+		allowed = w.consent(d, s.consent)
+	}
+	if allowed == useNone {
+		return event.Verdict{Reject: &event.Reject{Code: event.CodeNoConsent, Message: "the person has not consented to it; nothing was stored"}}
+	}
+	if !s.plain && allowed == useAll && !d.Origin().Again {
 		w.enrich.Apply(d, s.policy.Enrich) // it may need the whole address
 	}
 	if s.policy.Redact.IP != ipKeep {
 		w.addresses(d, s.policy.Redact.IP)
 	}
-	var v event.Verdict
+	v := w.late(d)
 	if !e.idle {
-		v = w.judge(d, e)
+		if judged := w.judge(d, e); v.Reject == nil {
+			v = judged
+		}
 	}
 	if len(w.changed) > 0 {
 		w.pipeline.Stats.Redacted.Add(1)
@@ -86,6 +127,23 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 		w.pipeline.Stats.Refused.Add(1)
 	}
 	return v
+}
+
+// late tags or refuses an event that comes later than is allowed.
+func (w *worker) late(d *event.Draft) event.Verdict {
+	o, l := d.Origin(), &w.pipeline.lateness
+	t, sent := d.Time()
+	if l.Allowed <= 0 || !sent || o.ReceivedAt == 0 || o.Again || o.ReceivedAt-t <= l.Allowed.Microseconds() {
+		return event.Verdict{}
+	}
+	w.noted.TooLate = true
+	w.pipeline.Stats.Late.Add(1)
+	if l.Refuse {
+		return refusal(CodeLate, "timestamp", "the event is later than is allowed", 0)
+	}
+	d.RemoveAt(markLate)
+	d.AddBool(markLate, true)
+	return event.Verdict{}
 }
 
 // addresses replaces addresses of clients.
@@ -172,6 +230,7 @@ func refusal(code, path, message string, version int) event.Verdict {
 }
 
 func (w *worker) violating(e *eventRules) {
+	w.noted.Violating, w.noted.Unknown = e.schema != nil, e.schema == nil
 	e.violating.Add(1)
 	w.pipeline.Stats.Violating.Add(1)
 }

@@ -30,6 +30,7 @@ type commands struct {
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
 	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
 	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
+	Quality governance.Quality `cmd:"" group:"govern" help:"Show what came in and what was wrong with it."`
 	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
 	Erase   governance.Erase   `cmd:"" group:"govern" help:"Take data away: users, events, fields."`
 

@@ -32,6 +32,7 @@ import (
 	"spoor/server/dialect/segment"
 	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
+	"spoor/server/govern"
 	"spoor/tools/internal/logquota"
 )
 
@@ -56,8 +57,10 @@ type serveCmd struct {
 
 	FlushRows int `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
 
-	BackupDir string `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
-	Geoip     string `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
+	BackupDir       string      `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
+	Geoip           string      `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
+	AllowedLateness dayDuration `help:"How long after its timestamp an event may come, as 48h or 7d; later ones are tagged or refused. No bound by default." placeholder:"TIME"`
+	LateEvents      string      `help:"What becomes of later events: ${enum}." enum:"tag,dead-letter" default:"tag"`
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
@@ -134,6 +137,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	stopChores := chores(ctx, log, node, back, erased)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Keys: keys, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
 	}), node)
 	stopChores()
 
@@ -311,6 +315,26 @@ func containerMemory(self, root string) (limit int64, ok bool) {
 
 // noLimit and more is what version 1 writes where there is none.
 const noLimit = 1 << 60
+
+// dayDuration is a time as a person writes it: 90m, 48h or 7d.
+type dayDuration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *dayDuration) UnmarshalText(text []byte) error {
+	const maxDays = 100_000
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= maxDays {
+			*d = dayDuration(time.Duration(n) * 24 * time.Hour)
+			return nil
+		}
+	}
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is no time; write 90m, 48h or 7d", text)
+	}
+	*d = dayDuration(v)
+	return nil
+}
 
 // byteSize is a number of bytes as a person writes it: 256MiB, 1GB, 4096.
 type byteSize int64
