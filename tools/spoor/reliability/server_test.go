@@ -84,13 +84,12 @@ func (o *output) String() string {
 
 // process is `spoor serve`.
 type process struct {
-	t       testing.TB
-	cmd     *exec.Cmd
-	url     string
-	out     *output // stdout and stderr
-	exited  chan struct{}
-	client  *http.Client
-	environ []string
+	t      testing.TB
+	cmd    *exec.Cmd
+	url    string
+	out    *output // stdout and stderr
+	exited chan struct{}
+	client *http.Client
 }
 
 var address = regexp.MustCompile(`Spoor serves (http://[0-9.:]+)`)
