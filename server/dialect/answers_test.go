@@ -217,3 +217,23 @@ func TestAnEventIsDurableBeforeAnyDialectAnswers(t *testing.T) {
 	}
 	require.Empty(t, n.export())
 }
+
+func TestAHalfStoredBatchIsNotTriedAgainByTheServer(t *testing.T) {
+	n := start(t, server.Options{}, nil)
+	n.log.refusal = server.ErrOverloaded
+	n.log.allow.Store(1)
+	n.log.refuse.Store(1)
+	var body strings.Builder
+	body.WriteString(`{"batch":[{"type":"track","event":"x","userId":"u"}`)
+	const events = 5000 // two log entries, without ids
+	for range events - 1 {
+		body.WriteString(`,{"type":"track","event":"x","userId":"u","properties":{"text":"` + "0123456789012345678901234567890123456789" + `"}}`)
+	}
+	body.WriteString("]}")
+	r := n.post("/v1/batch", body.String())
+	require.Equal(t, 503, r.status)
+	require.Contains(t, string(r.body), `"code":"unknown"`)
+	stored := bytes.Count(n.export(), []byte("\n"))
+	require.Positive(t, stored)
+	require.Less(t, stored, events)
+}
