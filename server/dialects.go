@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -27,7 +28,7 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	if allowOrigin(ctx, dialectMethods) {
 		return
 	}
-	err := error(nil)
+	var err error
 	if ctx.IsGet() || ctx.IsHead() || ctx.IsPost() {
 		err = run(&dialect.Exchange{Ctx: ctx, Host: host{s}})
 	} else {
@@ -138,6 +139,9 @@ func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) e
 		r := collect.NewRequest()
 		defer r.Release()
 		if err := r.Many(s.collect, events, source); err != nil {
+			if r.Accepted+r.Duplicates > 0 { // one log entry of several: what has no id would be stored twice
+				err = fmt.Errorf("%w: %v", ErrUnknown, err)
+			}
 			return err
 		}
 		s.metrics.events(r)

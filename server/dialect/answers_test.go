@@ -165,10 +165,10 @@ func TestWhatABatchSaysForAllCannotGrowBeyondItsBound(t *testing.T) {
 
 func TestHostileBodiesAreRefusedAndTheNextRequestIsServed(t *testing.T) {
 	n := start(t, server.Options{}, nil)
-	bomb := zip(t, bytes.Repeat([]byte(" "), 64<<20))
+	bomb := zip(t, bytes.Repeat([]byte(" "), 12<<20))
 	bodies := map[string][]byte{
-		"bomb": bomb, "cut gzip": bomb[:1000], "nothing": nil, "NUL": {0}, "brackets": []byte(strings.Repeat("[", 1<<20)),
-		"objects": []byte(strings.Repeat(`{"batch":`, 1<<17)), "no UTF-8": []byte("{\"batch\":[\"\xff\xfe\"]}"), "number": []byte("1"), "text": []byte(`"x"`),
+		"bomb": bomb, "cut gzip": bomb[:1000], "nothing": nil, "NUL": {0}, "brackets": []byte(strings.Repeat("[", 1<<18)),
+		"objects": []byte(strings.Repeat(`{"batch":`, 1<<15)), "no UTF-8": []byte("{\"batch\":[\"\xff\xfe\"]}"), "number": []byte("1"), "text": []byte(`"x"`),
 		"form": []byte("data=%zz&data="), "base64": []byte("data=aGVsbG8="), "null": []byte("null"),
 	}
 	for name, body := range bodies {
@@ -216,4 +216,24 @@ func TestAnEventIsDurableBeforeAnyDialectAnswers(t *testing.T) {
 		require.NotContains(t, string(r.body), "pipe")
 	}
 	require.Empty(t, n.export())
+}
+
+func TestAHalfStoredBatchIsNotTriedAgainByTheServer(t *testing.T) {
+	n := start(t, server.Options{}, nil)
+	n.log.refusal = server.ErrOverloaded
+	n.log.allow.Store(1)
+	n.log.refuse.Store(1)
+	var body strings.Builder
+	body.WriteString(`{"batch":[{"type":"track","event":"x","userId":"u"}`)
+	const events = 5000 // two log entries, without ids
+	for range events - 1 {
+		body.WriteString(`,{"type":"track","event":"x","userId":"u","properties":{"text":"` + "0123456789012345678901234567890123456789" + `"}}`)
+	}
+	body.WriteString("]}")
+	r := n.post("/v1/batch", body.String())
+	require.Equal(t, 503, r.status)
+	require.Contains(t, string(r.body), `"code":"unknown"`)
+	stored := bytes.Count(n.export(), []byte("\n"))
+	require.Positive(t, stored)
+	require.Less(t, stored, events)
 }

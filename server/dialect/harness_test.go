@@ -43,6 +43,7 @@ func now() time.Time { return time.Date(2026, 11, 28, 13, 0, 0, 0, time.UTC) }
 type memLog struct {
 	mu       sync.Mutex
 	db       *engine.DB
+	allow    atomic.Int64 // so many proposals are taken first
 	refuse   atomic.Int64 // so many proposals are refused
 	refusal  error
 	notReady atomic.Int64 // so many times it says so
@@ -50,7 +51,7 @@ type memLog struct {
 }
 
 func (l *memLog) Propose(_ context.Context, data []byte) (any, uint64, error) {
-	if l.refuse.Add(-1) >= 0 {
+	if l.allow.Add(-1) < 0 && l.refuse.Add(-1) >= 0 {
 		return nil, 0, l.refusal
 	}
 	l.mu.Lock()

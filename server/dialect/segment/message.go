@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"unicode/utf8"
 
 	"spoor/engine/event"
 	"spoor/server/dialect"
@@ -82,7 +83,7 @@ func anonymousHeader(x *dialect.Exchange) []byte {
 		return nil
 	}
 	id, err := base64.StdEncoding.DecodeString(string(header))
-	if err != nil {
+	if err != nil || !utf8.Valid(id) {
 		return nil
 	}
 	return id

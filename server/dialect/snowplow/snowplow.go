@@ -33,10 +33,16 @@ func (Snowplow) Find(path string, root bool) dialect.Handler {
 		return health
 	}
 	vendor, version, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !ok || vendor == "" || version == "" || strings.Contains(version, "/") || root && !strings.Contains(vendor, ".") {
+	if !ok || vendor == "" || version == "" || strings.Contains(version, "/") || root && !reverseDomain(vendor) {
 		return nil
 	}
 	return collect
+}
+
+// reverseDomain tells whether a vendor is like com.acme.
+func reverseDomain(vendor string) bool {
+	letter := vendor[0]|0x20 >= 'a' && vendor[0]|0x20 <= 'z'
+	return letter && strings.Contains(vendor, ".") && !strings.HasSuffix(vendor, ".")
 }
 
 // Refusal makes 400 of everything that shall not be sent again: its trackers
