@@ -42,7 +42,7 @@ func (db *DB) Compact(ctx context.Context) error {
 			return err
 		}
 		if done {
-			return db.purge(ctx, set)
+			return db.purge(ctx, set, true)
 		}
 	}
 }

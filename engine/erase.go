@@ -337,12 +337,13 @@ func (db *DB) purgeDue(ctx context.Context, now time.Time, idle bool) error {
 	if _, err := db.Checkpoint(ctx); err != nil {
 		return err
 	}
-	return db.purge(ctx, set)
+	return db.purge(ctx, set, false)
 }
 
 // purge writes every file anew that holds something of the set. The memtable was
-// flushed since the set came into force.
-func (db *DB) purge(ctx context.Context, set *erasure.Set) error {
+// flushed since the set came into force. While a backup reads the files of persons it waits for
+// that, or leaves the rest to a later call.
+func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
 	for {
 		done, err := db.purgeOne(ctx, set)
 		if err != nil {
@@ -355,7 +356,11 @@ func (db *DB) purge(ctx context.Context, set *erasure.Set) error {
 	if set == nil {
 		return nil
 	}
-	db.pinned.Lock() // a backup reads the files of persons
+	if wait {
+		db.pinned.Lock()
+	} else if !db.pinned.TryLock() {
+		return nil
+	}
 	db.compactMu.Lock()
 	already := db.purged.set == set
 	err := error(nil)
