@@ -417,7 +417,11 @@ func (r *Reader) AppendID(dst []byte, row int) ([]byte, error) {
 }
 
 func (r *Reader) appendID(dst []byte, dir *idDir, row int) ([]byte, error) {
-	page, at, err := r.placeOf(dir, row)
+	places, err := r.placesOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	page, at, err := dir.placeOf(places, row)
 	if err != nil {
 		return nil, err
 	}
@@ -455,15 +459,17 @@ func (r *Reader) appendID(dst []byte, dir *idDir, row int) ([]byte, error) {
 	return batch.AppendUUID(dst, id), nil
 }
 
-// placeOf is the page that holds the id of a row of a block, and where.
-func (r *Reader) placeOf(dir *idDir, row int) (page, at int, err error) {
+// placesOf reads where the ids of a block's rows are.
+func (r *Reader) placesOf(dir *idDir) ([]byte, error) {
 	places, err := r.cachedRegion(dir.place)
-	if err != nil {
-		return 0, 0, err
+	if err == nil && len(places) != 2*dir.rows {
+		err = corrupt("ids: %d bytes of places for %d rows", len(places), dir.rows)
 	}
-	if len(places) != 2*dir.rows {
-		return 0, 0, corrupt("ids: %d bytes of places for %d rows", len(places), dir.rows)
-	}
+	return places, err
+}
+
+// placeOf is the page that holds the id of a row of a block, and where.
+func (dir *idDir) placeOf(places []byte, row int) (page, at int, err error) {
 	place := int(binary.LittleEndian.Uint16(places[2*row:]))
 	if place >= dir.rows {
 		return 0, 0, corrupt("ids: place %d of %d", place, dir.rows)
@@ -474,9 +480,13 @@ func (r *Reader) placeOf(dir *idDir, row int) (page, at int, err error) {
 
 // blockIDs reads the ids of the rows [from, to) of a block into out, row r at r+shift.
 func (r *Reader) blockIDs(dir *idDir, from, to, shift int, out *IDs) error {
+	places, err := r.placesOf(dir)
+	if err != nil {
+		return err
+	}
 	pages := make([]*idsOfPage, len(dir.pages))
 	for row := from; row < to; row++ {
-		p, at, err := r.placeOf(dir, row)
+		p, at, err := dir.placeOf(places, row)
 		if err != nil {
 			return err
 		}
