@@ -91,7 +91,7 @@ func (s *store) merge(picked []int) {
 		}
 	}
 	var added []*stored
-	for _, g := range Groups(s.shapes(), picked) {
+	for _, g := range Groups(s.shapes(), picked, s.limits) {
 		f := &stored{File: File{Level: 1}, arrived: map[int32][]int{}}
 		for day := g.Min; day <= g.Max; day++ {
 			if rows[day] > 0 {
@@ -146,6 +146,10 @@ func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
 		if r.IntN(2) == 0 {
 			s.limits = Limits{Rows: 1 << (10 + r.IntN(10)), Bytes: 1 << (14 + r.IntN(12))}
 		}
+		wideLimits := s.limits == wide
+		if r.IntN(2) == 0 {
+			s.limits.Small = 1 << r.IntN(16)
+		}
 		days := 1 + r.IntN(12)
 		for range 40 {
 			flush := map[int32]int{}
@@ -158,7 +162,7 @@ func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
 			}
 		}
 		s.compact(true)
-		if s.limits == wide {
+		if wideLimits {
 			require.Equal(t, 1, s.perDay(), "a day is in one file")
 		}
 	}
@@ -230,6 +234,6 @@ func TestManySmallFlushesMakeFewFiles(t *testing.T) {
 
 func ExampleGroups() {
 	files := []File{{Days: []DayRows{{1, 10}, {2, 20}, {5, SmallFileRows}, {6, 30_000}, {7, 30_000}, {8, 30_000}}}}
-	fmt.Println(Groups(files, []int{0}))
+	fmt.Println(Groups(files, []int{0}, Limits{}))
 	// Output: [{1 2} {5 5} {6 7} {8 8}]
 }
