@@ -140,7 +140,7 @@ func (s *store) perDay() int {
 var wide = Limits{Rows: 1 << 40, Bytes: 1 << 60}
 
 func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(120) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := &store{t: t, limits: wide}
 		if r.IntN(2) == 0 {
@@ -223,11 +223,11 @@ func TestLateEventsDoNotMultiplyFiles(t *testing.T) {
 
 func TestManySmallFlushesMakeFewFiles(t *testing.T) {
 	s := &store{t: t, limits: wide}
-	for i := range 20 * 144 { // quiet days: a flush every 10 minutes
+	for i := range 10 * 144 { // quiet days: a flush every 10 minutes
 		s.flush(map[int32]int{int32(i / 144): 10})
 		s.compact(i%144 == 0)
 	}
-	t.Logf("%.2f writes a row, at most %d files for 20 days", float64(s.written)/float64(s.flushed), s.most)
+	t.Logf("%.2f writes a row, at most %d files for 10 days", float64(s.written)/float64(s.flushed), s.most)
 	require.LessOrEqual(t, s.most, 20)
 	require.Less(t, float64(s.written)/float64(s.flushed), 30.)
 }
