@@ -26,6 +26,7 @@ func (db *DB) mergeLimits() compaction.Limits {
 	return compaction.Limits{
 		Rows:  max(int(db.opts.MemoryBytes/2/assembledRowBytes), compaction.SmallFileRows),
 		Bytes: max(db.opts.MemoryBytes/4, minMergedBytes),
+		Small: db.opts.smallFileRows,
 	}
 }
 
@@ -100,7 +101,7 @@ func (db *DB) groups(picked []*file) []compaction.Group {
 			at = append(at, i)
 		}
 	}
-	return compaction.Groups(shapes(v.files), at)
+	return compaction.Groups(shapes(v.files), at, db.mergeLimits())
 }
 
 func shapes(files []*file) []compaction.File {

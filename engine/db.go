@@ -64,6 +64,7 @@ type Options struct {
 	Random io.Reader
 
 	firstFilterKeys int // of the dedupe filters; 0: as index has it
+	smallFileRows   int // below which days share a file; 0: as compaction has it
 }
 
 func (o *Options) setDefaults() {

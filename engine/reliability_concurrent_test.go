@@ -71,7 +71,7 @@ func TestViewsAreConsistentWhileEverythingRunsAtOnce(t *testing.T) {
 		var promised, applying atomic.Uint64
 		var wg sync.WaitGroup
 		db, err := Open("data", Options{
-			FS: mem, FlushRows: 150, firstFilterKeys: testFilterKeys, CompactAfterIdle: time.Nanosecond,
+			FS: mem, FlushRows: 150, firstFilterKeys: testFilterKeys, smallFileRows: testSmallRows, CompactAfterIdle: time.Nanosecond,
 			OnFatal: func(err error) { t.Errorf("fatal: %v", err) },
 		})
 		require.NoError(t, err)

@@ -40,7 +40,7 @@ func (r *faultRun) run(t *testing.T, fsys vfs.FS, log []logEntry, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	fatal := false
 	db, err := Open("data", Options{
-		FS: fsys, Logger: slog.New(warnings{slog.DiscardHandler, &r.reported}), ManualCompaction: true, FlushRows: 60,
+		FS: fsys, Logger: slog.New(warnings{slog.DiscardHandler, &r.reported}), ManualCompaction: true, FlushRows: 60, smallFileRows: testSmallRows,
 		firstFilterKeys: testFilterKeys, OnFatal: func(error) { fatal = true },
 	})
 	if err != nil {

@@ -483,10 +483,13 @@ func applyEntry(db *DB, log []logEntry, i int) any {
 // testFilterKeys makes the dedupe filters grow several generations in a test.
 const testFilterKeys = 64
 
+// testSmallRows makes a merge in a test write several files.
+const testSmallRows = 12
+
 // memStore opens a store for tests. A fatal error ends the test.
 func memStore(t testing.TB, fsys vfs.FS, o Options) *DB {
 	t.Helper()
-	o.FS, o.ManualCompaction, o.firstFilterKeys = fsys, true, testFilterKeys
+	o.FS, o.ManualCompaction, o.firstFilterKeys, o.smallFileRows = fsys, true, testFilterKeys, testSmallRows
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { t.Errorf("fatal: %v", err) }
 	}

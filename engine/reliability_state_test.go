@@ -136,9 +136,9 @@ func overlaps(t *testing.T, db *DB) {
 	days := map[int32]string{}
 	for _, f := range v.files {
 		require.Equal(t, 1, f.meta.Level)
-		for day := f.meta.MinDay; day <= f.meta.MaxDay; day++ {
-			require.Empty(t, days[day], "day %d is in %s too", day, f.meta.Name)
-			days[day] = f.meta.Name
+		for _, d := range f.days().Days {
+			require.Empty(t, days[d.Day], "day %d is in %s too", d.Day, f.meta.Name)
+			days[d.Day] = f.meta.Name
 		}
 	}
 }

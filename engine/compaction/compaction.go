@@ -21,6 +21,7 @@
 package compaction
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -72,7 +73,10 @@ func (f *File) holds(day int32) bool {
 type Limits struct {
 	Rows  int   // of one day
 	Bytes int64 // of one day in files, and of the level-0 files together
+	Small int   // rows below which days share a file; 0: SmallFileRows
 }
+
+func (l Limits) small() int { return cmp.Or(l.Small, SmallFileRows) }
 
 // Pick chooses files to merge by their place in files, ascending; nil when nothing
 // is due. all asks for every merge that makes a day stand in fewer files.
@@ -93,7 +97,7 @@ func Pick(files []File, l Limits, all bool) []int {
 	if picked := overlapping(files, limit, l, all); picked != nil {
 		return picked
 	}
-	return small(files)
+	return small(files, l)
 }
 
 // plan is a merge that is being chosen.
@@ -211,7 +215,7 @@ func holdersOf(files []File) map[int32][]int {
 // small merges neighbours in time that have few rows each and days to which
 // nothing is added at present. None has more than all others together: so a row is
 // rewritten a logarithmic number of times.
-func small(files []File) []int {
+func small(files []File, l Limits) []int {
 	holders := holdersOf(files)
 	newest := int32(math.MinInt32)
 	for i := range files {
@@ -220,7 +224,7 @@ func small(files []File) []int {
 	var ones []int
 	for i := range files {
 		f := &files[i]
-		if f.Level != 0 && f.rows() < SmallFileRows && !slices.ContainsFunc(f.Days, func(d DayRows) bool { return len(holders[d.Day]) > 1 || d.Day == newest }) {
+		if f.Level != 0 && f.rows() < l.small() && !slices.ContainsFunc(f.Days, func(d DayRows) bool { return len(holders[d.Day]) > 1 || d.Day == newest }) {
 			ones = append(ones, i)
 		}
 	}
@@ -230,7 +234,7 @@ func small(files []File) []int {
 		picked := ones[first:]
 		for n, i := range picked {
 			rows := files[i].rows()
-			if sum+rows > SmallFileRows || n == maxMergedInput {
+			if sum+rows > l.small() || n == maxMergedInput {
 				picked = picked[:n]
 				break
 			}
@@ -240,7 +244,7 @@ func small(files []File) []int {
 			continue
 		}
 		picked = slices.Sorted(slices.Values(picked))
-		if len(Groups(files, picked)) == 1 {
+		if len(Groups(files, picked, l)) == 1 {
 			return picked
 		}
 	}
@@ -257,34 +261,45 @@ func outweighs(files []File, picked []int) bool {
 	return files[picked[0]].rows() > joinDenom*rest
 }
 
-// run is the longest beginning of candidates that can be merged.
+// run is the longest beginning of candidates that can be merged, with those files
+// that stand between them on other days.
 func run(files []File, candidates []int, holders map[int32][]int, l Limits) []int {
 	p := newPlan(l)
 	for _, i := range candidates {
-		if !p.add(i, &files[i]) {
+		if slices.Contains(p.files, i) {
+			continue
+		}
+		next := p.clone()
+		if !next.add(i, &files[i]) || !next.fill(files, holders) {
 			break
 		}
+		p = next
 	}
-	for len(p.files) > 1 && !together(p.files, files, holders) {
-		p.files = p.files[:len(p.files)-1]
-	}
+	slices.Sort(p.files)
 	return p.files
 }
 
-// together tells whether of every day's files those that are picked follow each other.
-func together(picked []int, files []File, holders map[int32][]int) bool {
-	for _, i := range picked {
-		for _, d := range files[i].Days {
-			changes, last := 0, false
-			for _, h := range holders[d.Day] {
-				_, now := slices.BinarySearch(picked, h)
-				if now && !last {
-					changes++
-				}
-				last = now
+func (p *plan) clone() *plan {
+	q := *p
+	q.rows, q.bytes, q.files = maps.Clone(p.rows), maps.Clone(p.bytes), slices.Clone(p.files)
+	return &q
+}
+
+// fill adds what stands between picked files in the order of a day's files. It is
+// false if there is no room.
+func (p *plan) fill(files []File, holders map[int32][]int) bool {
+	for n := 0; n < len(p.files); n++ { // those that are added have days too
+		for _, d := range files[p.files[n]].Days {
+			all := holders[d.Day]
+			first := slices.IndexFunc(all, func(h int) bool { return slices.Contains(p.files, h) })
+			last := len(all) - 1
+			for !slices.Contains(p.files, all[last]) {
+				last--
 			}
-			if changes > 1 {
-				return false
+			for _, h := range all[first : last+1] {
+				if !slices.Contains(p.files, h) && !p.add(h, &files[h]) {
+					return false
+				}
 			}
 		}
 	}
@@ -296,7 +311,7 @@ type Group struct{ Min, Max int32 }
 
 // Groups gives each big day of the picked files a file of its own and lets small
 // neighbours share one, unless rows would move before those of a file that stays.
-func Groups(files []File, picked []int) []Group {
+func Groups(files []File, picked []int, l Limits) []Group {
 	type place struct {
 		rows   int
 		oldest int // of the picked files that hold the day
@@ -323,7 +338,7 @@ func Groups(files []File, picked []int) []Group {
 	for _, d := range slices.Sorted(maps.Keys(days)) {
 		at := days[d]
 		oldest, floor := min(open.oldest, at.oldest), max(open.floor, at.floor)
-		if len(groups) > 0 && open.rows+at.rows <= SmallFileRows && oldest > floor {
+		if len(groups) > 0 && open.rows+at.rows <= l.small() && oldest > floor {
 			groups[len(groups)-1].Max = d
 			open = place{open.rows + at.rows, oldest, floor}
 			continue

@@ -91,7 +91,7 @@ func (s *store) merge(picked []int) {
 		}
 	}
 	var added []*stored
-	for _, g := range Groups(s.shapes(), picked) {
+	for _, g := range Groups(s.shapes(), picked, s.limits) {
 		f := &stored{File: File{Level: 1}, arrived: map[int32][]int{}}
 		for day := g.Min; day <= g.Max; day++ {
 			if rows[day] > 0 {
@@ -140,11 +140,15 @@ func (s *store) perDay() int {
 var wide = Limits{Rows: 1 << 40, Bytes: 1 << 60}
 
 func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(120) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := &store{t: t, limits: wide}
 		if r.IntN(2) == 0 {
 			s.limits = Limits{Rows: 1 << (10 + r.IntN(10)), Bytes: 1 << (14 + r.IntN(12))}
+		}
+		wideLimits := s.limits == wide
+		if r.IntN(2) == 0 {
+			s.limits.Small = 1 << r.IntN(16)
 		}
 		days := 1 + r.IntN(12)
 		for range 40 {
@@ -158,7 +162,7 @@ func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
 			}
 		}
 		s.compact(true)
-		if s.limits == wide {
+		if wideLimits {
 			require.Equal(t, 1, s.perDay(), "a day is in one file")
 		}
 	}
@@ -219,17 +223,17 @@ func TestLateEventsDoNotMultiplyFiles(t *testing.T) {
 
 func TestManySmallFlushesMakeFewFiles(t *testing.T) {
 	s := &store{t: t, limits: wide}
-	for i := range 20 * 144 { // quiet days: a flush every 10 minutes
+	for i := range 10 * 144 { // quiet days: a flush every 10 minutes
 		s.flush(map[int32]int{int32(i / 144): 10})
 		s.compact(i%144 == 0)
 	}
-	t.Logf("%.2f writes a row, at most %d files for 20 days", float64(s.written)/float64(s.flushed), s.most)
+	t.Logf("%.2f writes a row, at most %d files for 10 days", float64(s.written)/float64(s.flushed), s.most)
 	require.LessOrEqual(t, s.most, 20)
 	require.Less(t, float64(s.written)/float64(s.flushed), 30.)
 }
 
 func ExampleGroups() {
 	files := []File{{Days: []DayRows{{1, 10}, {2, 20}, {5, SmallFileRows}, {6, 30_000}, {7, 30_000}, {8, 30_000}}}}
-	fmt.Println(Groups(files, []int{0}))
+	fmt.Println(Groups(files, []int{0}, Limits{}))
 	// Output: [{1 2} {5 5} {6 7} {8 8}]
 }
