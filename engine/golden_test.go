@@ -16,10 +16,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/erasure"
 	"spoor/engine/event"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/internal/vfs"
 	"spoor/segment/batch"
@@ -37,7 +40,8 @@ const (
 )
 
 // goldenLog makes every kind of entry: events with every kind of value and of id,
-// links, an alias that merges two persons, traits, documents.
+// links, an alias that merges two persons, traits, documents, erasures that were carried out and one that
+// was not, a retention, dead letters.
 func goldenLog(t *testing.T) [][]byte {
 	dec := event.NewDecoder(event.DefaultLimits())
 	events := func(received int64, lines ...string) []byte {
@@ -54,6 +58,14 @@ func goldenLog(t *testing.T) [][]byte {
 	text := func(path, value string) event.Leaf {
 		return event.Leaf{Path: path, Kind: batch.KindString, Text: []byte(value)}
 	}
+	erase := func(r *erasure.Request) []byte {
+		entry, err := EraseEntry(r)
+		require.NoError(t, err)
+		return entry
+	}
+	retention, err := RetentionEntry(&erasure.Retention{Events: map[string]int{"old": 30}}, time.UnixMicro(may1))
+	require.NoError(t, err)
+	letter := letters.Append(nil, &letters.Letter{ID: "bad", Name: "view", Reason: "type", Path: "properties.price", Version: 2, Received: may1, Event: []byte(`{"eventId":"bad","eventName":"view","userId":"u9"}`)})
 	return [][]byte{
 		events(may1+1_000_000,
 			`{"eventId":"3b5c1d58-6f6c-4c3e-9d0b-0d8f0d3f9a01","eventName":"view","userId":"u1","anonymousId":"a1","timestamp":"2026-05-01T00:00:00.001Z","properties":{"price":1.5,"sku":"red","deep":{"list":[1,"x",null]}}}`,
@@ -62,12 +74,18 @@ func goldenLog(t *testing.T) [][]byte {
 		events(may1+2_000_000,
 			`{"eventId":"3b5c1d58-6f6c-4c3e-9d0b-0d8f0d3f9a02","eventName":"view","userId":"u2","timestamp":"2026-05-02T10:00:00Z","context":{"os":"iOS"}}`,
 			`{"eventId":"order/1","eventName":"buy","anonymousId":"a2","timestamp":"2026-05-01T00:00:00.000001Z"}`),
+		events(may1+2_500_000, `{"eventId":"3b5c1d58-6f6c-4c3e-9d0b-0d8f0d3f9a04","eventName":"view","userId":"leaver","anonymousId":"a9","timestamp":"2026-05-02T10:00:00Z"}`),
+		erase(&erasure.Request{ID: "er-1", Kind: erasure.Person, User: "leaver", Reference: "ticket 1", At: may1}),
+		erase(&erasure.Request{ID: "er-2", Kind: erasure.Field, Fields: []string{"context.os"}, At: may1}),
+		LettersEntry(letters.Bounds{Bytes: letters.MaxBytes}, letter),
+		retention,
 		PutEntry("query", "checkout", []byte("funnel view -> buy within 1d")),
 		IdentifyEntry(traits.Call{UserID: []byte("u2"), AnonymousID: []byte("a2"), Time: may1}),
 		PutEntry("query", "gone", []byte("trend events of view")),
 		DeleteEntry("query", "gone"),
 		events(may1+3_000_000,
 			`{"eventId":"3b5c1d58-6f6c-4c3e-9d0b-0d8f0d3f9a03","eventName":"view","anonymousId":"a3","timestamp":"2026-05-02T10:00:01Z","properties":{"sku":"green"}}`),
+		erase(&erasure.Request{ID: "er-3", Kind: erasure.Events, Events: []string{"buy"}, Where: "properties.gift = false", At: may1}),
 	}
 }
 
@@ -84,10 +102,10 @@ func writeGolden(t *testing.T) map[string][]byte {
 		err, failed := db.Apply(uint64(i)+1, entry).(error)
 		require.False(t, failed, "%v", err)
 		switch i {
-		case 1, 7:
+		case 1, 12, 13:
 			_, err := db.Checkpoint(ctx)
 			require.NoError(t, err)
-		case 6:
+		case 11:
 			require.NoError(t, db.Compact(ctx))
 		}
 	}
@@ -131,6 +149,19 @@ func answers(t *testing.T, db *DB) string {
 	}
 	for _, d := range db.Documents("query") {
 		fmt.Fprintf(&out, "%s %s of entry %d: %s\n", d.Kind, d.Name, d.Index, d.Value)
+	}
+	records, err := db.Erasures()
+	require.NoError(t, err)
+	for i := range records {
+		r := &records[i]
+		fmt.Fprintf(&out, "erasure %s, %s, of entry %d: known %v, %d ids, %d rows\n", r.ID, r.Kind, r.Index, r.Known, r.IDs, db.EraseStatus(r).Rows)
+	}
+	rules, cutoffs, err := db.Retention()
+	require.NoError(t, err)
+	fmt.Fprintf(&out, "retention %v, cutoffs %v\n", rules, cutoffs)
+	list, _ := db.Letters().List(letters.Filter{}, "", 10)
+	for _, l := range list {
+		fmt.Fprintf(&out, "letter %s of entry %d: %s at %s: %s\n", l.ID, l.Index, l.Reason, l.Path, l.Event)
 	}
 	return out.String()
 }
@@ -202,7 +233,7 @@ func TestGoldenStoresOfEveryFormatOpenAndAnswer(t *testing.T) {
 
 func TestAFileOfAnotherVersionIsRefusedByName(t *testing.T) {
 	files, _ := readStore(t, filepath.Join(stores, goldenStore))
-	versions := map[string]int{".seg": 8, ".docs": 8, traits.Suffix: 8, manifestName: 8, ".bloom": 4}
+	versions := map[string]int{".seg": 8, ".docs": 8, traits.Suffix: 8, identitySuffix: 8, letters.Suffix: 8, manifestName: 8, ".bloom": 4}
 	for suffix, at := range versions {
 		found := false
 		for name := range files {

@@ -70,10 +70,11 @@ func (db *DB) saveIdentity(ops []byte) error {
 	}
 	if db.identityFile == "" {
 		name := db.newName(identitySuffix)
-		if err := db.writeWhole(name, nil); err != nil {
+		head := identity.Head()
+		if err := db.writeWhole(name, head); err != nil {
 			return fmt.Errorf("write identity: %w", err)
 		}
-		db.identityFile, db.identityBytes = name, 0
+		db.identityFile, db.identityBytes = name, int64(len(head))
 	}
 	frame := identity.Frame(ops)
 	f, err := db.fs.OpenReadWrite(db.pathOf(db.identityFile))

@@ -7,9 +7,10 @@ import (
 	"hash/crc32"
 )
 
-// The identity file is a list of frames, one per checkpoint that had news:
+// The identity file is a head and a list of frames, one per checkpoint that had news:
 //
-//	| length u32 | CRC32C of the operations u32 | operations |
+//	"SPOORIDN" | version u32 | frames
+//	frame: length u32 | CRC32C of the operations u32 | operations
 //
 // Operations are kept as the ids that caused them, because replaying them in order
 // gives the same state. One is
@@ -28,7 +29,25 @@ const (
 	opAllow = 2
 
 	frameHead = 8
+
+	fileMagic   = "SPOORIDN"
+	fileVersion = 1
 )
+
+// Head begins an identity file.
+func Head() []byte { return binary.LittleEndian.AppendUint32([]byte(fileMagic), fileVersion) }
+
+// frames are what follows the head of a file.
+func frames(b []byte) ([]byte, error) {
+	head := Head()
+	if len(b) < len(head) || string(b[:len(fileMagic)]) != fileMagic {
+		return nil, fmt.Errorf("%w: it does not start with %s", ErrFile, fileMagic)
+	}
+	if v := binary.LittleEndian.Uint32(b[len(fileMagic):]); v != fileVersion {
+		return nil, fmt.Errorf("%w: it has version %d, this program reads version %d", ErrFile, v, fileVersion)
+	}
+	return b[len(head):], nil
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -88,12 +107,16 @@ func Frame(ops []byte) []byte {
 	return append(b, ops...)
 }
 
-// Load replays the frames of an identity file.
+// Load replays an identity file.
 func (x *Map) Load(b []byte) error {
 	return eachFrame(b, func(ops []byte) error { return x.replay(ops, nil) })
 }
 
 func eachFrame(b []byte, f func(ops []byte) error) error {
+	b, err := frames(b)
+	if err != nil {
+		return err
+	}
 	for len(b) > 0 {
 		if len(b) < frameHead {
 			return fmt.Errorf("%w: %d bytes remain", ErrFile, len(b))
@@ -202,7 +225,7 @@ func Rewrite(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	x := New(nil)
-	var out, ops []byte
+	out, ops := Head(), []byte(nil)
 	write := func(op, userID, anonID []byte, user, anon uint32) {
 		erasedUser := userID != nil && len(final.users.Text(user)) == 0
 		erasedAnon := anonID != nil && len(final.anons.Text(anon)) == 0

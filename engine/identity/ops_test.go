@@ -25,6 +25,7 @@ func state(x *Map) (out []string) {
 // random makes a history of frames and tells which ids were erased and did not come again.
 func random(r *rand.Rand) (x *Map, file []byte, gone map[string]bool) {
 	x, gone = New(secret), map[string]bool{}
+	file = Head()
 	id := func(kind string) []byte { return fmt.Appendf(nil, "%s-%d-id", kind, r.IntN(12)) }
 	for range 1 + r.IntN(6) {
 		for range r.IntN(30) {
@@ -109,8 +110,8 @@ func FuzzLoad(f *testing.F) {
 		f.Add(file)
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		_ = New(secret).Load(ops) // a frame whose sum does not fit
-		file := Frame(ops)
+		_ = New(secret).Load(ops) // as a file: its sums will not fit
+		file := append(Head(), Frame(ops)...)
 		x := New(secret)
 		if x.Load(file) != nil {
 			return
