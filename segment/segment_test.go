@@ -155,6 +155,11 @@ func (m *model) checkSection(t *testing.T, r *rand.Rand, s *segment.Section, row
 		texts := m.readColumns(t, s, nums, codes, flags, from, to, &x)
 		ids, err := s.Reader().IDs(s.FirstRow()+from, s.FirstRow()+to)
 		require.NoError(t, err)
+		if from < to {
+			one, err := s.Reader().AppendID(nil, s.FirstRow()+from)
+			require.NoError(t, err)
+			require.Equal(t, string(ids.AppendText(nil, 0)), string(one))
+		}
 		for i, row := range rows[from:to] {
 			require.Equal(t, segment.Key(m.rows.Person[row], m.rows.Time[row], s.Day()), keys[i])
 			require.Equal(t, m.recv[row], recv[i])
