@@ -50,6 +50,7 @@ func TestASchemaIsPutReadComparedAndForgotten(t *testing.T) {
 	n := start(t, server.Options{})
 	path := "/api/schemas/" + url.PathEscape("Order / Done?")
 	require.Equal(t, 404, n.do("GET", path, nil).status)
+	require.Equal(t, "bad_name", n.do("GET", "/api/schemas/a/b/versions", nil).errorCode(t))
 	require.Equal(t, "bad_schema", n.do("PUT", path, []byte(`{"typ":"object"}`)).errorCode(t))
 	require.Equal(t, "bad_schema", n.do("PUT", path, nil).errorCode(t))
 	require.Equal(t, "bad_mode", n.do("PUT", path+"?mode=hard", []byte(`{}`)).errorCode(t))
