@@ -60,7 +60,7 @@ func TestSchemasLettersAndConsentAreLookedAfterFromTheShellAndOutliveARestart(t 
 	require.Contains(t, s.spoor(exitDone, "", "schema", "infer", "buy"), `"id"`)
 	s.spoor(exitDone, `{"consent":{"default":"analytics"}}`, "policy", "put", "-")
 	require.Contains(t, s.spoor(exitDone, "", "policy", "show"), `"default": "analytics"`)
-	require.Contains(t, s.post("/api/events", `{"eventName":"buy","userId":"u","properties":{"id":"y"}}`), `"dropped":1`)
+	require.Contains(t, s.post("/api/events", `{"eventName":"buy","userId":"u","properties":{"id":"y"}}`), `"code":"no_consent"`)
 	require.Regexp(t, `(?m)^buy +1 `, s.spoor(exitDone, "", "quality"))
 	require.Contains(t, s.spoor(exitDone, "", "schema", "drop", "buy"), "gone")
 	s.end()
