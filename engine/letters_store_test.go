@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,4 +94,61 @@ func TestAnEntryOfLettersThatIsCutOffIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, ErrEntry)
 	require.ErrorIs(t, fatal, ErrEntry)
 	require.Empty(t, letterIDs(db))
+}
+
+func TestAfterAPowerCutAtAnyCallTheLogCompletesTheLetters(t *testing.T) {
+	ctx := context.Background()
+	r := rand.New(rand.NewPCG(1, 1))
+	var log [][]byte
+	for i := range 30 {
+		if i%4 == 3 {
+			log = append(log, UnletterEntry(letters.Bounds{Bytes: letters.MaxBytes}, []string{fmt.Sprint("id", i/2)}))
+		} else {
+			log = append(log, letterEntryOf(i, i+100))
+		}
+	}
+	images := 0
+	for seed := uint64(0); images < 50; seed++ {
+		mem := vfs.NewMem()
+		var promised, applied atomic.Uint64
+		fs := vfs.NewFault(mem, vfs.Plan{Before: func(vfs.Call) {
+			if images >= 50 || r.IntN(20) != 0 {
+				return
+			}
+			images++
+			least, most := promised.Load(), applied.Load()
+			db, err := Open("store", Options{FS: mem.CrashClone(r), ManualCompaction: true})
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, db.DurableIndex(), least)
+			require.LessOrEqual(t, db.DurableIndex(), most)
+			for i := int(db.DurableIndex()); i < len(log); i++ {
+				require.IsType(t, 0, db.Apply(uint64(i+1), log[i]))
+			}
+			whole := letters.New()
+			for i, entry := range log {
+				change := whole.Put
+				if entry[0] == entryUnletter {
+					change = whole.Remove
+				}
+				_, err := change(uint64(i+1), entry[1:])
+				require.NoError(t, err)
+			}
+			var want []string
+			whole.Each(func(l *letters.Letter) { want = append(want, l.ID) })
+			require.Equal(t, want, letterIDs(db))
+			require.NoError(t, db.Close())
+		}})
+		db, err := Open("store", Options{FS: fs, ManualCompaction: true})
+		require.NoError(t, err)
+		for i, entry := range log {
+			applied.Store(uint64(i + 1))
+			db.Apply(uint64(i+1), entry)
+			if r.IntN(3) == 0 {
+				durable, err := db.Checkpoint(ctx)
+				require.NoError(t, err)
+				promised.Store(durable)
+			}
+		}
+		require.NoError(t, db.Close())
+	}
 }

@@ -28,7 +28,7 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 		return err
 	}
 	s.metrics.events(r)
-	if len(r.Rejected) > 0 {
+	if len(r.Rejected) > r.Dropped {
 		x := &r.Rejected[0]
 		status := fasthttp.StatusBadRequest
 		if x.Code == event.CodeEventTooLarge {
@@ -89,7 +89,9 @@ func (s *Server) replayLetters(c *govern.Call) (any, error) {
 		}
 		refused := map[int]bool{}
 		for i := range r.Rejected {
-			refused[r.Rejected[i].Index] = true
+			if r.Rejected[i].Code != event.CodeNoConsent {
+				refused[r.Rejected[i].Index] = true
+			}
 		}
 		return refused, r.Duplicates, r.Dropped, nil
 	})

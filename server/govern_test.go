@@ -50,6 +50,7 @@ func TestASchemaIsPutReadComparedAndForgotten(t *testing.T) {
 	n := start(t, server.Options{})
 	path := "/api/schemas/" + url.PathEscape("Order / Done?")
 	require.Equal(t, 404, n.do("GET", path, nil).status)
+	require.Equal(t, "bad_name", n.do("GET", "/api/schemas/a/b/versions", nil).errorCode(t))
 	require.Equal(t, "bad_schema", n.do("PUT", path, []byte(`{"typ":"object"}`)).errorCode(t))
 	require.Equal(t, "bad_schema", n.do("PUT", path, nil).errorCode(t))
 	require.Equal(t, "bad_mode", n.do("PUT", path+"?mode=hard", []byte(`{}`)).errorCode(t))
@@ -242,7 +243,8 @@ func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
 		before := len(n.stored(name))
 		r := n.post("/api/events", fmt.Sprintf(`{"eventName":%q,%s,"timestamp":"2026-05-01T00:00:00Z"%s}`, name, ids, more))
 		require.Equal(t, 200, r.status, "%s", r.body)
-		if dropped := r.json(t)["dropped"]; dropped != nil {
+		if rejected := r.json(t)["rejected"].([]any); len(rejected) > 0 {
+			require.Equal(t, "no_consent", rejected[0].(map[string]any)["code"])
 			require.Len(t, n.stored(name), before)
 			return false
 		}
@@ -279,6 +281,9 @@ func TestAnEventNeedsTheConsentOfItsPersonFromTheAnswerOn(t *testing.T) {
 	n.put("/api/users/new/consent", `{"purposes":{}}`)
 	require.Empty(t, n.do("GET", "/api/users/new/consent", nil).json(t)["purposes"])
 	require.False(t, stored("e", `"userId":"new"`, ""))
+	batch := n.post("/api/events/batch", `[{"eventName":"boot","userId":"u"},{"eventName":"e","userId":"u"}]`).json(t)
+	require.EqualValues(t, 1, batch["accepted"])
+	require.Len(t, batch["rejected"], 1, "each event of a batch is accounted for once")
 	for _, bad := range []string{``, `{}`, `{"purposes":{"a":1}}`, `{"purposes":{"":true}}`, `{"analytics":true}`} {
 		require.Equal(t, "bad_consent", n.do("PUT", "/api/users/u/consent", []byte(bad)).errorCode(t))
 	}

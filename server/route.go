@@ -22,7 +22,6 @@ type route struct {
 	allow   string // the Allow header
 	open    bool   // browsers of other sites may post here, see cors.go
 	always  bool   // served before the node is ready
-	any     bool   // the parameter is an id of a person or an event name, which may hold anything
 	numbers *routeMetrics
 }
 
@@ -46,8 +45,9 @@ type routes struct {
 }
 
 type prefixRoute struct {
-	path   string // ends with a slash
+	path   string // ends with a slash; what it is before the parameter
 	suffix string // behind the parameter: "/versions"; empty for none
+	read   func(segment string) (name string, err error)
 	*route
 }
 
@@ -67,10 +67,13 @@ func newRoutes(s *Server) *routes {
 		}
 		rt.allow = strings.Join(verbs, ", ")
 		if head, tail, ok := strings.Cut(path, "*"); ok {
-			rt.any = true
-			r.prefix = append(r.prefix, prefixRoute{head, tail, rt})
+			read := eventSegment
+			if head == "/api/users/" {
+				read = personSegment
+			}
+			r.prefix = append(r.prefix, prefixRoute{head, tail, read, rt})
 		} else if strings.HasSuffix(path, "/") && path != "/" {
-			r.prefix = append(r.prefix, prefixRoute{path, "", rt})
+			r.prefix = append(r.prefix, prefixRoute{path, "", segmentName, rt})
 		} else {
 			r.exact[path] = rt
 		}
@@ -134,11 +137,7 @@ func (r *routes) find(path []byte) (rt *route, name string, err error) {
 	for i := range r.prefix {
 		p := &r.prefix[i]
 		if len(path) > len(p.path)+len(p.suffix) && string(path[:len(p.path)]) == p.path && string(path[len(path)-len(p.suffix):]) == p.suffix {
-			read := segmentName
-			if p.any {
-				read = anySegment
-			}
-			name, err := read(string(path[len(p.path) : len(path)-len(p.suffix)]))
+			name, err := p.read(string(path[len(p.path) : len(path)-len(p.suffix)]))
 			return p.route, name, err
 		}
 	}
@@ -162,13 +161,22 @@ func segmentName(segment string) (string, error) {
 	return name, nil
 }
 
-// anySegment decodes a path segment that is an id of a person or an event name.
-func anySegment(segment string) (string, error) {
+// personSegment decodes a path segment that is a userId or an anonymousId, which may hold anything.
+func personSegment(segment string) (string, error) {
 	id, err := url.PathUnescape(segment)
 	if err != nil || !utf8.ValidString(id) || strings.Contains(segment, "/") {
-		return "", fail(fasthttp.StatusBadRequest, "bad_name", "what stands in the path for a name or an id is not percent-encoded UTF-8")
+		return "", fail(fasthttp.StatusBadRequest, "bad_person_id", "the id in the path is not percent-encoded UTF-8")
 	}
 	return id, nil
+}
+
+// eventSegment decodes a path segment that is an event name, which may hold anything.
+func eventSegment(segment string) (string, error) {
+	name, err := url.PathUnescape(segment)
+	if err != nil || !utf8.ValidString(name) || strings.Contains(segment, "/") {
+		return "", fail(fasthttp.StatusBadRequest, "bad_name", "the event name in the path is not percent-encoded UTF-8")
+	}
+	return name, nil
 }
 
 // handle serves one request.

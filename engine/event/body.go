@@ -232,7 +232,7 @@ func (r *bodyReader) line(start, end int) error {
 	d.data = r.body[:end]
 	row, assigned := -1, false
 	if end-start > d.limits.EventBytes {
-		d.rej, d.ev = nil, fields{}
+		d.rej, d.letter, d.ev = nil, nil, fields{}
 		d.fail(CodeEventTooLarge, start, "the line has %d bytes, the limit of an event is %d", end-start, d.limits.EventBytes)
 	} else if next := d.read(start, true); next >= 0 {
 		if next = space(d.data, next); next < end {

@@ -42,6 +42,7 @@ type Decoder struct {
 	draft  Draft    // what it is shown
 	origin Origin
 	letter *Letter
+	trees  int              // how often root was made anew
 	byPath map[string]*node // of paths that the governor asked for
 }
 

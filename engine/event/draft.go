@@ -181,6 +181,29 @@ func (g *Draft) FindEscaped(path string) int {
 	return -1
 }
 
+// Place is a path that is looked for in every event. It belongs to one decoder.
+type Place struct {
+	Path string
+	node *node
+	tree int // Decoder.trees when node was found
+}
+
+// FindAt is Find without a search for the path.
+func (g *Draft) FindAt(p *Place) int {
+	d := g.d
+	if p.node == nil || p.tree != d.trees {
+		p.node, p.tree = d.at(p.Path), d.trees
+	}
+	n := p.node
+	if n.stamp != d.seq || int(n.leaf) >= len(d.leaves) {
+		return -1
+	}
+	if l := &d.leaves[n.leaf]; l.node != n || l.kind == 0 {
+		return -1
+	}
+	return int(n.leaf)
+}
+
 // Has tells whether the client sent a value or an object at path.
 func (g *Draft) Has(path string) bool { return g.d.at(path).stamp == g.d.seq }
 
@@ -268,6 +291,7 @@ func (d *Decoder) at(path string) *node {
 // newTree forgets all paths.
 func (d *Decoder) newTree() {
 	d.root, d.nodes = newRoot(), 0
+	d.trees++
 	clear(d.byPath)
 }
 

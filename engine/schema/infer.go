@@ -33,6 +33,7 @@ const (
 	maxProfileFields = 400 // fits maxFields with the objects between
 	maxProfileTexts  = 12  // distinct values that may be an enum
 	enumEvents       = 20  // events per value, before an enum is proposed
+	rareText         = 10  // a value that is rarer tells of others that were not seen
 	maxEnumText      = 64  // bytes
 )
 
@@ -145,7 +146,7 @@ func (p *Profile) Schema() (jsontext.Value, error) {
 
 func (f *fieldProfile) describe(s *draftSchema) {
 	s.Type = withKind(s.Type, f.kinds)
-	if f.kinds == isString && len(f.texts) > 0 && f.count >= enumEvents*len(f.texts) {
+	if f.kinds == isString && len(f.texts) > 0 && f.count >= enumEvents*len(f.texts) && f.rarest() >= rareText {
 		for text := range f.texts {
 			s.Enum = append(s.Enum, text)
 		}
@@ -154,6 +155,15 @@ func (f *fieldProfile) describe(s *draftSchema) {
 	if f.personal {
 		s.PII, s.Enum = piiNames[Mask], nil
 	}
+}
+
+// rarest is how many events had the text that the fewest had.
+func (f *fieldProfile) rarest() int {
+	least := f.count
+	for _, n := range f.texts {
+		least = min(least, n)
+	}
+	return least
 }
 
 // withKind adds types to those that stand in a schema.

@@ -159,6 +159,7 @@ func Compile(event string, version int, text []byte) (*Schema, error) {
 	if root.enum != nil || root.pii != Unstated {
 		return nil, &Error{Root, "enum, const and pii stand with single fields, not with all properties"}
 	}
+	root.kinds = isObject // properties are nothing else
 	s.root = root
 	return s, nil
 }

@@ -9,10 +9,10 @@ import (
 
 // AppendJSON appends the answer to a request, always valid UTF-8:
 //
-//	{"accepted":n,"duplicates":n,"dropped":n,"rejected":[{"index","eventId","code","message","deadLetter"}],"assigned":[{"index","eventId"}]}
+//	{"accepted":n,"duplicates":n,"rejected":[{"index","eventId","code","message","deadLetter"}],"assigned":[{"index","eventId"}]}
 //
 // eventId of a refused event stands as far as it could be read, at most 100
-// bytes of it; dropped is left out where it is 0; deadLetter is true or left out; assigned is left out where no id was assigned.
+// bytes of it; deadLetter is true or left out; assigned is left out where no id was assigned.
 func (r *Request) AppendJSON(dst []byte) []byte {
 	dst = r.appendCounts(dst)
 	if len(r.Assigned) > 0 {
@@ -54,9 +54,6 @@ func (r *Request) AppendErrorJSON(dst []byte, code, message string) []byte {
 func (r *Request) appendCounts(dst []byte) []byte {
 	dst = strconv.AppendInt(append(dst, `{"accepted":`...), int64(r.Accepted), 10)
 	dst = strconv.AppendInt(append(dst, `,"duplicates":`...), int64(r.Duplicates), 10)
-	if r.Dropped > 0 {
-		dst = strconv.AppendInt(append(dst, `,"dropped":`...), int64(r.Dropped), 10)
-	}
 	dst = append(dst, `,"rejected":[`...)
 	for i := range r.Rejected {
 		x := &r.Rejected[i]

@@ -130,3 +130,18 @@ func TestManyLargeLettersFitEntriesAndOneThatIsTooLargeIsNotKept(t *testing.T) {
 	require.Len(t, r.Rejected, 1)
 	require.False(t, r.Rejected[0].Kept)
 }
+
+func TestALineThatIsTooLongIsNotTakenForTheLetterBeforeIt(t *testing.T) {
+	m := &memory{}
+	opts := withPicky()
+	opts.Limits = event.DefaultLimits()
+	opts.Limits.EventBytes = 100
+	c := collect.New(m, opts)
+	defer c.Close()
+	r := collect.NewRequest()
+	defer r.Release()
+	require.NoError(t, r.Many(c, []byte(`{"eventName":"bad","userId":"u"}`+"\n"+`{"eventName":"bad","userId":"`+strings.Repeat("u", 200)+`"}`), ""))
+	require.Len(t, r.Rejected, 2)
+	require.True(t, r.Rejected[0].Kept)
+	require.False(t, r.Rejected[1].Kept)
+}

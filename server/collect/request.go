@@ -15,7 +15,7 @@ import (
 type Request struct {
 	Accepted   int
 	Duplicates int
-	Dropped    int // by a governor: nothing was stored, and nothing was wrong with them
+	Dropped    int // of Rejected those with event.CodeNoConsent: nothing was wrong with them
 	Rejected   []Rejection
 	Assigned   []Assigned
 	// Index is the log index at which the events are stored; 0 where there were none.
@@ -130,8 +130,6 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 	}
 	if rej != nil && rej.Code == event.CodeNoConsent {
 		r.Dropped++
-		r.abort()
-		return nil
 	}
 	if rej != nil {
 		kept := r.keepLetter(r.b.dec.Letter(), rej)
@@ -199,9 +197,10 @@ func (r *Request) item(it event.Item) error {
 	switch {
 	case it.Reject != nil && it.Reject.Code == event.CodeBatchFull && !r.own:
 		return errFull
-	case it.Reject != nil && it.Reject.Code == event.CodeNoConsent:
-		r.Dropped++
 	case it.Reject != nil:
+		if it.Reject.Code == event.CodeNoConsent {
+			r.Dropped++
+		}
 		r.Rejected = append(r.Rejected, Rejection{
 			Index: it.Index, Offset: it.Reject.Offset, Code: it.Reject.Code, Message: it.Reject.Message, Kept: r.keepLetter(it.Letter, it.Reject),
 			id: r.keep(it.ID[:min(len(it.ID), maxQuotedID)]),

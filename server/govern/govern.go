@@ -105,7 +105,7 @@ func New(store Store, countries *enrich.Countries, lateness Lateness, log *slog.
 
 // Governor returns a governor for one decoder.
 func (p *Pipeline) Governor() event.Governor {
-	return &worker{pipeline: p, enrich: enrich.Worker{Countries: p.countries, Clock: p.clock}}
+	return &worker{pipeline: p, ips: addressPlaces(), enrich: enrich.Worker{Countries: p.countries, Clock: p.clock}}
 }
 
 // snapshot is all that is in force, compiled.

@@ -137,6 +137,9 @@ func (p *Pipeline) CountLetters(c *Call) (any, error) {
 	return map[string]any{"letters": total, "bytes": bytes, "counts": counts}, nil
 }
 
+// removeTimeout is how long the log may take to remove letters.
+const removeTimeout = 10 * time.Second
+
 // removedAtOnce bounds the ids of one log entry: 1,000 of at most 256 bytes.
 const removedAtOnce = 1000
 
@@ -168,7 +171,10 @@ func (p *Pipeline) remove(c *Call, list []*letters.Letter) (n int, err error) {
 	for i, l := range list {
 		ids[i] = l.ID
 	}
-	n, c.Index, err = p.store.RemoveLetters(c.Context, p.LetterBounds(c.Now), ids)
+	// Each entry has its own time: there may be many.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), removeTimeout)
+	defer cancel()
+	n, c.Index, err = p.store.RemoveLetters(ctx, p.LetterBounds(c.Now), ids)
 	return n, err
 }
 

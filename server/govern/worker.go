@@ -29,8 +29,10 @@ const (
 	maxMarkBytes   = 1024
 )
 
-// ipPaths are where clients put addresses.
-var ipPaths = []string{"context.ip", "context.ipAddress", "properties.$ip", "properties.ip"}
+// addressPlaces are where clients put addresses.
+func addressPlaces() [4]event.Place {
+	return [4]event.Place{{Path: "context.ip"}, {Path: "context.ipAddress"}, {Path: "properties.$ip"}, {Path: "properties.ip"}}
+}
 
 // worker governs the events of one decoder.
 type worker struct {
@@ -39,6 +41,9 @@ type worker struct {
 	rules    map[*eventRules]map[string]*rule // behind the memos of the decoder's paths
 	numRules int
 
+	ips     [4]event.Place
+	names   map[string]named // what is known of event names, of source
+	source  []byte
 	enrich  enrich.Worker
 	checker schema.Checker
 	matches []redact.Match
@@ -65,22 +70,51 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	s := w.pipeline.current()
 	if s != w.snap {
 		w.snap, w.rules, w.numRules = s, nil, 0
+		w.names = nil
 	}
-	e := s.events[string(d.Name())]
-	if e == nil {
-		e = s.unknown
-	}
+	n := w.name(d)
+	e := n.rules
 	w.changed = w.changed[:0]
 	w.refuse = ""
 	w.noted = quality.Event{Received: d.Origin().ReceivedAt}
 	v := w.decide(d, s, e)
-	w.note(d, e, &v)
+	w.note(d, n, &v)
 	return v
 }
 
+// named is what holds for an event name and where it is counted.
+type named struct {
+	rules  *eventRules
+	series *quality.Series
+}
+
+// maxNames bounds what a worker keeps of names.
+const maxNames = 1024
+
+// name finds what is known of the event's name and source.
+func (w *worker) name(d *event.Draft) named {
+	if string(w.source) != string(d.Source()) {
+		w.source = append(w.source[:0], d.Source()...)
+		w.names = nil
+	}
+	n, ok := w.names[string(d.Name())]
+	if ok {
+		return n
+	}
+	if n.rules = w.snap.events[string(d.Name())]; n.rules == nil {
+		n.rules = w.snap.unknown
+	}
+	n.series = w.pipeline.board.Series(d.Name(), d.Source())
+	if w.names == nil || len(w.names) >= maxNames {
+		w.names = map[string]named{}
+	}
+	w.names[string(d.Name())] = n
+	return n
+}
+
 // note counts the event for its quality.
-func (w *worker) note(d *event.Draft, e *eventRules, v *event.Verdict) {
-	n := &w.noted
+func (w *worker) note(d *event.Draft, as named, v *event.Verdict) {
+	n, e := &w.noted, as.rules
 	if d.Origin().Again || n.Received == 0 { // it was counted when it came
 		return
 	}
@@ -95,7 +129,7 @@ func (w *worker) note(d *event.Draft, e *eventRules, v *event.Verdict) {
 	if e.schema != nil {
 		n.Version = e.schema.Version
 	}
-	w.pipeline.board.Series(d.Name(), d.Source()).Note(n)
+	as.series.Note(n)
 }
 
 // decide is Govern without the counting.
@@ -148,8 +182,9 @@ func (w *worker) late(d *event.Draft) event.Verdict {
 
 // addresses replaces addresses of clients.
 func (w *worker) addresses(d *event.Draft, what string) {
-	for _, path := range ipPaths {
-		i := d.Find(path)
+	for k := range w.ips {
+		path := w.ips[k].Path
+		i := d.FindAt(&w.ips[k])
 		if i < 0 || d.Kind(i) != batch.KindString {
 			continue
 		}

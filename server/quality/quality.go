@@ -123,14 +123,12 @@ func (s *Series) Note(e *Event) {
 		bucket++
 	}
 	c.ages[bucket]++
-	for _, x := range []struct {
-		is   bool
-		into *uint64
-	}{{e.Violating, &c.Violating}, {e.Unknown, &c.Unknown}, {e.Refused, &c.Refused}, {e.Dropped, &c.Dropped}, {e.Redacted, &c.Redacted}, {e.TooLate, &c.TooLate}} {
-		if x.is {
-			*x.into++
-		}
-	}
+	c.Violating += one(e.Violating)
+	c.Unknown += one(e.Unknown)
+	c.Refused += one(e.Refused)
+	c.Dropped += one(e.Dropped)
+	c.Redacted += one(e.Redacted)
+	c.TooLate += one(e.TooLate)
 	if e.Version > 0 {
 		if s.versions == nil {
 			s.versions = map[int]uint64{}
@@ -139,6 +137,13 @@ func (s *Series) Note(e *Event) {
 			s.versions[e.Version]++
 		}
 	}
+}
+
+func one(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // Duplicates counts events that were stored before.
