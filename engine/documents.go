@@ -97,6 +97,13 @@ func (d *documents) list(kind string) []Document {
 	return out
 }
 
+// changed is the log index of the last change of any document.
+func (d *documents) changed() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.last
+}
+
 // marshal writes all documents in a fixed order.
 func (d *documents) marshal() ([]byte, error) {
 	d.mu.RLock()

@@ -242,3 +242,7 @@ func (db *DB) Document(kind, name string) (Document, bool) { return db.docs.get(
 
 // Documents lists the documents of a kind by name.
 func (db *DB) Documents(kind string) []Document { return db.docs.list(kind) }
+
+// DocumentsIndex is the log index of the last change of any document: what was
+// made of documents is good while it stands.
+func (db *DB) DocumentsIndex() uint64 { return db.docs.changed() }

@@ -240,6 +240,10 @@ func (f *failing) Store() server.StoreStatus { return server.StoreStatus{} }
 
 func (f *failing) Ready() error { return nil }
 
+func (f *failing) DocumentsIndex() uint64 { return 0 }
+
+func (f *failing) Documents(string) []server.Document { return nil }
+
 func (f *failing) Cluster() server.ClusterStatus { return server.ClusterStatus{} }
 
 func (f *failing) Query(ctx context.Context, _ string, _ server.QueryOptions) ([]byte, error) {
@@ -328,7 +332,7 @@ func TestQueriesBeyondTheLimitAreToldToComeAgain(t *testing.T) {
 
 func TestKeysAreAskedForByRole(t *testing.T) {
 	const w, r, a = "write-key-0123456789", "read-key-0123456789", "admin-key-0123456789"
-	keys, err := access.NewKeys([]string{w}, []string{r}, []string{a})
+	keys, err := access.NewRing([]string{w}, []string{r}, []string{a})
 	require.NoError(t, err)
 	n := start(t, server.Options{Keys: keys})
 	routes := []struct {

@@ -74,6 +74,8 @@ type Documents interface {
 	DeleteDocument(ctx context.Context, kind, name string) (found bool, index uint64, err error)
 	Document(kind, name string) (Document, bool)
 	Documents(kind string) []Document // by name
+	// DocumentsIndex is the log index of the last change of any document.
+	DocumentsIndex() uint64
 }
 
 // Document is a stored document. Value must not be changed.

@@ -29,15 +29,28 @@ type body struct {
 	data   []byte
 	packed []byte // as it came, where it was compressed
 	taken  int64
+	tenant string
+	place  bool // it holds one of s.places
+	turn   bool // and one of s.turns
 	s      *Server
+
+	endTurnFunc func() // the method endTurn, bound once
 }
 
-var bodies = sync.Pool{New: func() any { return new(body) }}
+var bodies = sync.Pool{New: func() any {
+	b := new(body)
+	b.endTurnFunc = b.endTurn
+	return b
+}}
 
 // release gives memory and budget back. data must not be used afterwards.
 func (b *body) release() {
-	b.s.bytes.give(b.taken)
-	b.taken, b.s = 0, nil
+	b.endTurn()
+	if b.place {
+		b.s.places.Give(b.tenant, 1)
+	}
+	b.s.bytes.Give(b.tenant, b.taken)
+	b.taken, b.tenant, b.place, b.s = 0, "", false, nil
 	if b.data = b.data[:0]; cap(b.data) > maxKeptBody {
 		b.data = nil
 	}
@@ -48,23 +61,71 @@ func (b *body) release() {
 }
 
 func (b *body) take(bytes int) error {
-	if !b.s.bytes.take(context.Background(), int64(bytes), b.s.opts.WaitTimeout) {
+	if !b.s.bytes.Take(context.Background(), b.tenant, int64(bytes), int64(bytes), b.s.opts.WaitTimeout) {
+		b.s.metrics.overloaded.Inc()
 		return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
 	}
 	b.taken += int64(bytes)
 	return nil
 }
 
+// grow takes what decompressing needs. It does not wait: those who hold memory
+// may wait for the turn that this body has. At most the bodies that are at work
+// go beyond the budget so, each by twice its limit.
+func (b *body) grow(bytes int) error {
+	b.s.bytes.Force(b.tenant, int64(bytes))
+	b.taken += int64(bytes)
+	return nil
+}
+
+// takeTurn waits for a place in the collector and a turn at a processor.
+func (b *body) takeTurn() error {
+	s, none := b.s, context.Background()
+	if b.place = s.places.Take(none, b.tenant, 1, 1, s.opts.WaitTimeout); b.place {
+		b.turn = s.turns.Take(none, b.tenant, 1, int64(len(b.data))+turnCost, s.opts.WaitTimeout)
+	}
+	if !b.turn {
+		s.metrics.overloaded.Inc()
+		return ErrOverloaded
+	}
+	return nil
+}
+
+// turnCost is what a request costs beside its bytes, measured in those.
+const turnCost = 1 << 10
+
+// endTurn gives the turn to the next.
+func (b *body) endTurn() {
+	if b.turn {
+		b.turn = false
+		b.s.turns.Give(b.tenant, 1)
+	}
+}
+
+// readEvents is readBody for a body with events. What it returns holds a turn at
+// a processor, which is to be ended as soon as the events are decoded: hand
+// endTurnFunc to the collector as Request.Decoded.
+func (s *Server) readEvents(ctx *fasthttp.RequestCtx) (*body, error) {
+	return s.readBodyIn(ctx, s.opts.MaxBodyBytes, true)
+}
+
 // readBody reads and decompresses the body of a request, at most limit bytes
 // of it before and after.
 func (s *Server) readBody(ctx *fasthttp.RequestCtx, limit int) (*body, error) {
+	return s.readBodyIn(ctx, limit, false)
+}
+
+func (s *Server) readBodyIn(ctx *fasthttp.RequestCtx, limit int, turn bool) (*body, error) {
 	coding, err := codingOf(&ctx.Request.Header)
 	if err != nil {
 		return nil, err
 	}
 	b := bodies.Get().(*body)
-	b.s = s
-	if err := b.read(ctx, limit); err != nil {
+	b.s, b.tenant = s, callerOf(ctx).tenant()
+	if err = b.read(ctx, limit); err == nil && turn {
+		err = b.takeTurn()
+	}
+	if err != nil {
 		b.release()
 		return nil, err
 	}
@@ -77,7 +138,7 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, limit int) (*body, error) {
 		return nil, fail(fasthttp.StatusBadRequest, "bad_encoding", "Content-Encoding announces a compressed body, but its first bytes show none; leave the header out or compress the body")
 	}
 	b.data, b.packed = b.packed, b.data
-	b.data, err = s.inflate.Append(b.data[:0], b.packed, sniffed, limit, b.take)
+	b.data, err = s.inflate.Append(b.data[:0], b.packed, sniffed, limit, b.grow)
 	if err != nil {
 		b.release()
 		return nil, s.inflateFailure(err, limit)

@@ -15,17 +15,17 @@ import (
 
 // postEvent stores one event.
 func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
-	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
+	b, err := s.readEvents(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := r.One(s.collect, b.data, ""); err != nil {
+	if err := r.One(s.collect, b.data, who.source()); err != nil {
 		return err
 	}
-	s.metrics.events(r)
+	s.decided(who, r)
 	if len(r.Rejected) > 0 {
 		x := &r.Rejected[0]
 		status := fasthttp.StatusBadRequest
@@ -36,25 +36,29 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 		answer(ctx, r.AppendErrorJSON(nil, x.Code, fmt.Sprintf("%s (byte %d of the body)", x.Message, x.Offset)))
 		return nil
 	}
-	setIndex(ctx, r.Index)
+	if !who.appendsOnly() {
+		setIndex(ctx, r.Index)
+	}
 	answerEvents(ctx, r.AppendOneJSON)
 	return nil
 }
 
 // postBatch stores the good events of many.
 func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
-	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
+	b, err := s.readEvents(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	r := collect.NewRequest()
+	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := r.Many(s.collect, b.data, ""); err != nil {
+	if err := r.Many(s.collect, b.data, who.source()); err != nil {
 		return err
 	}
-	s.metrics.events(r)
-	setIndex(ctx, r.Index)
+	s.decided(who, r)
+	if !who.appendsOnly() {
+		setIndex(ctx, r.Index)
+	}
 	if x := noEvents(r); x != nil {
 		ctx.SetStatusCode(fasthttp.StatusBadRequest)
 		answer(ctx, r.AppendErrorJSON(nil, x.Code, fmt.Sprintf(
@@ -63,6 +67,24 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	}
 	answerEvents(ctx, r.AppendJSON)
 	return nil
+}
+
+// request prepares the way of a body's events through the collector.
+func (s *Server) request(ctx *fasthttp.RequestCtx, b *body) (*collect.Request, *caller) {
+	who := callerOf(ctx)
+	r := collect.NewRequest()
+	r.Allow, r.Decoded = who.allow(), b.endTurnFunc
+	return r, who
+}
+
+// decided counts what became of a request's events. Who may only append is told
+// of a duplicate as of a new event: what is stored is not theirs to ask.
+func (s *Server) decided(who *caller, r *collect.Request) {
+	s.metrics.events(r)
+	s.spend(who, r.Accepted+r.Duplicates+len(r.Rejected))
+	if who.appendsOnly() {
+		r.Accepted, r.Duplicates = r.Accepted+r.Duplicates, 0
+	}
 }
 
 // noEvents tells whether nothing in a body was JSON at all: lines were looked
@@ -158,12 +180,16 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*eve
 	if err != nil {
 		return err
 	}
-	setIndex(ctx, index)
 	answer := struct {
 		Stored   bool     `json:"stored,omitzero"` // there were traits
 		Linked   *bool    `json:"linked,omitzero"` // there were two ids
 		Warnings []string `json:"warnings,omitempty"`
 	}{Stored: len(call.Traits) > 0}
+	if callerOf(ctx).appendsOnly() { // whose an id is, is not theirs to ask
+		answer.Stored = true
+		return answerValue(ctx, answer)
+	}
+	setIndex(ctx, index)
 	if call.UserID != nil && call.AnonymousID != nil {
 		answer.Linked = &linked
 		if p, _ := s.back.Person(string(call.AnonymousID)); p.UserID != nil && *p.UserID == string(call.AnonymousID) {

@@ -79,6 +79,7 @@ func (l *testLog) Checkpoint(ctx context.Context) error {
 type node struct {
 	t    testing.TB
 	log  *testLog
+	back server.Backend
 	srv  *server.Server
 	addr string
 	http *http.Client
@@ -111,6 +112,7 @@ func (n *node) serve(back server.Backend, opts server.Options, closeStore func()
 	if opts.Now == nil {
 		opts.Now = now
 	}
+	n.back = back
 	n.srv = server.New(back, opts)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -2,17 +2,20 @@
 // queries, and shows those who run it what it does.
 //
 // On the way of an event it is the first room: a request is authenticated, its
-// body read within a budget of bytes and decompressed within limits, and handed
-// to the collector (package collect), which answers when the event is durable.
+// body read within a budget of bytes and decompressed within limits, in turns that
+// keys share fairly (package fair), and handed to the collector (package collect), which answers when the event is durable.
 // What comes after stands behind the Backend interface.
 package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -22,20 +25,28 @@ import (
 	"spoor/engine/event"
 	"spoor/server/access"
 	"spoor/server/collect"
+	"spoor/server/fair"
 	"spoor/server/inflate"
 )
 
 // Options tune a Server. Zero values take the defaults.
 type Options struct {
 	Logger *slog.Logger // default: discard
-	Keys   *access.Keys // default: none, everything is granted
-	Now    func() time.Time
+	// Keys are those of the command line; New adds those of the log. Default: none.
+	Keys *access.Ring
+	Now  func() time.Time
+	// Elapsed is a clock that is never set, for rates; default the system's.
+	Elapsed func() time.Duration
+	// Random is where keys come from; default crypto/rand.
+	Random io.Reader
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
 	MaxBodyBytes int   // of one request, before and after decompression; default 16 MiB
-	BudgetBytes  int64 // request bodies in memory; default 64 MiB
-	MaxWaiting   int   // requests that wait for the log; default 16,384
+	BudgetBytes  int64 // request bodies of one key in memory, and an eighth more for others; default 64 MiB
+	MaxWaiting   int   // requests of one key that wait for the log, and an eighth more for others; default 16,384
 	MaxConns     int   // default 8,192
 	MaxQueries   int   // that run at once; default twice the processors, at least 4
 
@@ -53,7 +64,14 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Keys == nil {
-		o.Keys = &access.Keys{}
+		o.Keys = &access.Ring{}
+	}
+	if o.Elapsed == nil {
+		start := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(start) }
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -78,7 +96,7 @@ func (o *Options) setDefaults() {
 	if o.BudgetBytes == 0 {
 		o.BudgetBytes = 64 << 20
 	}
-	// The largest body must fit as it came, in decompressed pieces and put together.
+	// Room for the largest body, and for others beside it.
 	o.BudgetBytes = max(o.BudgetBytes, 3*int64(o.MaxBodyBytes)+1<<20)
 	for _, d := range []struct {
 		value *time.Duration
@@ -106,7 +124,11 @@ type Server struct {
 	http    *fasthttp.Server
 	collect *collect.Collector
 	inflate *inflate.Pool
-	bytes   *budget
+	bytes   *fair.Gate // bytes of request bodies
+	places  *fair.Gate // of requests with events between their last byte and their answer
+	turns   *fair.Gate // at decompressing and decoding
+	limits  *access.Limits
+	keysMu  sync.Mutex    // held while a key is made
 	queries chan struct{} // held by queries that run
 	exports chan struct{} // held by exports that run
 	metrics *serverMetrics
@@ -127,13 +149,17 @@ func New(back Backend, opts Options) *Server {
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
 		inflate: inflate.NewPool(),
-		bytes:   newBudget(opts.BudgetBytes),
+		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
+		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
+		turns:   fair.NewGate(int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0))),
+		limits:  access.NewLimits(access.MaxBuckets),
 		queries: make(chan struct{}, opts.MaxQueries),
 		exports: make(chan struct{}, maxExports),
 	}
+	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.collect = collect.New(back, collect.Options{
-		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
+		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now,
 	})
 	s.metrics = newMetrics(s)

@@ -90,5 +90,6 @@ const (
 	CodeBadEventID    = "bad_event_id"
 	CodeBadTimestamp  = "bad_timestamp"
 	CodeBadProperties = "bad_properties"
-	CodeBatchFull     = "batch_full" // Decoder.Full was true: seal and add the event again
+	CodeNotAllowed    = "event_not_allowed" // by Decoder.Restrict
+	CodeBatchFull     = "batch_full"        // Decoder.Full was true: seal and add the event again
 )

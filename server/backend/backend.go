@@ -132,6 +132,9 @@ func (b *Backend) Documents(kind string) []server.Document {
 	return out
 }
 
+// DocumentsIndex is the log index of the last change of any document.
+func (b *Backend) DocumentsIndex() uint64 { return b.db.DocumentsIndex() }
+
 // Ready is nil once the node serves.
 func (b *Backend) Ready() error { return b.log.Ready() }
 

@@ -26,6 +26,7 @@ type commands struct {
 	Demo    demoCmd    `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
 	Import  importCmd  `cmd:"" group:"events" help:"Send events from files to a server."`
 	Query   queryCmd   `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
+	Key     keyCmd     `cmd:"" group:"server" help:"Make, list and revoke keys."`
 	Segment segmentCmd `cmd:"" group:"server" help:"Look into segment files."`
 	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks."`
 

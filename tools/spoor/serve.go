@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,12 +28,14 @@ import (
 // serveCmd runs the server.
 type serveCmd struct {
 	Data   string `help:"Directory of the data; it is made if it does not exist." default:"./data" type:"path" placeholder:"DIR"`
-	Listen string `help:"Address to listen on. Beyond this machine keys are needed." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
+	Listen string `help:"Address to listen on. Beyond this machine a key is needed: one below, or one made by spoor key create." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	NodeID string `help:"Name of this node; it never changes." default:"n1" placeholder:"NAME"`
 
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
 	AdminKey []string `help:"Keys that may do everything." env:"SPOOR_ADMIN_KEY" placeholder:"KEY"`
+
+	TrustedProxy []netip.Prefix `help:"Networks of proxies whose X-Forwarded-For names the client, such as 10.0.0.0/8." placeholder:"CIDR"`
 
 	Memory    byteSize `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	FlushRows int      `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
@@ -65,12 +68,17 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
 	}
-	keys, err := access.NewKeys(c.WriteKey, c.ReadKey, c.AdminKey)
+	keys, err := access.NewRing(c.WriteKey, c.ReadKey, c.AdminKey)
 	if err != nil {
 		return usageError{err}
 	}
-	if err := keys.CheckListen(c.Listen); err != nil {
-		return usageError{err}
+	if !access.IsLoopback(c.Listen) {
+		keys.Require()
+		if _, err := os.Stat(c.Data); os.IsNotExist(err) { // no keys there either
+			if err := keys.CheckListen(c.Listen); err != nil {
+				return usageError{err}
+			}
+		}
 	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
@@ -95,8 +103,8 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	err = c.serve(ctx, env, log, server.New(backend.New(node, db, time.Now), server.Options{
-		Logger: log, Keys: keys, BudgetBytes: int64(c.Memory) / 4,
-	}), node)
+		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, BudgetBytes: int64(c.Memory) / 4,
+	}), node, keys)
 
 	// Not the context of the command: that has ended.
 	closing, cancel := context.WithTimeout(context.Background(), closeTime)
@@ -112,7 +120,16 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 }
 
 // serve listens until ctx ends or serving fails, and then lets requests finish.
-func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node) error {
+func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, keys *access.Ring) error {
+	if !access.IsLoopback(c.Listen) && keys.Empty() {
+		// Keys may stand in what is not applied yet.
+		if err := node.Wait(ctx); err != nil {
+			return errors.Join(err, srv.Shutdown(ctx))
+		}
+	}
+	if err := keys.CheckListen(c.Listen); err != nil {
+		return errors.Join(usageError{err}, srv.Shutdown(ctx))
+	}
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %s: %w", c.Listen, err), srv.Shutdown(ctx))
