@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"spoor/server/openapi"
 )
 
 // maxCompact is how long a compaction that was asked for may take.
@@ -71,8 +73,15 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact
+      POST /api/admin/flush, POST /api/admin/compact, GET, POST /api/keys; GET /openapi.yaml describes all
 `
+
+// getOpenAPI describes the API.
+func (s *Server) getOpenAPI(ctx *fasthttp.RequestCtx, _ string) error {
+	ctx.Response.Header.SetContentType("application/yaml; charset=utf-8")
+	ctx.Response.SetBodyRaw(openapi.YAML)
+	return nil
+}
 
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")

@@ -153,7 +153,11 @@ func (n *node) do(method, path string, body []byte, header ...string) reply {
 	defer resp.Body.Close()
 	out, err := io.ReadAll(resp.Body)
 	require.NoError(n.t, err)
-	return reply{resp.StatusCode, resp.Header, out}
+	r := reply{resp.StatusCode, resp.Header, out}
+	d, err := described()
+	require.NoError(n.t, err)
+	d.check(n.t, method, path, r)
+	return r
 }
 
 func (n *node) post(path, body string, header ...string) reply {

@@ -92,6 +92,7 @@ func newRoutes(s *Server) *routes {
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
+	add("/openapi.yaml", "openapi", false, method{"GET", access.Open, s.getOpenAPI})
 	add("/", "root", false, method{"GET", access.Open, s.getRoot})
 	return r
 }
