@@ -30,8 +30,9 @@ type body struct {
 	packed []byte // as it came, where it was compressed
 	taken  int64
 	tenant string
-	place  bool // it holds one of s.places
-	turn   bool // and one of s.turns
+	place  bool  // it holds one of s.places,
+	room   int64 // so many of s.room
+	turn   bool  // and one of s.turns
 	s      *Server
 
 	endTurnFunc func() // the method endTurn, bound once
@@ -49,8 +50,9 @@ func (b *body) release() {
 	if b.place {
 		b.s.places.Give(b.tenant, 1)
 	}
+	b.s.room.Give(b.tenant, b.room)
 	b.s.bytes.Give(b.tenant, b.taken)
-	b.taken, b.tenant, b.place, b.s = 0, "", false, nil
+	b.taken, b.room, b.tenant, b.place, b.s = 0, 0, "", false, nil
 	if b.data = b.data[:0]; cap(b.data) > maxKeptBody {
 		b.data = nil
 	}
@@ -78,11 +80,18 @@ func (b *body) grow(bytes int) error {
 	return nil
 }
 
-// takeTurn waits for a place in the collector and a turn at a processor.
+// takeTurn waits for a place in the collector, room before the log and a turn at
+// a processor, for each as long as may be waited.
 func (b *body) takeTurn() error {
-	s, none := b.s, context.Background()
-	if b.place = s.places.Take(none, b.tenant, 1, 1, s.opts.WaitTimeout); b.place {
-		b.turn = s.turns.Take(none, b.tenant, 1, int64(len(b.data))+turnCost, s.opts.WaitTimeout)
+	s, none, wait := b.s, context.Background(), b.s.opts.WaitTimeout
+	size := int64(len(b.data))
+	if inflate.Sniff(b.data) != inflate.Identity {
+		size *= usualRatio
+	}
+	size = min(size+turnCost, logRoomBytes)
+	if b.place = s.places.Take(none, b.tenant, 1, 1, wait); b.place && s.room.Take(none, b.tenant, size, size, wait) {
+		b.room = size
+		b.turn = s.turns.Take(none, b.tenant, 1, size, wait)
 	}
 	if !b.turn {
 		s.metrics.overloaded.Inc()
@@ -91,8 +100,17 @@ func (b *body) takeTurn() error {
 	return nil
 }
 
-// turnCost is what a request costs beside its bytes, measured in those.
-const turnCost = 1 << 10
+const (
+	// turnCost is what a request costs beside its bytes, measured in those.
+	turnCost = 512
+	// usualRatio is how much larger events are before they are compressed, for want of knowing.
+	usualRatio = 4
+	// logRoomBytes of one key are decoded or wait for the log, and an eighth more of
+	// others. What comes beyond waits before it is decoded, where keys take turns: behind,
+	// all stand in one line. It is some 60 ms of what two processors take; a disk
+	// that takes 100 ms to sync still stores 40 MB of JSON a second.
+	logRoomBytes = 4 << 20
+)
 
 // endTurn gives the turn to the next.
 func (b *body) endTurn() {

@@ -49,9 +49,12 @@ func newMetrics(s *Server) *serverMetrics {
 		overloaded:  set.NewCounter("spoor_http_overloaded_total"),
 	}
 	gauges := map[string]func() float64{
-		"spoor_body_bytes":             func() float64 { return float64(s.bytes.Held()) },
-		"spoor_body_bytes_limit":       func() float64 { return float64(s.opts.BudgetBytes) },
-		"spoor_requests_waiting":       func() float64 { return float64(s.bytes.Waiting() + s.places.Waiting() + s.turns.Waiting()) },
+		"spoor_body_bytes":       func() float64 { return float64(s.bytes.Held()) },
+		"spoor_body_bytes_limit": func() float64 { return float64(s.opts.BudgetBytes) },
+		"spoor_log_room_bytes":   func() float64 { return float64(s.room.Held()) },
+		"spoor_requests_waiting": func() float64 {
+			return float64(s.bytes.Waiting() + s.places.Waiting() + s.room.Waiting() + s.turns.Waiting())
+		},
 		"spoor_queries_running":        func() float64 { return float64(len(s.queries)) },
 		"spoor_exports_running":        func() float64 { return float64(len(s.exports)) },
 		"spoor_http_connections":       func() float64 { return float64(s.http.GetOpenConnectionsCount()) },

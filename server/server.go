@@ -126,6 +126,7 @@ type Server struct {
 	inflate *inflate.Pool
 	bytes   *fair.Gate // bytes of request bodies
 	places  *fair.Gate // of requests with events between their last byte and their answer
+	room    *fair.Gate // bytes of events between there and their answer
 	turns   *fair.Gate // at decompressing and decoding
 	limits  *access.Limits
 	keysMu  sync.Mutex    // held while a key is made
@@ -151,6 +152,7 @@ func New(back Backend, opts Options) *Server {
 		inflate: inflate.NewPool(),
 		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
 		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
+		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
 		turns:   fair.NewGate(int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0))),
 		limits:  access.NewLimits(access.MaxBuckets),
 		queries: make(chan struct{}, opts.MaxQueries),

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,7 +206,9 @@ func checkAgainstReference(t *testing.T, event string) {
 	// Values are those that the strict reader finds. Of an event without an id, the
 	// given one is taken out again.
 	sent, got := strings.TrimPrefix(event, "\xef\xbb\xbf"), back
-	if strings.HasPrefix(canonical(t, back), `{"eventId":"00000000-`) && !strings.Contains(canonical(t, sent), `"eventId":"0`) {
+	var members map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(sent), &members))
+	if _, ok := members["eventId"]; !ok {
 		got = strings.Replace(back, `"eventId":"00000000-0000-0000-0000-000000000000",`, "", 1)
 	}
 	sameJSON(t, sent, got)
