@@ -136,6 +136,52 @@ func TestRequestsOfOneKeyThatWaitForTheLogLeavePlacesForOthers(t *testing.T) {
 	wg.Wait()
 }
 
+// inTurn is a store whose queries take as long as they are told.
+type inTurn struct {
+	server.Backend
+	asked   chan string
+	proceed chan struct{}
+}
+
+func (b *inTurn) Query(_ context.Context, text string, _ server.QueryOptions) ([]byte, error) {
+	b.asked <- text
+	<-b.proceed
+	return []byte(`{"kind":"users","query":""}`), nil
+}
+
+func TestKeysThatAskTakeTurns(t *testing.T) {
+	store := start(t, server.Options{})
+	back := &inTurn{Backend: store.back, asked: make(chan string, 20), proceed: make(chan struct{})}
+	n := startOver(t, back, server.Options{MaxQueries: 1, WaitTimeout: 20 * time.Second})
+	flood, quiet := n.makeKey("", `{"kind":"read","name":"flood"}`), n.makeKey("", `{"kind":"read","name":"quiet"}`)
+	var wg sync.WaitGroup
+	ask := func(k madeKey) {
+		wg.Go(func() {
+			if r := n.post("/api/query", k.Name, "Authorization", bearer(k.Key)); r.status != 200 {
+				t.Errorf("%s: %s", k.Name, r.body)
+			}
+		})
+	}
+	waiting := func(count int) {
+		require.Eventually(t, func() bool {
+			return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_queries_waiting %d\n", count))
+		}, 5*time.Second, time.Millisecond)
+	}
+	for range 8 {
+		ask(flood)
+	}
+	waiting(7)
+	ask(quiet)
+	waiting(8)
+	var order []string
+	for range 9 {
+		order = append(order, <-back.asked)
+		back.proceed <- struct{}{}
+	}
+	wg.Wait()
+	require.Equal(t, "quiet", order[1], "%v", order)
+}
+
 // Overload waits for a place before it is refused: a short one is not noticed.
 func TestAShortOverloadIsWaitedFor(t *testing.T) {
 	n := start(t, server.Options{MaxWaiting: 1, WaitTimeout: 20 * time.Second})

@@ -55,7 +55,8 @@ func newMetrics(s *Server) *serverMetrics {
 		"spoor_requests_waiting": func() float64 {
 			return float64(s.bytes.Waiting() + s.places.Waiting() + s.room.Waiting() + s.turns.Waiting())
 		},
-		"spoor_queries_running":        func() float64 { return float64(len(s.queries)) },
+		"spoor_queries_running":        func() float64 { return float64(s.queries.Held()) },
+		"spoor_queries_waiting":        func() float64 { return float64(s.queries.Waiting()) },
 		"spoor_exports_running":        func() float64 { return float64(len(s.exports)) },
 		"spoor_http_connections":       func() float64 { return float64(s.http.GetOpenConnectionsCount()) },
 		"spoor_collector_waiting":      func() float64 { return float64(s.collect.Stats().Waiting) },

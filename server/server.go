@@ -130,7 +130,7 @@ type Server struct {
 	turns   *fair.Gate // at decompressing and decoding
 	limits  *access.Limits
 	keysMu  sync.Mutex    // held while a key is made
-	queries chan struct{} // held by queries that run
+	queries *fair.Gate    // places of queries that run
 	exports chan struct{} // held by exports that run
 	metrics *serverMetrics
 	routes  *routes
@@ -155,7 +155,7 @@ func New(back Backend, opts Options) *Server {
 		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
 		turns:   fair.NewGate(int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0))),
 		limits:  access.NewLimits(access.MaxBuckets),
-		queries: make(chan struct{}, opts.MaxQueries),
+		queries: fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
 		exports: make(chan struct{}, maxExports),
 	}
 	opts.Keys.Attach(keyStore{back})
