@@ -81,17 +81,18 @@ func (b *body) grow(bytes int) error {
 }
 
 // takeTurn waits for a place in the collector, room before the log and a turn at
-// a processor, for each as long as may be waited.
+// a processor, for all of them together as long as may be waited.
 func (b *body) takeTurn() error {
-	s, none, wait := b.s, context.Background(), b.s.opts.WaitTimeout
+	s, none := b.s, context.Background()
+	until := time.Now().Add(s.opts.WaitTimeout)
 	size := int64(len(b.data))
 	if inflate.Sniff(b.data) != inflate.Identity {
 		size *= usualRatio
 	}
 	size = min(size+turnCost, logRoomBytes)
-	if b.place = s.places.Take(none, b.tenant, 1, 1, wait); b.place && s.room.Take(none, b.tenant, size, size, wait) {
+	if b.place = s.places.Take(none, b.tenant, 1, 1, time.Until(until)); b.place && s.room.Take(none, b.tenant, size, size, time.Until(until)) {
 		b.room = size
-		b.turn = s.turns.Take(none, b.tenant, 1, size, wait)
+		b.turn = s.turns.Take(none, b.tenant, 1, size, time.Until(until))
 	}
 	if !b.turn {
 		s.metrics.overloaded.Inc()
