@@ -153,7 +153,7 @@ func New(back Backend, opts Options) *Server {
 		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
 		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
 		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
-		turns:   fair.NewGate(int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0))),
+		turns:   fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
 		limits:  access.NewLimits(access.MaxBuckets),
 		queries: fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
 		exports: make(chan struct{}, maxExports),

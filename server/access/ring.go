@@ -33,7 +33,7 @@ type Stored struct {
 type Ring struct {
 	static []*Key
 	store  Store
-	// Required asks for keys even while there are none.
+	// required asks for keys even while there are none.
 	required bool
 
 	mu   sync.Mutex // held while a snapshot is made
