@@ -405,8 +405,10 @@ func (db *DB) awaitRoom() {
 	defer db.mem.Unlock()
 	for db.ctx.Err() == nil && db.broken() == nil &&
 		(db.mem.closed > db.opts.MemoryBytes/4 || db.merging.Load() && db.files.level0() > maxLevel0) {
+		db.stuck.Store(true)
 		db.mem.room.Wait()
 	}
+	db.stuck.Store(false)
 }
 
 // rotate closes the active memtable and lets the background flush it. The caller holds db.mem.

@@ -150,6 +150,8 @@ type DB struct {
 	kick      chan struct{}
 	merges    chan bool   // asks for the merges that are due; true when nothing arrives
 	merging   atomic.Bool // one is at work
+	stuck     atomic.Bool // Apply waits in awaitRoom
+	diskFull  atomic.Bool // the last flush found no space
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup

@@ -80,15 +80,21 @@ func (db *DB) closed(done int) (tables []*memtable, covered uint64) {
 // flushError makes a failed flush fatal. A full disk is not: nothing was promised,
 // the events are in the log and in memory, and the next flush tries again.
 func (db *DB) flushError(err error) error {
+	full := errors.Is(err, syscall.ENOSPC)
+	db.diskFull.Store(full)
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("flush: %w", err)
-	if !errors.Is(err, syscall.ENOSPC) {
+	if !full {
 		db.fatal(err)
 	}
 	return err
 }
+
+// DiskFull tells that Apply waits for memory that only a flush gives back, and that the disk
+// has no space for one: what is proposed now would be in the log and wait with it.
+func (db *DB) DiskFull() bool { return db.stuck.Load() && db.diskFull.Load() }
 
 // flushTables writes memtables as one segment and commits it; without any, the
 // manifest alone. The caller holds flushMu.

@@ -403,8 +403,7 @@ func (r *Reader) IDs(from, to int) (IDs, error) {
 	return out, nil
 }
 
-// AppendID appends the text of the id of one row of the file: of its page no more is
-// decoded than the row takes.
+// AppendID appends the text of the id of one row of the file, of its page no more than it takes.
 func (r *Reader) AppendID(dst []byte, row int) ([]byte, error) {
 	for i := range r.ids {
 		dir := &r.ids[i]

@@ -12,6 +12,7 @@ import (
 
 	"spoor/engine"
 	"spoor/server/govern"
+	"spoor/server/openapi"
 	"spoor/server/progress"
 )
 
@@ -184,11 +185,26 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup
+      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, GET, POST /api/keys; GET /openapi.yaml describes all
 `
+
+// getOpenAPI describes the API.
+func (s *Server) getOpenAPI(ctx *fasthttp.RequestCtx, _ string) error {
+	ctx.Response.Header.SetContentType("application/yaml; charset=utf-8")
+	ctx.Response.SetBodyRaw(openapi.YAML)
+	return nil
+}
 
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
-	ctx.Response.SetBodyString(strings.ReplaceAll(rootText, "ADDRESS", ctx.Conn().LocalAddr().String()))
+	address := ctx.Conn().LocalAddr().String()
+	before, rest, more := "", rootText, true
+	for more { // piece by piece: a flood of requests makes no garbage
+		before, rest, more = strings.Cut(rest, "ADDRESS")
+		ctx.Response.AppendBodyString(before)
+		if more {
+			ctx.Response.AppendBodyString(address)
+		}
+	}
 	return nil
 }

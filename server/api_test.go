@@ -337,7 +337,7 @@ func TestQueriesBeyondTheLimitAreToldToComeAgain(t *testing.T) {
 
 func TestKeysAreAskedForByRole(t *testing.T) {
 	const w, r, a = "write-key-0123456789", "read-key-0123456789", "admin-key-0123456789"
-	keys, err := access.NewKeys([]string{w}, []string{r}, []string{a})
+	keys, err := access.NewRing([]string{w}, []string{r}, []string{a})
 	require.NoError(t, err)
 	n := start(t, server.Options{Keys: keys})
 	routes := []struct {

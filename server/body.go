@@ -29,15 +29,30 @@ type body struct {
 	data   []byte
 	packed []byte // as it came, where it was compressed
 	taken  int64
+	tenant string
+	place  bool  // it holds one of s.places,
+	room   int64 // so many of s.room
+	turn   bool  // and one of s.turns
 	s      *Server
+
+	endTurnFunc func() // the method endTurn, bound once
 }
 
-var bodies = sync.Pool{New: func() any { return new(body) }}
+var bodies = sync.Pool{New: func() any {
+	b := new(body)
+	b.endTurnFunc = b.endTurn
+	return b
+}}
 
 // release gives memory and budget back. data must not be used afterwards.
 func (b *body) release() {
-	b.s.bytes.Give(b.taken)
-	b.taken, b.s = 0, nil
+	b.endTurn()
+	if b.place {
+		b.s.places.Give(b.tenant, 1)
+	}
+	b.s.room.Give(b.tenant, b.room)
+	b.s.bytes.Give(b.tenant, b.taken)
+	b.taken, b.room, b.tenant, b.place, b.s = 0, 0, "", false, nil
 	if b.data = b.data[:0]; cap(b.data) > maxKeptBody {
 		b.data = nil
 	}
@@ -48,36 +63,102 @@ func (b *body) release() {
 }
 
 func (b *body) take(bytes int) error {
-	if !b.s.bytes.Take(context.Background(), int64(bytes), b.s.opts.WaitTimeout) {
-		return errBodyBudget()
+	if !b.s.bytes.Take(context.Background(), b.tenant, int64(bytes), int64(bytes), b.s.opts.WaitTimeout) {
+		return b.s.errBodyBudget()
 	}
 	b.taken += int64(bytes)
 	return nil
 }
 
-func errBodyBudget() error {
+// errBodyBudget counts and tells that a body found no room.
+func (s *Server) errBodyBudget() error {
+	s.metrics.overloaded.Inc()
 	return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
+}
+
+// grow takes what decompressing needs. It does not wait: those who hold memory
+// may wait for the turn that this body has. At most the bodies that are at work
+// go beyond the budget so, each by twice its limit.
+func (b *body) grow(bytes int) error {
+	b.s.bytes.Force(b.tenant, int64(bytes))
+	b.taken += int64(bytes)
+	return nil
+}
+
+// takeTurn waits for a place in the collector, room before the log and a turn at
+// a processor, for all of them together as long as may be waited.
+func (b *body) takeTurn() error {
+	s, none := b.s, context.Background()
+	until := time.Now().Add(s.opts.WaitTimeout)
+	size := int64(len(b.data))
+	if inflate.Sniff(b.data) != inflate.Identity {
+		size *= usualRatio
+	}
+	size = min(size+turnCost, logRoomBytes)
+	if b.place = s.places.Take(none, b.tenant, 1, 1, time.Until(until)); b.place && s.room.Take(none, b.tenant, size, size, time.Until(until)) {
+		b.room = size
+		b.turn = s.turns.Take(none, b.tenant, 1, size, time.Until(until))
+	}
+	if !b.turn {
+		s.metrics.overloaded.Inc()
+		return ErrOverloaded
+	}
+	return nil
+}
+
+const (
+	// turnCost is what a request costs beside its bytes, measured in those.
+	turnCost = 512
+	// usualRatio is how much larger events are before they are compressed, for want of knowing.
+	usualRatio = 4
+	// logRoomBytes of one key are decoded or wait for the log, and an eighth more of
+	// others. What comes beyond waits before it is decoded, where keys take turns: behind,
+	// all stand in one line. It is some 60 ms of what two processors take; a disk
+	// that takes 100 ms to sync still stores 40 MB of JSON a second.
+	logRoomBytes = 4 << 20
+)
+
+// endTurn gives the turn to the next.
+func (b *body) endTurn() {
+	if b.turn {
+		b.turn = false
+		b.s.turns.Give(b.tenant, 1)
+	}
+}
+
+// readEvents is readBody for a body with events. What it returns holds a turn at
+// a processor, which is to be ended as soon as the events are decoded: hand
+// endTurnFunc to the collector as Request.Decoded.
+func (s *Server) readEvents(ctx *fasthttp.RequestCtx) (*body, error) {
+	return s.readBodyIn(ctx, s.opts.MaxBodyBytes, bodyKind{events: true, announced: true})
 }
 
 // readBody reads and decompresses the body of a request, at most limit bytes
 // of it before and after.
 func (s *Server) readBody(ctx *fasthttp.RequestCtx, limit int) (*body, error) {
-	return s.readBodyAs(ctx, limit, true)
+	return s.readBodyIn(ctx, limit, bodyKind{announced: true})
 }
 
-// readBodyAs is readBody. Unless announced, what the headers say of the body
-// does not matter: its first bytes show how it is compressed.
-func (s *Server) readBodyAs(ctx *fasthttp.RequestCtx, limit int, announced bool) (*body, error) {
+// bodyKind is how a body is read.
+type bodyKind struct {
+	events    bool // it holds a turn when it is read, see readEvents
+	announced bool // its compression stands in the headers, and not in its first bytes alone
+}
+
+func (s *Server) readBodyIn(ctx *fasthttp.RequestCtx, limit int, kind bodyKind) (*body, error) {
 	var coding *inflate.Coding
 	var err error
-	if announced {
+	if kind.announced {
 		if coding, err = codingOf(&ctx.Request.Header); err != nil {
 			return nil, err
 		}
 	}
 	b := bodies.Get().(*body)
-	b.s = s
-	if err := b.read(ctx, limit); err != nil {
+	b.s, b.tenant = s, callerOf(ctx).tenant()
+	if err = b.read(ctx, limit); err == nil && kind.events {
+		err = b.takeTurn()
+	}
+	if err != nil {
 		b.release()
 		return nil, err
 	}
@@ -90,7 +171,7 @@ func (s *Server) readBodyAs(ctx *fasthttp.RequestCtx, limit int, announced bool)
 		return nil, fail(fasthttp.StatusBadRequest, "bad_encoding", "Content-Encoding announces a compressed body, but its first bytes show none; leave the header out or compress the body")
 	}
 	b.data, b.packed = b.packed, b.data
-	b.data, err = s.inflate.Append(b.data[:0], b.packed, sniffed, limit, b.take)
+	b.data, err = s.inflate.Append(b.data[:0], b.packed, sniffed, limit, b.grow)
 	if err != nil {
 		b.release()
 		return nil, s.inflateFailure(err, limit)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,7 +29,7 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	}
 	var err error
 	if ctx.IsGet() || ctx.IsHead() || ctx.IsPost() {
-		err = run(&dialect.Exchange{Ctx: ctx, Host: host{s}})
+		err = run(&dialect.Exchange{Ctx: ctx, Host: &host{s: s}})
 	} else {
 		ctx.Response.Header.Set("Allow", dialectMethods)
 		err = fail(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", dialectMethods)
@@ -42,10 +41,7 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	f := &failure{}
 	if !errors.As(err, &r) {
 		f = s.failureOf(err)
-		r = &dialect.Refusal{Status: f.status, Code: f.code, Message: f.message}
-		if f.retry {
-			r.RetryAfter = 1
-		}
+		r = &dialect.Refusal{Status: f.status, Code: f.code, Message: f.message, RetryAfter: f.retry}
 	}
 	if r.Status == fasthttp.StatusInternalServerError {
 		s.log.Error("request failed", "method", string(ctx.Method()), "dialect", d.Name(), "error", err)
@@ -64,70 +60,70 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	answer(ctx, told.Body)
 }
 
-// host is the server as its dialects see it.
-type host struct{ s *Server }
+// host is the server as its dialects see it, for one request.
+type host struct {
+	s    *Server
+	body *body // of the request, once it was read
+}
 
 // Admit grants a request whose key, by what the dialect found or where native
 // requests have theirs, may write.
-func (h host) Admit(ctx *fasthttp.RequestCtx, key []byte) (source string, err error) {
+func (h *host) Admit(ctx *fasthttp.RequestCtx, key []byte) (source string, err error) {
 	header := &ctx.Request.Header
-	named := false
-	for _, key := range [][]byte{key, dialect.KeyOf(header), header.Peek("X-Write-Key"), ctx.QueryArgs().Peek("writeKey")} {
-		source, verdict := h.s.writeKey(key)
-		if verdict == access.Granted {
-			return source, nil
-		}
-		named = named || len(key) > 0
-	}
-	if named {
-		return "", fail(fasthttp.StatusUnauthorized, "unauthorized", "the key is not known, or it may not write")
-	}
-	return "", fail(fasthttp.StatusUnauthorized, "unauthorized", "a write key is needed")
-}
-
-// writeKey judges a key that shall write, and returns the source that it stands for.
-func (s *Server) writeKey(key []byte) (source string, v access.Verdict) {
-	return "", s.opts.Keys.Check(key, access.Write)
+	err = h.s.admitKey(ctx, access.Write, true, key, dialect.KeyOf(header), header.Peek("X-Write-Key"), ctx.QueryArgs().Peek("writeKey"))
+	return callerOf(ctx).source(), err
 }
 
 // dialectBodyShare is the part of the largest body that one of a dialect may
 // have: it is in memory once more in the words of the native API.
 const dialectBodyShare = 2
 
-func (h host) Body(ctx *fasthttp.RequestCtx) (data []byte, free func(), err error) {
-	b, err := h.s.readBodyAs(ctx, h.s.opts.MaxBodyBytes/dialectBodyShare, false)
+func (h *host) Body(ctx *fasthttp.RequestCtx) (data []byte, free func(), err error) {
+	b, err := h.s.readBodyIn(ctx, h.s.opts.MaxBodyBytes/dialectBodyShare, bodyKind{events: true})
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.data, b.release, nil
+	h.body = b
+	return b.data, func() {
+		h.body = nil
+		b.release()
+	}, nil
 }
 
-func (h host) Inflate(packed []byte) (data []byte, free func(), err error) {
+func (h *host) Inflate(packed []byte) (data []byte, free func(), err error) {
 	b := bodies.Get().(*body)
-	b.s = h.s
+	b.s, b.tenant = h.s, h.tenant()
 	limit := h.s.opts.MaxBodyBytes / dialectBodyShare
-	if b.data, err = h.s.inflate.Append(b.data[:0], packed, inflate.Sniff(packed), limit, b.take); err != nil {
+	if b.data, err = h.s.inflate.Append(b.data[:0], packed, inflate.Sniff(packed), limit, b.grow); err != nil {
 		b.release()
 		return nil, nil, h.s.inflateFailure(err, limit)
 	}
 	return b.data, b.release, nil
 }
 
-func (h host) Reserve(bytes int) (free func(), err error) {
-	if !h.s.bytes.Take(context.Background(), int64(bytes), h.s.opts.WaitTimeout) {
-		return nil, errBodyBudget()
-	}
-	return func() { h.s.bytes.Give(int64(bytes)) }, nil
+// Reserve does not wait: who asks for more holds a turn that others wait for.
+func (h *host) Reserve(bytes int) (free func(), err error) {
+	tenant := h.tenant()
+	h.s.bytes.Force(tenant, int64(bytes))
+	return func() { h.s.bytes.Give(tenant, int64(bytes)) }, nil
 }
 
-func (h host) Ready() error { return h.s.checkReady() }
+// tenant is who has the memory of the request.
+func (h *host) tenant() string {
+	if h.body == nil {
+		return ""
+	}
+	return h.body.tenant
+}
 
-func (h host) Now() time.Time { return h.s.opts.Now() }
+func (h *host) Ready() error { return h.s.checkReady() }
 
-func (h host) NewID() string { return uuid.NewString() }
+func (h *host) Now() time.Time { return h.s.opts.Now() }
+
+func (h *host) NewID() string { return uuid.NewString() }
 
 // Store commits what a request said.
-func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) error {
+func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) error {
 	s := h.s
 	calls := s.dialectCalls(b)
 	events, from := b.Events()
@@ -136,7 +132,7 @@ func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) e
 		if err := s.checkReady(); err != nil || len(events) == 0 {
 			return err
 		}
-		r := collect.NewRequest()
+		r, who := s.request(ctx, h.body)
 		defer r.Release()
 		if err := r.Many(s.collect, events, source); err != nil {
 			if r.Accepted+r.Duplicates > 0 { // one log entry of several: what has no id would be stored twice
@@ -144,7 +140,7 @@ func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) e
 			}
 			return err
 		}
-		s.metrics.events(r)
+		s.decided(who, r)
 		for i := range r.Rejected {
 			x := &r.Rejected[i]
 			b.Refuse(from[x.Index], r.RejectedID(i), x.Code, x.Message)
@@ -152,6 +148,13 @@ func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) e
 		index = r.Index
 		return nil
 	})
+	who := callerOf(ctx)
+	if err == nil && len(calls) > 0 {
+		s.spend(who, len(calls)+min(1, len(events)))
+		if h.body != nil {
+			h.body.endTurn()
+		}
+	}
 	for len(calls) > 0 && err == nil {
 		n := callsOfEntry(calls)
 		err = s.patiently(func() error {
@@ -166,7 +169,9 @@ func (h host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) e
 	if err != nil {
 		return err
 	}
-	setIndex(ctx, index)
+	if !who.appendsOnly() {
+		setIndex(ctx, index)
+	}
 	if n := len(b.Refused); n > 0 {
 		slices.SortStableFunc(b.Refused, func(x, y dialect.Rejection) int { return x.Index - y.Index })
 		ctx.Response.Header.Set("X-Spoor-Rejected", strconv.Itoa(n))

@@ -130,3 +130,11 @@ func TestARetentionShowsWhatGoesAndLetsItGoForGood(t *testing.T) {
 	require.Equal(t, 400, n.do("PUT", "/api/retention", []byte(`{"days":1}`)).status)
 	require.Contains(t, string(n.do("GET", "/api/retention", nil).body), `"firsts":{"view":"2026-05-13"}`)
 }
+
+func TestASchemaIsStillInferredFromEventsWhenSomeLostTheirPerson(t *testing.T) {
+	n := shop(t)
+	require.Equal(t, 200, n.post("/api/erasures", `{"kind":"anonymise","user":"u1"}`).status)
+	r := n.do("GET", "/api/schemas/view/infer", nil)
+	require.Equal(t, 200, r.status, "%s", r.body)
+	require.Positive(t, r.json(t)["events"])
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,7 +21,7 @@ type failure struct {
 	status  int
 	code    string // for programs; part of the API
 	message string // for persons: what, where, what to do
-	retry   bool   // Retry-After: 1
+	retry   int    // Retry-After in seconds; 0: none
 	close   bool   // the connection cannot go on
 }
 
@@ -30,7 +31,7 @@ func fail(status int, code, format string, args ...any) *failure {
 	return &failure{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
-func (f *failure) again() *failure { f.retry = true; return f }
+func (f *failure) again() *failure { f.retry = 1; return f }
 
 func (f *failure) final() *failure { f.close = true; return f }
 
@@ -78,8 +79,8 @@ func (s *Server) answerError(ctx *fasthttp.RequestCtx, err error) {
 
 func (s *Server) answerFailure(ctx *fasthttp.RequestCtx, f *failure) {
 	ctx.SetStatusCode(f.status)
-	if f.retry {
-		ctx.Response.Header.Set("Retry-After", "1")
+	if f.retry > 0 {
+		ctx.Response.Header.Set("Retry-After", strconv.Itoa(f.retry))
 	}
 	if f.close {
 		ctx.SetConnectionClose()

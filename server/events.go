@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -17,17 +16,17 @@ import (
 
 // postEvent stores one event.
 func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
-	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
+	b, err := s.readEvents(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	r := s.newRequest(ctx)
+	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := r.One(s.collect, b.data, ""); err != nil {
+	if err := r.One(s.collect, b.data, who.source()); err != nil {
 		return err
 	}
-	s.metrics.events(r)
+	s.decided(who, r)
 	if len(r.Rejected) > r.Dropped {
 		x := &r.Rejected[0]
 		status := fasthttp.StatusBadRequest
@@ -38,36 +37,29 @@ func (s *Server) postEvent(ctx *fasthttp.RequestCtx, _ string) error {
 		answer(ctx, r.AppendErrorJSON(nil, x.Code, fmt.Sprintf("%s (byte %d of the body)", x.Message, x.Offset)))
 		return nil
 	}
-	setIndex(ctx, r.Index)
+	if !who.appendsOnly() {
+		setIndex(ctx, r.Index)
+	}
 	answerEvents(ctx, r.AppendOneJSON)
 	return nil
 }
 
-// newRequest returns a request of the collector that says where its events come from.
-func (s *Server) newRequest(ctx *fasthttp.RequestCtx) *collect.Request {
-	r := collect.NewRequest()
-	r.Origin.ReceivedAt = s.opts.Now().UnixMicro()
-	if a, ok := netip.AddrFromSlice(ctx.RemoteIP()); ok {
-		r.Origin.Address = a.Unmap()
-	}
-	r.Origin.UserAgent = string(ctx.UserAgent())
-	return r
-}
-
 // postBatch stores the good events of many.
 func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
-	b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
+	b, err := s.readEvents(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	r := s.newRequest(ctx)
+	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := r.Many(s.collect, b.data, ""); err != nil {
+	if err := r.Many(s.collect, b.data, who.source()); err != nil {
 		return err
 	}
-	s.metrics.events(r)
-	setIndex(ctx, r.Index)
+	s.decided(who, r)
+	if !who.appendsOnly() {
+		setIndex(ctx, r.Index)
+	}
 	if x := noEvents(r); x != nil {
 		ctx.SetStatusCode(fasthttp.StatusBadRequest)
 		answer(ctx, r.AppendErrorJSON(nil, x.Code, fmt.Sprintf(
@@ -95,6 +87,29 @@ func (s *Server) replayLetters(c *govern.Call) (any, error) {
 		}
 		return refused, r.Duplicates, r.Dropped, nil
 	})
+}
+
+// request prepares the way of events through the collector: where they come from,
+// who sends them, and the body, if any, whose turn ends when they are decoded.
+func (s *Server) request(ctx *fasthttp.RequestCtx, b *body) (*collect.Request, *caller) {
+	who := callerOf(ctx)
+	r := collect.NewRequest()
+	r.Origin = event.Origin{ReceivedAt: s.opts.Now().UnixMicro(), Address: who.address, UserAgent: string(ctx.UserAgent())}
+	r.Allow = who.allow()
+	if b != nil {
+		r.Decoded = b.endTurnFunc
+	}
+	return r, who
+}
+
+// decided counts what became of a request's events. Who may only append is told
+// of a duplicate as of a new event: what is stored is not theirs to ask.
+func (s *Server) decided(who *caller, r *collect.Request) {
+	s.metrics.events(r)
+	s.spend(who, r.Accepted+r.Duplicates+len(r.Rejected))
+	if who.appendsOnly() {
+		r.Accepted, r.Duplicates = r.Accepted+r.Duplicates, 0
+	}
 }
 
 // noEvents tells whether nothing in a body was JSON at all: lines were looked
@@ -190,12 +205,16 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*eve
 	if err != nil {
 		return err
 	}
-	setIndex(ctx, index)
 	answer := struct {
 		Stored   bool     `json:"stored,omitzero"` // there were traits
 		Linked   *bool    `json:"linked,omitzero"` // there were two ids
 		Warnings []string `json:"warnings,omitempty"`
 	}{Stored: len(call.Traits) > 0}
+	if callerOf(ctx).appendsOnly() { // whose an id is, is not theirs to ask
+		answer.Stored = true
+		return answerValue(ctx, answer)
+	}
+	setIndex(ctx, index)
 	if call.UserID != nil && call.AnonymousID != nil {
 		answer.Linked = &linked
 		if p, _ := s.back.Person(string(call.AnonymousID)); p.UserID != nil && *p.UserID == string(call.AnonymousID) {

@@ -85,6 +85,7 @@ func (l *testLog) Verify(context.Context) (first, last uint64, err error) {
 type node struct {
 	t    testing.TB
 	log  *testLog
+	back server.Backend
 	srv  *server.Server
 	addr string
 	http *http.Client
@@ -117,6 +118,7 @@ func (n *node) serve(back server.Backend, opts server.Options, closeStore func()
 	if opts.Now == nil {
 		opts.Now = now
 	}
+	n.back = back
 	n.srv = server.New(back, opts)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -157,7 +159,11 @@ func (n *node) do(method, path string, body []byte, header ...string) reply {
 	defer resp.Body.Close()
 	out, err := io.ReadAll(resp.Body)
 	require.NoError(n.t, err)
-	return reply{resp.StatusCode, resp.Header, out}
+	r := reply{resp.StatusCode, resp.Header, out}
+	d, err := described()
+	require.NoError(n.t, err)
+	d.check(n.t, method, path, r)
+	return r
 }
 
 func (n *node) post(path, body string, header ...string) reply {

@@ -22,6 +22,8 @@ type serverMetrics struct {
 	rejected    sync.Map // code -> *metrics.Counter
 	queries     *metrics.Counter
 	refused     *metrics.Counter // queries, for want of a place
+	limited     *metrics.Counter // requests, by the rates of their key
+	overloaded  *metrics.Counter // requests with bodies, for want of memory, a place or a turn
 }
 
 // routeMetrics are the numbers of one route.
@@ -43,11 +45,18 @@ func newMetrics(s *Server) *serverMetrics {
 		badRequests: set.NewCounter("spoor_http_bad_requests_total"),
 		queries:     set.NewCounter("spoor_queries_total"),
 		refused:     set.NewCounter("spoor_queries_refused_total"),
+		limited:     set.NewCounter("spoor_http_rate_limited_total"),
+		overloaded:  set.NewCounter("spoor_http_overloaded_total"),
 	}
 	gauges := map[string]func() float64{
-		"spoor_body_bytes":             func() float64 { return float64(s.opts.BudgetBytes - s.bytes.Left()) },
-		"spoor_body_bytes_limit":       func() float64 { return float64(s.opts.BudgetBytes) },
-		"spoor_queries_running":        func() float64 { return float64(len(s.queries)) },
+		"spoor_body_bytes":       func() float64 { return float64(s.bytes.Held()) },
+		"spoor_body_bytes_limit": func() float64 { return float64(s.opts.BudgetBytes) },
+		"spoor_log_room_bytes":   func() float64 { return float64(s.room.Held()) },
+		"spoor_requests_waiting": func() float64 {
+			return float64(s.bytes.Waiting() + s.places.Waiting() + s.room.Waiting() + s.turns.Waiting())
+		},
+		"spoor_queries_running":        func() float64 { return float64(s.queries.Held()) },
+		"spoor_queries_waiting":        func() float64 { return float64(s.queries.Waiting()) },
 		"spoor_exports_running":        func() float64 { return float64(len(s.exports)) },
 		"spoor_http_connections":       func() float64 { return float64(s.http.GetOpenConnectionsCount()) },
 		"spoor_collector_waiting":      func() float64 { return float64(s.collect.Stats().Waiting) },

@@ -14,6 +14,7 @@ import (
 
 	"spoor/cluster/datadir"
 	"spoor/engine"
+	"spoor/engine/letters"
 	"spoor/server"
 )
 
@@ -61,7 +62,13 @@ type slowBackend struct {
 	end   chan error
 }
 
-func (b *slowBackend) Ready() error              { return nil }
+func (b *slowBackend) Ready() error                       { return nil }
+func (b *slowBackend) DocumentsIndex() uint64             { return 0 }
+func (b *slowBackend) Letters() *letters.Store            { return letters.New() }
+func (b *slowBackend) Documents(string) []server.Document { return nil }
+func (b *slowBackend) Document(string, string) (server.Document, bool) {
+	return server.Document{}, false
+}
 func (b *slowBackend) Store() server.StoreStatus { return server.StoreStatus{} }
 func (b *slowBackend) Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error) {
 	progress(3, 7)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
-	n := start(t, server.Options{MaxWaiting: 4}, func(l *testLog) { l.hold = make(chan struct{}) })
+	n := start(t, server.Options{MaxWaiting: 4, WaitTimeout: 50 * time.Millisecond}, func(l *testLog) { l.hold = make(chan struct{}) })
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -92,10 +91,11 @@ func queryOptions(ctx *fasthttp.RequestCtx) QueryOptions {
 func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOptions) error {
 	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
 	defer stop()
-	if err := s.takeQuery(); err != nil {
+	tenant := callerOf(ctx).tenant()
+	if err := s.takeQuery(tenant); err != nil {
 		return err
 	}
-	defer s.giveQuery()
+	defer s.queries.Give(tenant, 1)
 	result, err := s.back.Query(work, text, opt)
 	if err != nil {
 		return err
@@ -105,28 +105,15 @@ func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOption
 	return nil
 }
 
-// takeQuery waits a little for a place among the queries that run.
-func (s *Server) takeQuery() error {
-	select {
-	case s.queries <- struct{}{}:
+// takeQuery waits a little for a place among the queries that run. Keys that wait take turns.
+func (s *Server) takeQuery(tenant string) error {
+	if s.queries.Take(s.ctx, tenant, 1, 1, s.opts.WaitTimeout) {
 		s.metrics.queries.Inc()
 		return nil
-	default:
-	}
-	timer := time.NewTimer(s.opts.WaitTimeout)
-	defer timer.Stop()
-	select {
-	case s.queries <- struct{}{}:
-		s.metrics.queries.Inc()
-		return nil
-	case <-timer.C:
-	case <-s.ctx.Done():
 	}
 	s.metrics.refused.Inc()
-	return fail(fasthttp.StatusTooManyRequests, "too_many_queries", "%d queries run already; ask again", cap(s.queries)).again()
+	return fail(fasthttp.StatusTooManyRequests, "too_many_queries", "%d queries run already; ask again", s.opts.MaxQueries).again()
 }
-
-func (s *Server) giveQuery() { <-s.queries }
 
 // Catalog is what is in the data.
 type Catalog struct {

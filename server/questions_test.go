@@ -125,6 +125,10 @@ func (s *slow) Query(ctx context.Context, _ string, _ server.QueryOptions) ([]by
 
 func (s *slow) Ready() error { return nil }
 
+func (s *slow) DocumentsIndex() uint64 { return 0 }
+
+func (s *slow) Documents(string) []server.Document { return nil }
+
 func TestAQueryEndsWhenItsClientHasGone(t *testing.T) {
 	back := &slow{began: make(chan struct{}), ended: make(chan struct{}, 1)}
 	n := startOver(t, back, server.Options{QueryTimeout: time.Hour})

@@ -114,10 +114,13 @@ func newRoutes(s *Server) *routes {
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})
 	add("/api/admin/backup", "backup", false, method{"POST", access.Admin, s.postBackup})
+	add("/api/keys", "keys", false, method{"GET", access.Admin, s.listKeys}, method{"POST", access.Admin, s.postKey})
+	add("/api/keys/", "key", false, method{"DELETE", access.Admin, s.deleteKey})
 	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
+	add("/openapi.yaml", "openapi", false, method{"GET", access.Open, s.getOpenAPI})
 	r.dialects = map[string]*routeMetrics{}
 	for _, name := range s.opts.Dialects.Names() {
 		r.dialects[name] = s.metrics.route(name)
@@ -242,37 +245,4 @@ func (rt *route) method(verb []byte) *method {
 		}
 	}
 	return nil
-}
-
-// admit checks the key of a request. Without keys, what may be read is shown
-// only to requests that name this machine by address or as localhost: a page of
-// another site that points its own name at this address is refused.
-func (s *Server) admit(ctx *fasthttp.RequestCtx, role access.Role, open bool) error {
-	if role == access.Open {
-		return nil
-	}
-	if s.opts.Keys.Empty() {
-		if open || access.IsLocalName(string(ctx.Host())) {
-			return nil
-		}
-		return fail(fasthttp.StatusForbidden, "bad_host", "without keys the server answers only to localhost and addresses; use http://127.0.0.1, or configure keys")
-	}
-	h := &ctx.Request.Header
-	key := access.FromAuthorization(h.Peek(fasthttp.HeaderAuthorization))
-	if len(key) == 0 && open {
-		if key = h.Peek("X-Write-Key"); len(key) == 0 {
-			key = ctx.QueryArgs().Peek("writeKey")
-		}
-	}
-	switch s.opts.Keys.Check(key, role) {
-	case access.Granted:
-		return nil
-	case access.Denied:
-		return fail(fasthttp.StatusForbidden, "forbidden", "this key may not do that; a %s key is needed", role)
-	case access.Missing:
-		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		return fail(fasthttp.StatusUnauthorized, "unauthorized", "a %s key is needed, as Authorization: Bearer KEY", role)
-	}
-	ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-	return fail(fasthttp.StatusUnauthorized, "unauthorized", "the key is not known")
 }

@@ -2,17 +2,20 @@
 // queries, and shows those who run it what it does.
 //
 // On the way of an event it is the first room: a request is authenticated, its
-// body read within a budget of bytes and decompressed within limits, and handed
-// to the collector (package collect), which answers when the event is durable.
+// body read within a budget of bytes and decompressed within limits, in turns that
+// keys share fairly (package fair), and handed to the collector (package collect), which answers when the event is durable.
 // What comes after stands behind the Backend interface.
 package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -21,11 +24,11 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
-	"spoor/server/budget"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
 	"spoor/server/erase"
+	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
 )
@@ -33,19 +36,26 @@ import (
 // Options tune a Server. Zero values take the defaults.
 type Options struct {
 	Logger *slog.Logger // default: discard
-	Keys   *access.Keys // default: none, everything is granted
+	// Keys are those of the command line; New adds those of the log. Default: none.
+	Keys *access.Ring
+	Now  func() time.Time
 	// Dialects are the protocols of other systems; default: none.
 	Dialects *dialect.Mounted
-	Now      func() time.Time
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 	Lateness  govern.Lateness
+	// Elapsed is a clock that is never set, for rates; default the system's.
+	Elapsed func() time.Duration
+	// Random is where keys come from; default crypto/rand.
+	Random io.Reader
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 
 	Limits       event.Limits
 	MaxEvents    int   // of one request; default 10,000
 	MaxBodyBytes int   // of one request, before and after decompression; default 16 MiB
-	BudgetBytes  int64 // request bodies in memory; default 64 MiB
-	MaxWaiting   int   // requests that wait for the log; default 16,384
+	BudgetBytes  int64 // request bodies of one key in memory, and an eighth more for others; default 64 MiB
+	MaxWaiting   int   // requests of one key that wait for the log, and an eighth more for others; default 16,384
 	MaxConns     int   // default 8,192
 	MaxQueries   int   // that run at once; default twice the processors, at least 4
 
@@ -63,7 +73,14 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Keys == nil {
-		o.Keys = &access.Keys{}
+		o.Keys = &access.Ring{}
+	}
+	if o.Elapsed == nil {
+		start := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(start) }
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -88,7 +105,7 @@ func (o *Options) setDefaults() {
 	if o.BudgetBytes == 0 {
 		o.BudgetBytes = 64 << 20
 	}
-	// The largest body must fit as it came, in decompressed pieces and put together.
+	// Room for the largest body, and for others beside it.
 	o.BudgetBytes = max(o.BudgetBytes, 3*int64(o.MaxBodyBytes)+1<<20)
 	for _, d := range []struct {
 		value *time.Duration
@@ -118,8 +135,13 @@ type Server struct {
 	govern  *govern.Pipeline
 	erase   *erase.API
 	inflate *inflate.Pool
-	bytes   *budget.Budget
-	queries chan struct{} // held by queries that run
+	bytes   *fair.Gate // bytes of request bodies
+	places  *fair.Gate // of requests with events between their last byte and their answer
+	room    *fair.Gate // bytes of events between there and their answer
+	turns   *fair.Gate // at decompressing and decoding
+	limits  *access.Limits
+	keysMu  sync.Mutex    // held while a key is made
+	queries *fair.Gate    // places of queries that run
 	exports chan struct{} // held by exports that run
 	chores  chan struct{} // held by the verification or backup that runs
 	metrics *serverMetrics
@@ -140,16 +162,21 @@ func New(back Backend, opts Options) *Server {
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
 		inflate: inflate.NewPool(),
-		bytes:   budget.New(opts.BudgetBytes),
-		queries: make(chan struct{}, opts.MaxQueries),
+		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
+		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
+		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
+		turns:   fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
+		limits:  access.NewLimits(access.MaxBuckets),
+		queries: fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
 		exports: make(chan struct{}, maxExports),
 		chores:  make(chan struct{}, 1),
 	}
+	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
 	s.erase = erase.New(back)
 	s.collect = collect.New(back, collect.Options{
-		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting,
+		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
 	})
 	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })

@@ -25,6 +25,7 @@ type Decoder struct {
 	seq     uint64 // number of the event that is being read
 	untimed []int  // rows that wait for the time of receipt
 	source  []byte
+	allow   func(name []byte) bool // nil: all names
 
 	// The event that is being read.
 	data    []byte
@@ -164,6 +165,10 @@ func (d *Decoder) Add(data []byte, source string, newID func() [16]byte) (row in
 	return row, nil
 }
 
+// Restrict lets only events pass whose name allow accepts, until it is called
+// again; nil lets all pass. What allow is given is good until it returns.
+func (d *Decoder) Restrict(allow func(name []byte) bool) { d.allow = allow }
+
 func skipBOM(data []byte) int {
 	if len(data) >= 3 && string(data[:3]) == "\xef\xbb\xbf" {
 		return 3
@@ -231,6 +236,8 @@ func (d *Decoder) commit(p int, newID func() [16]byte) (row int, assigned bool) 
 		return d.fail(CodeMissingName, p, "eventName is missing or empty"), false
 	case f.user.n == 0 && f.anon.n == 0:
 		return d.fail(CodeMissingPerson, p, "one of userId and anonymousId is required, as a string that is not empty"), false
+	case d.allow != nil && !d.allow(d.text(f.name)):
+		return d.fail(CodeNotAllowed, p, "this key may not send events of the name %.100q", d.text(f.name)), false
 	case d.Full():
 		return d.fail(CodeBatchFull, p, "the batch has no room; send fewer events in one request"), false
 	case d.gov != nil && !d.govern(p, newID):

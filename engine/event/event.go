@@ -90,6 +90,7 @@ const (
 	CodeBadEventID    = "bad_event_id"
 	CodeBadTimestamp  = "bad_timestamp"
 	CodeBadProperties = "bad_properties"
-	CodeNoConsent     = "no_consent" // a Governor dropped it: the client did nothing wrong
-	CodeBatchFull     = "batch_full" // Decoder.Full was true: seal and add the event again
+	CodeNoConsent     = "no_consent"        // a Governor dropped it: the client did nothing wrong
+	CodeNotAllowed    = "event_not_allowed" // by Decoder.Restrict
+	CodeBatchFull     = "batch_full"        // Decoder.Full was true: seal and add the event again
 )

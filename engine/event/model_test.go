@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/big"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,8 +110,12 @@ func writeCanonical(t testing.TB, b *strings.Builder, d *jsontext.Decoder) {
 // exactNumber is the value as a fraction; numbers too small for one by a sane
 // amount of digits stand as they are.
 func exactNumber(text string) string {
-	if _, exp, ok := strings.Cut(strings.ToLower(text), "e"); ok && len(exp) > 4 {
-		return text
+	if digits, exp, ok := strings.Cut(strings.ToLower(text), "e"); ok {
+		if n, err := strconv.Atoi(exp); strings.Trim(digits, "-0.") == "" {
+			return "0"
+		} else if err != nil || n > 2000 || n < -2000 {
+			return text
+		}
 	}
 	r, ok := new(big.Rat).SetString(text)
 	if !ok {

@@ -1,11 +1,15 @@
 // Package access says who may do what. Keys come in three roles that are kept
 // apart: a write key lives in browsers and apps and may only append, a read key
 // asks, an admin key may do everything.
+//
+// On the way of an event it is the door. The texts of a request that may be its
+// key are handed to Ring.Identify, Ring.Admit judges the key that was found, and
+// Limits says whether it comes too often. Keys are known by their SHA-256 alone;
+// those that the log holds are in force, and revoked, in the moment in which
+// this node has applied the entry.
 package access
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -28,6 +32,16 @@ func (r Role) String() string {
 	return [...]string{"open", "write", "read", "admin"}[r]
 }
 
+// ParseRole reads the name of a role that a key may have.
+func ParseRole(name string) (Role, error) {
+	for _, r := range []Role{Write, Read, Admin} {
+		if r.String() == name {
+			return r, nil
+		}
+	}
+	return Open, fmt.Errorf("%.40q is no kind of key; there are write, read and admin", name)
+}
+
 // Verdict is the answer to a key.
 type Verdict uint8
 
@@ -39,79 +53,15 @@ const (
 	Denied          // the key is for something else
 )
 
-// MinKeyBytes is how long a key must be at least; a random one of 256 bits has 43 characters.
-const MinKeyBytes = 16
-
-// Keys holds the keys by their SHA-256, never the keys themselves.
-type Keys struct {
-	keys []key
-}
-
-type key struct {
-	hash [sha256.Size]byte
-	role Role
-}
-
 // ErrNoKeys: the server would be open to everybody who reaches its address.
-var ErrNoKeys = errors.New("keys must be configured before listening beyond this machine")
+var ErrNoKeys = errors.New("a key is needed before listening beyond this machine")
 
-// NewKeys takes the keys of each role. Errors name the role and the number of a
-// key, never the key.
-func NewKeys(write, read, admin []string) (*Keys, error) {
-	k := &Keys{}
-	for _, group := range []struct {
-		role Role
-		keys []string
-	}{{Write, write}, {Read, read}, {Admin, admin}} {
-		for i, text := range group.keys {
-			if len(text) < MinKeyBytes {
-				return nil, fmt.Errorf("%s key %d has %d characters; use at least %d random ones, as from `openssl rand -base64 32`", group.role, i+1, len(text), MinKeyBytes)
-			}
-			hash := sha256.Sum256([]byte(text))
-			for _, other := range k.keys {
-				if other.hash == hash {
-					return nil, fmt.Errorf("%s key %d is used twice; each key has one role", group.role, i+1)
-				}
-			}
-			k.keys = append(k.keys, key{hash, group.role})
-		}
-	}
-	return k, nil
-}
-
-// Empty tells that no keys are configured: then everything is granted.
-func (k *Keys) Empty() bool { return len(k.keys) == 0 }
-
-// Check judges a key for a role. It takes the same time for every key.
-func (k *Keys) Check(text []byte, need Role) Verdict {
-	if need == Open || k.Empty() {
-		return Granted
-	}
-	if len(text) == 0 {
-		return Missing
-	}
-	hash := sha256.Sum256(text)
-	found := 0
-	for i := range k.keys {
-		found |= subtle.ConstantTimeCompare(hash[:], k.keys[i].hash[:]) * int(k.keys[i].role)
-	}
-	switch role := Role(found); role {
-	case Open:
-		return Unknown
-	case need, Admin:
-		return Granted
-	default:
-		return Denied
-	}
-}
-
-// CheckListen refuses an address beyond loopback while there is no key that
-// may read and none that may write.
-func (k *Keys) CheckListen(address string) error {
-	if !k.Empty() || IsLoopback(address) {
+// CheckListen refuses an address beyond loopback while there is no key.
+func (r *Ring) CheckListen(address string) error {
+	if IsLoopback(address) || !r.Empty() {
 		return nil
 	}
-	return fmt.Errorf("listen on %s: %w; set --write-key, --read-key and --admin-key (SPOOR_WRITE_KEY, SPOOR_READ_KEY, SPOOR_ADMIN_KEY), or listen on 127.0.0.1", address, ErrNoKeys)
+	return fmt.Errorf("listen on %s: %w; make one with `spoor key create` while listening on 127.0.0.1, or set --write-key, --read-key and --admin-key (SPOOR_WRITE_KEY, SPOOR_READ_KEY, SPOOR_ADMIN_KEY)", address, ErrNoKeys)
 }
 
 // IsLoopback tells whether only this machine reaches address, a host and a port.

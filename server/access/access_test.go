@@ -10,7 +10,7 @@ import (
 )
 
 func TestAKeyIsForItsRoleAndAnAdminKeyForAll(t *testing.T) {
-	k, err := access.NewKeys([]string{"write-key-0123456789"}, []string{"read-key-0123456789"}, []string{"admin-key-0123456789"})
+	r, err := access.NewRing([]string{"write-key-0123456789"}, []string{"read-key-0123456789"}, []string{"admin-key-0123456789"})
 	require.NoError(t, err)
 	for _, c := range []struct {
 		key  string
@@ -30,29 +30,52 @@ func TestAKeyIsForItsRoleAndAnAdminKeyForAll(t *testing.T) {
 		{"admin-key-0123456789", access.Admin, access.Granted},
 		{"admin-key-0123456789 ", access.Admin, access.Unknown},
 	} {
-		require.Equal(t, c.want, k.Check([]byte(c.key), c.need), "%q for %s", c.key, c.need)
+		_, got := r.Admit(c.need, []byte(c.key))
+		require.Equal(t, c.want, got, "%q for %s", c.key, c.need)
 	}
 }
 
-func TestWithoutKeysEverythingIsGranted(t *testing.T) {
-	k, err := access.NewKeys(nil, nil, nil)
+func TestTheFirstTextThatIsAKeyCounts(t *testing.T) {
+	r, err := access.NewRing([]string{"write-key-0123456789"}, []string{"read-key-0123456789"}, nil)
 	require.NoError(t, err)
-	require.True(t, k.Empty())
-	require.Equal(t, access.Granted, k.Check(nil, access.Admin))
+	k, sent := r.Identify(nil, []byte("a token of somebody else"), []byte("write-key-0123456789"), []byte("read-key-0123456789"))
+	require.True(t, sent)
+	require.Equal(t, access.Write, k.Role)
+	k, sent = r.Identify(nil, []byte(""))
+	require.Nil(t, k)
+	require.False(t, sent)
+	k, sent = r.Identify(make([]byte, 1<<20))
+	require.Nil(t, k)
+	require.True(t, sent)
+}
+
+func TestWithoutKeysEverythingIsGrantedToThisMachine(t *testing.T) {
+	r := &access.Ring{}
+	require.True(t, r.Empty())
+	for _, key := range []string{"", "some key"} {
+		_, v := r.Admit(access.Admin, []byte(key))
+		require.Equal(t, access.Granted, v, key)
+	}
+	beyond := &access.Ring{}
+	beyond.Require()
+	_, v := beyond.Admit(access.Write)
+	require.Equal(t, access.Missing, v)
+	_, v = beyond.Admit(access.Write, []byte("some key"))
+	require.Equal(t, access.Unknown, v)
 }
 
 func TestShortAndRepeatedKeysAreRefusedWithoutNamingThem(t *testing.T) {
-	_, err := access.NewKeys([]string{"short"}, nil, nil)
+	_, err := access.NewRing([]string{"short"}, nil, nil)
 	require.ErrorContains(t, err, "write key 1")
 	require.NotContains(t, err.Error(), `"short"`)
-	_, err = access.NewKeys([]string{"0123456789abcdef"}, nil, []string{"0123456789abcdef"})
+	_, err = access.NewRing([]string{"0123456789abcdef"}, nil, []string{"0123456789abcdef"})
 	require.ErrorContains(t, err, "admin key 1 is used twice")
 	require.NotContains(t, err.Error(), "0123456789abcdef")
 }
 
 func TestOnlyLoopbackMayBeServedWithoutKeys(t *testing.T) {
-	none, _ := access.NewKeys(nil, nil, nil)
-	some, _ := access.NewKeys([]string{"0123456789abcdef"}, nil, nil)
+	none, _ := access.NewRing(nil, nil, nil)
+	some, _ := access.NewRing([]string{"0123456789abcdef"}, nil, nil)
 	for address, loopback := range map[string]bool{
 		"127.0.0.1:7480": true, "127.8.8.8:1": true, "[::1]:7480": true, "localhost:7480": true, "LOCALHOST:7480": true,
 		":7480": false, "0.0.0.0:7480": false, "[::]:7480": false, "10.0.0.1:7480": false, "example.org:7480": false, "localhost.example.org:80": false, "": false,

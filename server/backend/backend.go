@@ -110,6 +110,9 @@ func (b *Backend) Letters() *letters.Store { return b.db.Letters() }
 
 // propose commits an entry. An error that applying it gave is an error.
 func (b *Backend) propose(ctx context.Context, entry []byte) (result any, index uint64, err error) {
+	if b.db.DiskFull() {
+		return nil, 0, fmt.Errorf("%w: recent events fill the memory and there is no space to write them to", server.ErrDiskFull)
+	}
 	result, index, err = b.log.Propose(ctx, entry)
 	if err == nil {
 		err, _ = result.(error)

@@ -23,6 +23,12 @@ type Request struct {
 	// Origin is where the events come from, set before One or Many.
 	Origin event.Origin
 
+	// Allow tells which event names may be stored; nil: all. Decoded is called once
+	// when the body is not needed any more and the request only waits for the log,
+	// or will not; nil: nothing is. Both are set before One or Many and go with Release.
+	Allow   func(name []byte) bool
+	Decoded func()
+
 	texts []byte // eventIds of Rejected and Assigned
 
 	c       *Collector
@@ -87,6 +93,7 @@ func (r *Request) Release() {
 	}
 	r.reset()
 	r.Origin = event.Origin{}
+	r.Allow, r.Decoded = nil, nil
 	requests.Put(r)
 }
 
@@ -245,6 +252,9 @@ func (r *Request) seal(d *event.Decoder) {
 
 func (r *Request) begin(c *Collector) error {
 	if err := c.enter(); err != nil {
+		if r.Decoded != nil {
+			r.Decoded()
+		}
 		return err
 	}
 	r.reset()
@@ -256,6 +266,7 @@ func (r *Request) begin(c *Collector) error {
 func (r *Request) open(own bool) {
 	r.c.slots <- struct{}{}
 	r.b, r.own = r.c.take(own), own
+	r.b.dec.Restrict(r.Allow)
 	r.first = r.b.dec.Rows()
 	r.from()
 }
@@ -277,6 +288,7 @@ func (r *Request) reopen() {
 	c.mu.Unlock()
 	r.b, r.own, r.first = c.take(true), true, 0
 	r.from()
+	r.b.dec.Restrict(r.Allow)
 }
 
 // abort gives the builder back as it was taken.
@@ -288,8 +300,16 @@ func (r *Request) abort() {
 	c.give(r.b, false)
 	c.wake()
 	c.mu.Unlock()
-	<-c.slots
+	r.decoded()
+}
+
+// decoded ends the part of the way that takes a processor.
+func (r *Request) decoded() {
+	<-r.c.slots
 	r.b = nil
+	if r.Decoded != nil {
+		r.Decoded()
+	}
 }
 
 // hand gives the rows to the committers.
@@ -309,8 +329,7 @@ func (r *Request) hand() {
 	c.give(r.b, r.own)
 	c.wake()
 	c.mu.Unlock()
-	<-c.slots
-	r.b = nil
+	r.decoded()
 	if parts == 0 {
 		r.done <- struct{}{}
 	}

@@ -104,7 +104,7 @@ func TestABatchThatIsSentTenTimesIsStoredOnce(t *testing.T) {
 const writeKey = "write-key-write-key-write-key"
 
 func TestKeysAreFoundWhereverADialectHasThem(t *testing.T) {
-	keys, err := access.NewKeys([]string{writeKey}, []string{"read-key-read-key-read-key"}, nil)
+	keys, err := access.NewRing([]string{writeKey}, []string{"read-key-read-key-read-key"}, nil)
 	require.NoError(t, err)
 	n := start(t, server.Options{Keys: keys}, nil)
 	const msg = `{"type":"track","event":"x","userId":"u","messageId":"%s","writeKey":"%s"}`
@@ -132,7 +132,7 @@ func TestKeysAreFoundWhereverADialectHasThem(t *testing.T) {
 	require.Len(t, bytes.Split(bytes.TrimSpace(n.export()), []byte("\n")), 11)
 	for _, d := range one {
 		require.Equal(t, 401, n.post(d.path, fmt.Sprintf(d.body, "no")).status, d.name)
-		require.Equal(t, 401, n.post(d.path, fmt.Sprintf(d.body, "no"), "Authorization", "Bearer read-key-read-key-read-key").status, "a read key must not write")
+		require.Equal(t, 403, n.post(d.path, fmt.Sprintf(d.body, "no"), "Authorization", "Bearer read-key-read-key-read-key").status, "a read key must not write")
 	}
 	require.Equal(t, 401, n.do("GET", "/i?e=pv&uid=u", nil).status)
 	require.Equal(t, 401, n.do("GET", "/pixel/v1/track?event=x&userId=u", nil).status)

@@ -363,7 +363,7 @@ func (p *Pipeline) InferSchema(c *Call) (any, error) {
 		if d.Full() {
 			d.Seal(0)
 		}
-		if _, rej := d.Add(line, "", func() [16]byte { return [16]byte{} }); rej != nil {
+		if _, rej := d.Add(line, "", func() [16]byte { return [16]byte{} }); rej != nil && rej.Code != event.CodeMissingPerson { // who it was may be erased
 			return rej
 		}
 		return nil

@@ -24,6 +24,7 @@ import (
 	"spoor/engine/query/lang"
 	"spoor/tools/internal/benchstore"
 	"spoor/tools/internal/importer"
+	"spoor/tools/internal/load"
 	"spoor/tools/internal/render"
 )
 
@@ -32,6 +33,7 @@ type benchCmd struct {
 	Generate generateCmd   `cmd:"" help:"Write a deterministic stream of realistic events."`
 	Ingest   ingestCmd     `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
 	Query    benchQueryCmd `cmd:"" help:"Measure the questions that have marks, in this process."`
+	Load     loadCmd       `cmd:"" help:"Send events as fast as a server takes them, and measure."`
 }
 
 // generateCmd writes the workload.
@@ -277,4 +279,38 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		return out.Encode(measured{c.Events, c.Seed, runtime.Version(), runtime.GOMAXPROCS(0), rows})
 	}
 	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents)
+}
+
+// loadCmd measures how fast a server takes events.
+type loadCmd struct {
+	Connections int           `help:"Requests at once." default:"64" placeholder:"N"`
+	Batch       int           `help:"Events of a request." default:"1" placeholder:"N"`
+	Rate        float64       `help:"Events per second, 0 as fast as they are answered." placeholder:"N"`
+	Duration    time.Duration `help:"How long to measure." default:"10s"`
+	Seed        uint64        `help:"Another seed, other events; 0 takes the time." placeholder:"S"`
+}
+
+// Help implements kong.HelpProvider.
+func (loadCmd) Help() string {
+	return examples("The events are stored. With --rate times count from when a request was due, so that a server that falls behind shows.",
+		"spoor bench load --connections 64",
+		"spoor bench load --connections 16 --batch 500 --rate 100000")
+}
+
+// Run sends events.
+func (c *loadCmd) Run(ctx context.Context, env *environment, g *globals) error {
+	if c.Seed == 0 {
+		c.Seed = uint64(time.Now().UnixNano()) >> 10
+	}
+	r, err := load.Run(ctx, load.Options{
+		Server: strings.TrimRight(g.Server, "/"), Key: g.Key, Connections: c.Connections, Batch: c.Batch, Rate: c.Rate, Duration: c.Duration, Seed: c.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(env.Stdout, "%.0f events/s acknowledged, %d refused, %d failed; requests p50 %v, p99 %v, max %v\n",
+		r.PerSecond(), r.Refused, r.Failed, r.P50.Round(10*time.Microsecond), r.P99.Round(10*time.Microsecond), r.Max.Round(10*time.Microsecond)); err != nil {
+		return err
+	}
+	return r.FirstError
 }

@@ -41,6 +41,7 @@ type commands struct {
 	Restore restoreCmd `cmd:"" group:"server" help:"Make a data directory from a backup."`
 	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
 	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
+	Key     keyCmd     `cmd:"" group:"server" help:"Make, list and revoke keys."`
 	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`

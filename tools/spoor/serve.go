@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -39,12 +40,14 @@ import (
 // serveCmd runs the server.
 type serveCmd struct {
 	Data   string `help:"Directory of the data; it is made if it does not exist." default:"./data" type:"path" placeholder:"DIR"`
-	Listen string `help:"Address to listen on. Beyond this machine keys are needed." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
+	Listen string `help:"Address to listen on. Beyond this machine a key is needed: one below, or one made by spoor key create." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	NodeID string `help:"Name of this node; it never changes." default:"n1" placeholder:"NAME"`
 
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
 	AdminKey []string `help:"Keys that may do everything." env:"SPOOR_ADMIN_KEY" placeholder:"KEY"`
+
+	TrustedProxy []netip.Prefix `help:"Networks of proxies whose X-Forwarded-For names the client, such as 10.0.0.0/8." placeholder:"CIDR"`
 
 	SegmentPrefix   string `help:"Path below which SDKs of Segment and RudderStack send; they may send to the root, too." default:"/segment" placeholder:"PATH"`
 	PosthogPrefix   string `help:"The same for SDKs of PostHog." default:"/posthog" placeholder:"PATH"`
@@ -90,12 +93,17 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
 	}
-	keys, err := access.NewKeys(c.WriteKey, c.ReadKey, c.AdminKey)
+	keys, err := access.NewRing(c.WriteKey, c.ReadKey, c.AdminKey)
 	if err != nil {
 		return usageError{err}
 	}
-	if err := keys.CheckListen(c.Listen); err != nil {
-		return usageError{err}
+	if !access.IsLoopback(c.Listen) {
+		keys.Require()
+		if _, err := os.Stat(c.Data); os.IsNotExist(err) { // no keys there either
+			if err := keys.CheckListen(c.Listen); err != nil {
+				return usageError{err}
+			}
+		}
 	}
 	var countries *enrich.Countries
 	if c.Geoip != "" {
@@ -136,9 +144,9 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
 	stopChores := chores(ctx, log, node, back, erased)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Keys: keys, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
-	}), node)
+	}), node, keys)
 	stopChores()
 
 	// Not the context of the command: that has ended.
@@ -191,7 +199,16 @@ func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *bac
 }
 
 // serve listens until ctx ends or serving fails, and then lets requests finish.
-func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node) error {
+func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, keys *access.Ring) error {
+	if !access.IsLoopback(c.Listen) && keys.Empty() {
+		// Keys may stand in what is not applied yet.
+		if err := node.Wait(ctx); err != nil {
+			return errors.Join(err, srv.Shutdown(ctx))
+		}
+	}
+	if err := keys.CheckListen(c.Listen); err != nil {
+		return errors.Join(usageError{err}, srv.Shutdown(ctx))
+	}
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %s: %w", c.Listen, err), srv.Shutdown(ctx))

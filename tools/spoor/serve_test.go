@@ -138,6 +138,39 @@ func TestBeyondThisMachineKeysAreNeeded(t *testing.T) {
 	s.stop()
 }
 
+func TestAKeyOfTheLogIsEnoughToListenBeyondThisMachine(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := startServe(t, "--data", dir)
+	s.awaitReady()
+	var key bytes.Buffer
+	env := &environment{Stdin: strings.NewReader(""), Stdout: &key, Stderr: io.Discard, Getenv: func(string) string { return "" }}
+	require.Zero(t, run(t.Context(), env, []string{"key", "create", "--server", s.url, "--kind", "admin", "--name", "ops"}))
+	require.Regexp(t, `^spoor_a_[A-Za-z0-9_-]{43}\n$`, key.String())
+	s.end()
+
+	s = startServe(t, "--data", dir, "--listen", "0.0.0.0:0")
+	port := strings.TrimPrefix(s.out.await(t, `http://\[::\]:[0-9]+|http://0.0.0.0:[0-9]+`), "http://[::]:")
+	s.url = "http://127.0.0.1:" + strings.TrimPrefix(port, "http://0.0.0.0:")
+	resp, err := http.Post(s.url+"/api/events", "", strings.NewReader(`{}`))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	env.Stdout = io.Discard
+	require.Equal(t, exitFailed, run(t.Context(), env, []string{"key", "list", "--server", s.url}))
+	require.Zero(t, run(t.Context(), env, []string{"key", "list", "--server", s.url, "--key", strings.TrimSpace(key.String())}))
+	s.end()
+
+	// Revoking it is not possible, but a store whose keys are gone does not listen either.
+	empty := filepath.Join(t.TempDir(), "data")
+	s = startServe(t, "--data", empty)
+	s.awaitReady()
+	s.end()
+	s = startServe(t, "--data", empty, "--listen", "0.0.0.0:0")
+	require.Equal(t, exitUsage, <-s.code)
+	s.stop()
+	require.Contains(t, s.log.String(), "spoor key create")
+}
+
 func TestAnAddressInUseIsAnErrorThatNamesIt(t *testing.T) {
 	first := startServe(t, "--data", filepath.Join(t.TempDir(), "data"))
 	first.awaitReady()
