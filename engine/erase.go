@@ -93,6 +93,7 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 		return nil, err
 	}
 	db.setErasures(set)
+	db.applied.Store(index) // under the locks: no flush takes this entry for one to come
 	return rec, nil
 }
 
@@ -179,6 +180,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 	db.docs.Set(docs...)
 	db.docsDirty.Store(true)
 	db.setErasures(set.Until(&next))
+	db.applied.Store(index)
 	return changed, nil
 }
 
@@ -301,7 +303,7 @@ func (db *DB) EraseStatus(r *erasure.Record) EraseStatus {
 		}
 	}
 	db.mem.RLock()
-	waiting := len(db.mem.flushing) > 0
+	waiting := slices.ContainsFunc(db.mem.flushing, func(m *memtable) bool { return m.first <= r.Index })
 	db.mem.RUnlock()
 	s.Erased = s.Erased && s.Files == 0 && !waiting
 	return s
@@ -373,7 +375,7 @@ func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
 			}
 		}
 		if err = db.commitCovered(e, func() {}); err == nil {
-			db.purged.set = set
+			db.purged.set, db.purged.since = set, time.Time{}
 		}
 		v.release()
 	}
@@ -470,6 +472,13 @@ func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
 	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
 		return true, nil
 	}
+	sections, some := f.r.Sections(), false
+	for i := range sections {
+		some = some || isExpired(&sections[i], set)
+	}
+	if !some { // else all ids of the file have to be read
+		return true, nil
+	}
 	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
 		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
 		return nil
@@ -486,9 +495,14 @@ func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []
 			at++
 		}
 		row++
-		if s := &sections[at]; set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day()) {
+		if isExpired(&sections[at], set) {
 			return nil
 		}
 		return f(id, text)
 	})
+}
+
+// isExpired tells whether the events of a section are older than the retention allows, erased ones too.
+func isExpired(s *segment.Section, set *erasure.Set) bool {
+	return set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day())
 }
