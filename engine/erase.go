@@ -77,7 +77,11 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if r.Kind == erasure.Allow {
 		rec.Known = db.allow(r.User)
 	}
-	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return r.TakesLetter(l.Event, e.User, e.Anons) })
+	taken, err := r.Letters(e.User, e.Anons)
+	if err != nil {
+		return nil, err
+	}
+	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return taken(l.Event) })
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err

@@ -149,16 +149,18 @@ type Mask struct {
 	Where *scan.Filter
 }
 
+// GoneAsAWhole tells whether nothing is left of a section, as far as its footer says so.
+func (s *Set) GoneAsAWhole(sec *segment.Section, f File) bool {
+	return sec.Erased() || s.Expired(sec.Event(), sec.Day()) ||
+		s != nil && f.Done < s.Index && slices.ContainsFunc(s.rows, func(r *rule) bool { return r.meets(sec, f) && r.takesAll(sec) })
+}
+
 // Mask says what is left out of a section of a file.
 func (s *Set) Mask(sec *segment.Section, f File) (Mask, error) {
 	switch {
-	case sec.Erased():
+	case s.GoneAsAWhole(sec, f):
 		return Mask{All: true}, nil
-	case s == nil:
-		return Mask{}, nil
-	case s.Expired(sec.Event(), sec.Day()):
-		return Mask{All: true}, nil
-	case f.Done >= s.Index:
+	case s == nil || f.Done >= s.Index:
 		return Mask{}, nil
 	}
 	m := Mask{}
@@ -172,9 +174,6 @@ func (s *Set) Mask(sec *segment.Section, f File) (Mask, error) {
 	for _, r := range s.rows {
 		if !r.meets(sec, f) {
 			continue
-		}
-		if r.takesAll(sec) {
-			return Mask{All: true}, nil
 		}
 		where, err := r.filter(sec, f)
 		if err != nil {
