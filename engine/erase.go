@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -285,7 +284,8 @@ func (db *DB) Retention() (r erasure.Retention, c erasure.Cutoffs, err error) {
 
 // EraseStatus is how far an erasure is in the bytes of the files.
 type EraseStatus struct {
-	// Files still hold something that it erased, or may.
+	// Files still hold something that it erased, or may. One that was replaced counts as long as a
+	// query, an export or a backup reads it.
 	Files int
 	// Rows that it took out of files so far.
 	Rows int64
@@ -299,10 +299,11 @@ func (db *DB) EraseStatus(r *erasure.Record) EraseStatus {
 	db.manifestMu.Lock()
 	s := EraseStatus{Rows: db.erasedRows[r.ID], Erased: db.forgotten >= r.Index}
 	db.manifestMu.Unlock()
+	s.Files = db.files.keptWith(r.Index)
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
-		if f.done.Load() < r.Index && f.meta.First <= r.Index {
+		if f.holds(r.Index) {
 			s.Files++
 		}
 	}
@@ -466,47 +467,4 @@ func (db *DB) expired(b *batch.Batch, row int) bool {
 		return false
 	}
 	return set.Expired(string(b.Names.Dict.At(int(b.Names.Row[row]-1))), segment.Day(b.Times[row]))
-}
-
-// isKept tells whether the event with an id that a file holds is younger than the
-// retention demands. What is expired is as good as never stored, whether this replica
-// has dropped its bytes or not.
-func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
-	set := db.erasures.Load()
-	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
-		return true, nil
-	}
-	sections, some := f.r.Sections(), false
-	for i := range sections {
-		some = some || isExpired(&sections[i], set)
-	}
-	if !some { // else all ids of the file have to be read
-		return true, nil
-	}
-	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
-		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
-		return nil
-	})
-	return kept, err
-}
-
-// eachKeptID is eachID without the events that are expired.
-func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []byte) error) error {
-	sections := r.Sections()
-	row, at := 0, 0
-	return eachID(r, func(id batch.ID, text []byte) error {
-		for row >= sections[at].FirstRow()+sections[at].Rows() {
-			at++
-		}
-		row++
-		if isExpired(&sections[at], set) {
-			return nil
-		}
-		return f(id, text)
-	})
-}
-
-// isExpired tells whether the events of a section are older than the retention allows, erased ones too.
-func isExpired(s *segment.Section, set *erasure.Set) bool {
-	return set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day())
 }

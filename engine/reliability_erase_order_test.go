@@ -150,8 +150,10 @@ func TestAConditionIsAboutTheFieldsThatWereThereAtItsTime(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			s := newScripter(8)
 			s.batch([]testEvent{
-				{id: "1", name: "e", user: "u1", time: scriptStart, s: "x"}, {id: "2", name: "e", user: "u2", time: scriptStart, s: "x"},
-				{id: "3", name: "e", user: "u2", time: scriptStart, s: "y"}, {id: "4", name: "e", user: "u2", time: scriptStart},
+				{id: "1", name: "e", user: "u1", time: scriptStart, s: "x"},
+				{id: "2", name: "e", user: "u2", time: scriptStart, s: "x"},
+				{id: "3", name: "e", user: "u2", time: scriptStart, s: "y"},
+				{id: "4", name: "e", user: "u2", time: scriptStart},
 			})
 			for i, r := range c.orders {
 				r.ID = fmt.Sprint("er", i)
@@ -205,6 +207,30 @@ func TestACheckpointBetweenAnErasureAndItsIndexWaitsForNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, uint64(i)+2, covered)
 	}
+	require.NoError(t, db.Close())
+}
+
+func TestAnErasureIsNotDoneInBytesWhileAReaderKeepsAFileThatWasReplaced(t *testing.T) {
+	ctx := context.Background()
+	mem := vfs.NewMem()
+	db := memStore(t, mem, Options{})
+	s := newScripter(9)
+	s.batch([]testEvent{{id: "1", name: "e", user: "u1", s: "secret", time: scriptStart}, {id: "2", name: "e", user: "u2", time: scriptStart}})
+	s.entries = append(s.entries, eraseEntry(t, erasure.Request{ID: "er", Kind: erasure.Person, User: "u1"}))
+	applyEntry(db, s.entries, 0)
+	_, err := db.Checkpoint(ctx)
+	require.NoError(t, err)
+	v, err := db.View()
+	require.NoError(t, err)
+	applyEntry(db, s.entries, 1)
+	require.NoError(t, db.Compact(ctx))
+	records, err := db.Erasures()
+	require.NoError(t, err)
+	require.NotEmpty(t, filesWith(t, mem, "secret"), "the test must be able to fail")
+	require.Equal(t, EraseStatus{Rows: 1, Files: 1}, db.EraseStatus(&records[0]))
+	v.Release()
+	require.Empty(t, filesWith(t, mem, "secret"))
+	require.Equal(t, EraseStatus{Rows: 1, Erased: true}, db.EraseStatus(&records[0]))
 	require.NoError(t, db.Close())
 }
 
