@@ -134,11 +134,14 @@ func (in *segmentInput) columns() ([]columnKey, error) {
 	in.cols = map[columnKey][]sectionColumn{}
 	var keys []columnKey
 	for _, t := range in.take {
-		cols, err := t.s.AllColumns()
+		cols, err := t.s.AllStoredColumns()
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range cols {
+			if t.drop.Column(c.Path()) {
+				continue
+			}
 			k := columnKey{c.Path(), c.Kind()}
 			of, seen := in.cols[k]
 			if !seen {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -77,7 +76,11 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if r.Kind == erasure.Allow {
 		rec.Known = db.allow(r.User)
 	}
-	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return r.TakesLetter(l.Event, e.User, e.Anons) })
+	taken, err := r.Letters(e.User, e.Anons)
+	if err != nil {
+		return nil, err
+	}
+	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return taken(l.Event) })
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err
@@ -93,6 +96,7 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 		return nil, err
 	}
 	db.setErasures(set)
+	db.applied.Store(index) // under the locks: no flush takes this entry for one to come
 	return rec, nil
 }
 
@@ -179,6 +183,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 	db.docs.Set(docs...)
 	db.docsDirty.Store(true)
 	db.setErasures(set.Until(&next))
+	db.applied.Store(index)
 	return changed, nil
 }
 
@@ -279,7 +284,8 @@ func (db *DB) Retention() (r erasure.Retention, c erasure.Cutoffs, err error) {
 
 // EraseStatus is how far an erasure is in the bytes of the files.
 type EraseStatus struct {
-	// Files still hold something that it erased, or may.
+	// Files still hold something that it erased, or may. One that was replaced counts as long as a
+	// query, an export or a backup reads it.
 	Files int
 	// Rows that it took out of files so far.
 	Rows int64
@@ -293,15 +299,16 @@ func (db *DB) EraseStatus(r *erasure.Record) EraseStatus {
 	db.manifestMu.Lock()
 	s := EraseStatus{Rows: db.erasedRows[r.ID], Erased: db.forgotten >= r.Index}
 	db.manifestMu.Unlock()
+	s.Files = db.files.keptWith(r.Index)
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
-		if f.done.Load() < r.Index && f.meta.First <= r.Index {
+		if f.holds(r.Index) {
 			s.Files++
 		}
 	}
 	db.mem.RLock()
-	waiting := len(db.mem.flushing) > 0
+	waiting := slices.ContainsFunc(db.mem.flushing, func(m *memtable) bool { return m.first <= r.Index })
 	db.mem.RUnlock()
 	s.Erased = s.Erased && s.Files == 0 && !waiting
 	return s
@@ -373,7 +380,7 @@ func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
 			}
 		}
 		if err = db.commitCovered(e, func() {}); err == nil {
-			db.purged.set = set
+			db.purged.set, db.purged.since = set, time.Time{}
 		}
 		v.release()
 	}
@@ -460,35 +467,4 @@ func (db *DB) expired(b *batch.Batch, row int) bool {
 		return false
 	}
 	return set.Expired(string(b.Names.Dict.At(int(b.Names.Row[row]-1))), segment.Day(b.Times[row]))
-}
-
-// isKept tells whether the event with an id that a file holds is younger than the
-// retention demands. What is expired is as good as never stored, whether this replica
-// has dropped its bytes or not.
-func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
-	set := db.erasures.Load()
-	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
-		return true, nil
-	}
-	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
-		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
-		return nil
-	})
-	return kept, err
-}
-
-// eachKeptID is eachID without the events that are expired.
-func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []byte) error) error {
-	sections := r.Sections()
-	row, at := 0, 0
-	return eachID(r, func(id batch.ID, text []byte) error {
-		for row >= sections[at].FirstRow()+sections[at].Rows() {
-			at++
-		}
-		row++
-		if s := &sections[at]; set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day()) {
-			return nil
-		}
-		return f(id, text)
-	})
 }

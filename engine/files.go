@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -12,6 +13,7 @@ import (
 	"spoor/engine/erasure"
 	"spoor/internal/vfs"
 	"spoor/segment"
+	"spoor/segment/batch"
 )
 
 // file is an open segment of the store. It is closed when the last reader lets
@@ -147,6 +149,7 @@ type version struct {
 type fileSet struct {
 	mu      sync.Mutex
 	current *version
+	kept    []*file // that were replaced, while somebody reads them
 }
 
 func (s *fileSet) acquire() *version {
@@ -192,4 +195,70 @@ func (s *fileSet) replace(gone, added []*file) {
 		f.obsolete.Store(true)
 		f.release()
 	}
+	s.mu.Lock()
+	s.kept = slices.DeleteFunc(append(s.kept, gone...), (*file).closed)
+	s.mu.Unlock()
+}
+
+// keptWith counts the files that were replaced, still have their bytes because
+// somebody reads them, and in which an erasure was not carried out.
+func (s *fileSet) keptWith(erasure uint64) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = slices.DeleteFunc(s.kept, (*file).closed)
+	for _, f := range s.kept {
+		if f.holds(erasure) {
+			n++
+		}
+	}
+	return n
+}
+
+// closed tells whether the last reader has let go.
+func (f *file) closed() bool { return f.refs.Load() <= 0 }
+
+// holds tells whether the file may hold something of an erasure.
+func (f *file) holds(erasure uint64) bool { return f.done.Load() < erasure && f.meta.First <= erasure }
+
+// isKept tells whether the event with an id that a file holds is younger than the
+// retention demands. What is expired is as good as never stored, whether this replica
+// has dropped its bytes or not.
+func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
+	set := db.erasures.Load()
+	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
+		return true, nil
+	}
+	sections, some := f.r.Sections(), false
+	for i := range sections {
+		some = some || isExpired(&sections[i], set)
+	}
+	if !some { // else all ids of the file have to be read
+		return true, nil
+	}
+	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
+		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
+		return nil
+	})
+	return kept, err
+}
+
+// eachKeptID is eachID without the events that are expired.
+func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []byte) error) error {
+	sections := r.Sections()
+	row, at := 0, 0
+	return eachID(r, func(id batch.ID, text []byte) error {
+		for row >= sections[at].FirstRow()+sections[at].Rows() {
+			at++
+		}
+		row++
+		if isExpired(&sections[at], set) {
+			return nil
+		}
+		return f(id, text)
+	})
+}
+
+// isExpired tells whether the events of a section are older than the retention allows, erased ones too.
+func isExpired(s *segment.Section, set *erasure.Set) bool {
+	return set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day())
 }

@@ -256,6 +256,10 @@ func (db *DB) commit(e edit, install func()) error {
 	replaced = append(replaced, oldDocs, oldLetters)
 	erased := maps.Clone(db.erasedRows)
 	addCounts(erased, e.erased)
+	maps.DeleteFunc(erased, func(id string, _ int64) bool { // of requests that the log of them no longer has
+		_, ok := db.docs.Get(erasureDocument, id)
+		return !ok
+	})
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile, Letters: db.lettersFile,
@@ -277,6 +281,9 @@ func (db *DB) commit(e edit, install func()) error {
 	}
 	db.durable.Store(applied)
 	db.erasedRows, db.forgotten = erased, m.Forgotten
+	for _, f := range e.added {
+		db.hide(f.r, f.behind()) // what was erased while it was written
+	}
 	install()
 	for _, name := range replaced {
 		if name != "" {
@@ -291,6 +298,7 @@ func (db *DB) background() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	lastEvents, quiet := int64(0), time.Now()
+	lastErasures := db.erasures.Load()
 	opened := time.Now()
 	for {
 		select {
@@ -305,6 +313,9 @@ func (db *DB) background() {
 				opened = now
 			}
 			lastEvents, quiet = n, now
+		}
+		if set := db.erasures.Load(); set != lastErasures { // many requests in a row are carried out together
+			lastErasures, quiet = set, now
 		}
 		db.mem.Lock()
 		db.mem.room.Broadcast() // whoever waits looks again at what nobody told of

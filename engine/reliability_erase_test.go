@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -108,12 +109,20 @@ func (m *naive) idsOf(id string) (ids []string) {
 	return ids
 }
 
+// eraseConditions are those of scripts. Some are about fields that scripts erase.
+var eraseConditions = map[string]func(e *testEvent) bool{
+	"":                          func(*testEvent) bool { return true },
+	"properties.n > 10":         func(e *testEvent) bool { return e.n > 10 },
+	"properties.flag = true":    func(e *testEvent) bool { return e.flag == 2 },
+	"properties.deep.s missing": func(e *testEvent) bool { return e.s == "" },
+}
+
 func (m *naive) erase(r *erasure.Request) naiveRecord {
 	m.erased.count++
 	switch r.Kind {
 	case erasure.Events:
 		for id, e := range m.events {
-			if slices.Contains(r.Events, e.name) && (r.Where == "" || e.n > 10) && (r.From == "" || segment.Day(e.time) >= segment.Day(scriptStart)+1) {
+			if slices.Contains(r.Events, e.name) && eraseConditions[r.Where](&e) && (r.From == "" || segment.Day(e.time) >= segment.Day(scriptStart)+1) {
 				m.eraseEvent(id)
 			}
 		}
@@ -203,9 +212,8 @@ func (s *scripter) eraseSomething() {
 		r.Kind, r.User = erasure.Allow, someone()
 	case 6:
 		r.Kind, r.Events = erasure.Events, []string{s.pick("e", 4), "e9"}
-		if s.rng.IntN(2) == 0 {
-			r.Where = "properties.n > 10"
-		}
+		conditions := slices.Sorted(maps.Keys(eraseConditions))
+		r.Where = conditions[s.rng.IntN(len(conditions))]
 		if s.rng.IntN(2) == 0 {
 			r.From = "2026-01-02"
 		}

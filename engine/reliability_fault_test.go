@@ -87,7 +87,16 @@ func (r *faultRun) run(t *testing.T, fsys vfs.FS, log []logEntry, seed uint64) {
 }
 
 func TestAFailureOfAnyIOCallIsReportedAndAReopenLosesNothing(t *testing.T) {
-	log := script(11, 12, 8)
+	failEveryCall(t, script(11, 12, 8))
+}
+
+func TestAFailureOfAnyIOCallWhileErasingBringsNothingBack(t *testing.T) {
+	failEveryCall(t, erasingScript(3, 20, 6))
+}
+
+// failEveryCall works through a log as often as there are calls of the disk, and has another one fail each time.
+func failEveryCall(t *testing.T, log []logEntry) {
+	t.Helper()
 	calls := vfs.NewFault(vfs.NewMem(), vfs.Plan{})
 	(&faultRun{}).run(t, calls, log, 11)
 	require.Greater(t, calls.Calls(), 200)

@@ -281,7 +281,7 @@ func (v *View) Whole() bool { return v.erased.set == nil }
 
 // Gone tells whether all rows of a section are erased; Mask says so too, and takes longer.
 func (v *View) Gone(s *segment.Section) bool {
-	return s.Erased() || v.erased.set.Expired(s.Event(), s.Day())
+	return v.erased.set.GoneAsAWhole(s, v.erased.files[s.Reader()])
 }
 
 // Left are the rows of a section that are not erased, nil for all of them; n is how many.

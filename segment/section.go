@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"sync/atomic"
 
@@ -250,12 +251,20 @@ func (s *Section) metaColumn(kind batch.Kind) (Column, bool, error) {
 
 // Columns returns the columns of a path: one for each kind that a row has.
 func (s *Section) Columns(path string) ([]Column, error) {
+	if s.isHidden(path) {
+		return nil, nil
+	}
+	return s.StoredColumns(path)
+}
+
+// StoredColumns is Columns for whoever decides what is erased: it returns hidden columns, too.
+func (s *Section) StoredColumns(path string) ([]Column, error) {
 	d, err := s.directory()
 	if err != nil {
 		return nil, err
 	}
 	idx, ok := s.r.pathIdx[path]
-	if !ok || s.isHidden(path) {
+	if !ok {
 		return nil, nil
 	}
 	var out []Column
@@ -269,13 +278,19 @@ func (s *Section) Columns(path string) ([]Column, error) {
 
 // AllColumns returns the columns of all paths.
 func (s *Section) AllColumns() ([]Column, error) {
+	all, err := s.AllStoredColumns()
+	return slices.DeleteFunc(all, func(c Column) bool { return s.isHidden(c.Path()) }), err
+}
+
+// AllStoredColumns is AllColumns with those that are hidden.
+func (s *Section) AllStoredColumns() ([]Column, error) {
 	d, err := s.directory()
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Column, 0, len(d.columns))
 	for i := range d.columns {
-		if c := &d.columns[i]; c.kind < kindReceived && !s.isHidden(s.r.paths[c.path]) {
+		if c := &d.columns[i]; c.kind < kindReceived {
 			out = append(out, Column{s, c})
 		}
 	}

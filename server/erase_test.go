@@ -61,6 +61,25 @@ func TestAUserWhoIsDeletedIsGoneFromEveryAnswerAndRefusedUntilAllowed(t *testing
 	require.EqualValues(t, 2, n.do("GET", "/api/erasures", nil).json(t)["total"])
 }
 
+func TestAnIDOfARequestThatIsTakenForAnotherOneIsAnErrorAndNotAnErasure(t *testing.T) {
+	n := shop(t)
+	require.Equal(t, 200, n.do("DELETE", "/api/users/u1?id=T7", nil).status)
+	require.Equal(t, 200, n.do("DELETE", "/api/users/u1?id=T7", nil).status, "a repetition")
+	for path, body := range map[string]string{
+		"/api/erasures?1": `{"id":"T7","kind":"person","user":"u2"}`,
+		"/api/erasures?2": `{"id":"T7","kind":"history","user":"u2"}`,
+		"/api/erasures?3": `{"id":"T7","kind":"events","events":["view"]}`,
+	} {
+		r := n.post(path, body)
+		require.Equal(t, 409, r.status, "%s", r.body)
+		require.Equal(t, "id_taken", r.errorCode(t))
+	}
+	require.Equal(t, 409, n.do("DELETE", "/api/users/u2?id=T7", nil).status)
+	require.EqualValues(t, 2, n.count(t))
+	require.EqualValues(t, 1, n.do("GET", "/api/erasures", nil).json(t)["total"])
+	require.Equal(t, 200, n.do("DELETE", "/api/users/u2?id=T8", nil).status)
+}
+
 func TestRequestsToEraseThatMakeNoSenseAreRefusedWithTheReason(t *testing.T) {
 	n := shop(t)
 	for body, says := range map[string]string{

@@ -36,37 +36,52 @@ func IDs(body []byte) (userID, anonymousID []byte) {
 	return userID, anonymousID
 }
 
-// TakesLetter tells whether a dead letter goes with an erasure: of a person by its
+// Letters tells which dead letters go with an erasure: of a person by its
 // ids, of a field if its event has it. Of an erasure by a condition it is enough that name and time
 // fit: what was refused may lack the very field that is asked for. One that cannot be read goes, too.
-func (r *Request) TakesLetter(body, userID []byte, anonymousIDs [][]byte) bool {
-	var l letter
-	if json.Unmarshal(body, &l) != nil {
-		return true
-	}
+func (r *Request) Letters(userID []byte, anonymousIDs [][]byte) (taken func(body []byte) bool, err error) {
 	switch r.Kind {
 	case Person, History, Anonymise:
-		if l.UserID != "" {
-			return l.UserID == string(userID) || l.UserID == r.User
+		user, anons := string(userID), make(map[string]bool, 1+len(anonymousIDs)) // a person may have very many
+		for _, a := range anonymousIDs {
+			anons[string(a)] = true
 		}
-		return l.AnonymousID == r.User || slices.ContainsFunc(anonymousIDs, func(a []byte) bool { return string(a) == l.AnonymousID })
+		anons[r.User] = true
+		return func(body []byte) bool {
+			var l struct { // the rest need not be taken apart
+				UserID      string `json:"userId"`
+				AnonymousID string `json:"anonymousId"`
+			}
+			switch {
+			case json.Unmarshal(body, &l) != nil:
+				return true
+			case l.UserID != "":
+				return l.UserID == user || l.UserID == r.User
+			}
+			return anons[l.AnonymousID]
+		}, nil
 	case Events, Field:
-		if r.Events != nil && !slices.Contains(r.Events, l.EventName) {
-			return false
-		}
 	default:
-		return false
+		return func([]byte) bool { return false }, nil
 	}
 	p, err := r.compile()
 	if err != nil {
-		return true
+		return nil, err
 	}
-	if r.Kind == Field {
-		return slices.ContainsFunc(p.paths, l.has)
-	}
-	text, _ := l.Timestamp.(string)
-	t, ok := event.ParseTime([]byte(text))
-	return !ok || t >= p.from && t < p.to
+	return func(body []byte) bool {
+		var l letter
+		switch {
+		case json.Unmarshal(body, &l) != nil:
+			return true
+		case r.Events != nil && !slices.Contains(r.Events, l.EventName):
+			return false
+		case r.Kind == Field:
+			return slices.ContainsFunc(p.paths, l.has)
+		}
+		text, _ := l.Timestamp.(string)
+		t, ok := event.ParseTime([]byte(text))
+		return !ok || t >= p.from && t < p.to
+	}, nil
 }
 
 // has tells whether the event has a value at the column path of a field, or below it.

@@ -92,7 +92,9 @@ func (c *Cutoffs) Last() int32 {
 func (c *Cutoffs) Advance(next Cutoffs) Cutoffs {
 	out := Cutoffs{Default: max(c.Default, next.Default), Events: map[string]int32{}}
 	for name := range c.Events {
-		out.Events[name] = max(c.Of(name), next.Of(name))
+		if day := max(c.Of(name), next.Of(name)); day != out.Default { // else it goes by the default from now on
+			out.Events[name] = day
+		}
 	}
 	for name := range next.Events {
 		out.Events[name] = max(c.Of(name), next.Of(name))

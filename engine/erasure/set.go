@@ -23,6 +23,7 @@ type Set struct {
 	Cutoffs *Cutoffs
 
 	rows   []*rule           // of kind events
+	shown  bool              // conditions see what queries see: of a set that only counts
 	fields []*rule           // of the kinds field and anonymise, with paths
 	owner  map[uint32]string // person as written -> request
 }
@@ -36,6 +37,11 @@ type rule struct {
 	where    *scan.Filter   // nil: all
 	paths    []string       // of fields
 	persons  *index.Persons // nil: everybody's
+
+	// A condition is about the fields that were there at its time, whether files have lost some
+	// earlier, later or not at all: before are earlier erasures of fields that it reads, cond is itself.
+	before []*rule
+	cond   lang.Expr
 }
 
 // NewSet makes a set of the records of all erasures, in the order of the log. Records that cannot be
@@ -48,6 +54,12 @@ func NewSet(records []Record, gone *index.Persons, cutoffs *Cutoffs) (*Set, erro
 		}
 	}
 	return s, nil
+}
+
+// NewPreview is a set that erases what one request would, to count it.
+func NewPreview(r *Record, gone *index.Persons) (*Set, error) {
+	s := &Set{Gone: gone, owner: map[uint32]string{}, shown: true}
+	return s, s.add(r)
 }
 
 // With is the set with one more erasure, after which gone are all persons whose rows are erased.
@@ -86,12 +98,18 @@ func (s *Set) add(r *Record) error {
 			s.owner[o] = r.ID
 		}
 	case Events:
-		c := predicate.Compiler{Location: time.UTC, Where: func(f *lang.Field, t scan.Test) *scan.Filter { return scan.Where(predicate.Column(f), t) }}
-		where, err := c.Filter(p.where)
-		if err != nil {
+		r := &rule{index: r.Index, id: r.ID, events: r.Events, from: p.from, to: p.to, cond: p.where}
+		if r.where, err = r.compile(s.shown, func(path string) []*rule {
+			for _, f := range s.fields {
+				if f.covers(path) && !slices.Contains(r.before, f) {
+					r.before = append(r.before, f)
+				}
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
-		s.rows = append(s.rows, &rule{index: r.Index, id: r.ID, events: r.Events, from: p.from, to: p.to, where: where})
+		s.rows = append(s.rows, r)
 	case Field:
 		s.fields = append(s.fields, &rule{index: r.Index, id: r.ID, events: r.Events, paths: p.paths})
 	case Anonymise:
@@ -131,16 +149,18 @@ type Mask struct {
 	Where *scan.Filter
 }
 
+// GoneAsAWhole tells whether nothing is left of a section, as far as its footer says so.
+func (s *Set) GoneAsAWhole(sec *segment.Section, f File) bool {
+	return sec.Erased() || s.Expired(sec.Event(), sec.Day()) ||
+		s != nil && f.Done < s.Index && slices.ContainsFunc(s.rows, func(r *rule) bool { return r.meets(sec, f) && r.takesAll(sec) })
+}
+
 // Mask says what is left out of a section of a file.
 func (s *Set) Mask(sec *segment.Section, f File) (Mask, error) {
 	switch {
-	case sec.Erased():
+	case s.GoneAsAWhole(sec, f):
 		return Mask{All: true}, nil
-	case s == nil:
-		return Mask{}, nil
-	case s.Expired(sec.Event(), sec.Day()):
-		return Mask{All: true}, nil
-	case f.Done >= s.Index:
+	case s == nil || f.Done >= s.Index:
 		return Mask{}, nil
 	}
 	m := Mask{}
@@ -152,9 +172,14 @@ func (s *Set) Mask(sec *segment.Section, f File) (Mask, error) {
 		m.Where = scan.OfPerson(func(p uint32) bool { return !s.Gone.Has(p) })
 	}
 	for _, r := range s.rows {
-		if r.meets(sec, f) {
-			m.Where = scan.And(m.Where, scan.Not(r.filter()))
+		if !r.meets(sec, f) {
+			continue
 		}
+		where, err := r.filter(sec, f)
+		if err != nil {
+			return Mask{}, err
+		}
+		m.Where = scan.And(m.Where, scan.Not(where))
 	}
 	return m, nil
 }
@@ -177,10 +202,54 @@ func (r *rule) meets(sec *segment.Section, f File) bool {
 		(r.paths != nil || sec.MaxTime() >= r.from && sec.MinTime() < r.to)
 }
 
-// filter holds for the rows that a rule erases, in sections that it meets.
-func (r *rule) filter() *scan.Filter {
+// covers tells whether a rule erases the field of a path.
+func (r *rule) covers(path string) bool {
+	return slices.ContainsFunc(r.paths, func(p string) bool { return path == p || strings.HasPrefix(path, p+".") })
+}
+
+// compile makes a filter of the condition of a rule. lost are erasures of a field
+// that the rows may not have lost yet, though it was gone when the rule came.
+func (r *rule) compile(shown bool, lost func(path string) []*rule) (*scan.Filter, error) {
+	c := predicate.Compiler{Location: time.UTC, Where: func(f *lang.Field, t scan.Test) *scan.Filter {
+		field := predicate.Column(f)
+		if field.Kind != scan.FieldColumn {
+			return scan.Where(field, t)
+		}
+		field.Hidden = !shown
+		out := scan.Where(field, t)
+		for _, l := range lost(field.Path) {
+			if l.persons == nil {
+				return scan.Where(field, scan.Test{})
+			}
+			out = scan.And(out, scan.Not(scan.OfPerson(l.persons.Has)))
+		}
+		return out
+	}}
+	return c.Filter(r.cond)
+}
+
+// filter holds for the rows that a rule erases, in a section that it meets.
+func (r *rule) filter(sec *segment.Section, f File) (where *scan.Filter, err error) {
+	where = r.where
+	if slices.ContainsFunc(r.before, func(b *rule) bool { return b.meets(sec, f) }) {
+		if where, err = r.compile(false, func(path string) (lost []*rule) {
+			for _, b := range r.before {
+				if b.covers(path) && b.meets(sec, f) {
+					lost = append(lost, b)
+				}
+			}
+			return lost
+		}); err != nil {
+			return nil, err
+		}
+	}
 	within := scan.Where(scan.Field{Kind: scan.FieldTime}, scan.Test{Int: func(t int64) bool { return r.from <= t && t < r.to }})
-	return scan.And(within, r.where)
+	return scan.And(within, where), nil
+}
+
+// takesAll tells whether a rule erases all rows of a section that it meets.
+func (r *rule) takesAll(sec *segment.Section) bool {
+	return r.cond == nil && r.from <= sec.MinTime() && sec.MaxTime() < r.to
 }
 
 // Hide hides fields that are erased in a section. The fields of single persons are not
@@ -238,7 +307,11 @@ func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) 
 		if !r.meets(sec, f) {
 			continue
 		}
-		rows, err := w.Rows(r.filter(), sec)
+		where, err := r.filter(sec, f)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := w.Rows(where, sec)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +320,7 @@ func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) 
 		}
 	}
 	for _, r := range s.fields {
-		if r.persons != nil && r.meets(sec, f) {
+		if r.meets(sec, f) {
 			d.fields = append(d.fields, r)
 		}
 	}
@@ -274,7 +347,7 @@ func (s *Set) Takes(sec *segment.Section, w *scan.Worker) (scan.Bits, error) {
 		}
 		var has []*scan.Filter
 		for _, c := range columns {
-			if slices.ContainsFunc(r.paths, func(p string) bool { return c.Path() == p || strings.HasPrefix(c.Path(), p+".") }) {
+			if r.covers(c.Path()) {
 				has = append(has, scan.Where(scan.Field{Kind: scan.FieldColumn, Path: c.Path()}, anyValue))
 			}
 		}
@@ -323,13 +396,17 @@ func (s *Set) countPersons(sec *segment.Section, rows scan.Bits, counts map[stri
 	})
 }
 
+// Column tells whether the column of a path is dropped as a whole. What is hidden in
+// the section may be more than that: erasures that came since the set, whose conditions will ask for it.
+func (d *Drop) Column(path string) bool {
+	return slices.ContainsFunc(d.fields, func(r *rule) bool { return r.persons == nil && r.covers(path) })
+}
+
 // Wiped are persons whose values at a path are dropped; nil for none.
 func (d *Drop) Wiped(path string) []*index.Persons {
 	var out []*index.Persons
 	for _, r := range d.fields {
-		if slices.ContainsFunc(r.paths, func(p string) bool {
-			return path == p || strings.HasPrefix(path, p+".")
-		}) {
+		if r.persons != nil && r.covers(path) {
 			out = append(out, r.persons)
 		}
 	}

@@ -176,13 +176,14 @@ func (s *Store) Erase(index uint64, gone func(l *Letter) bool) (n int) {
 		return 0 // it was done before the store was opened again
 	}
 	s.last = index
-	for _, l := range slices.Clone(s.queue) {
+	for i, l := range s.queue {
 		if isGone(l) || !gone(l) {
 			continue
 		}
-		s.drop(slices.Index(s.queue, l))
+		s.clear(i)
 		n++
 	}
+	s.shrink()
 	s.rewrite = s.rewrite || n > 0
 	return n
 }
@@ -249,12 +250,23 @@ func (s *Store) add(l *Letter) {
 }
 
 func (s *Store) drop(i int) {
+	s.clear(i)
+	s.shrink()
+}
+
+// clear takes the letter out of a place of the queue, which stays.
+func (s *Store) clear(i int) {
 	l := s.queue[i]
 	delete(s.byID, l.ID)
 	s.bytes -= l.size()
 	// An empty letter of the same index keeps the queue sorted.
 	s.queue[i] = &Letter{Index: l.Index}
-	if s.gone++; s.gone > len(s.queue)/2 {
+	s.gone++
+}
+
+// shrink takes the empty places out of the queue when they are many.
+func (s *Store) shrink() {
+	if s.gone > len(s.queue)/2 {
 		s.queue = slices.DeleteFunc(s.queue, isGone)
 		s.gone = 0
 	}

@@ -44,7 +44,7 @@ func Of(ctx context.Context, v *engine.View, r *erasure.Request) (Erasure, error
 			return out, nil
 		}
 	}
-	set, err := erasure.NewSet([]erasure.Record{*rec}, gone, nil)
+	set, err := erasure.NewPreview(rec, gone)
 	if err != nil {
 		return out, err
 	}

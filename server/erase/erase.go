@@ -83,8 +83,35 @@ func (a *API) commit(c *call.Call, r *erasure.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if rec.Index != index {
+		other, err := a.isOther(rec, r)
+		if err != nil {
+			return nil, err
+		}
+		if other {
+			return nil, fail(http.StatusConflict, "id_taken", "the id %q is that of another request, which was made before; nothing was done: take another id", r.ID)
+		}
+	}
 	c.Index = index
 	return a.status(rec), nil
+}
+
+// isOther tells whether a request is not the one that was carried out under its id. The
+// record names no user; but one who was erased, or has lost its name, is known no more.
+func (a *API) isOther(rec *erasure.Record, r *erasure.Request) (bool, error) {
+	if rec.Kind != r.Kind || rec.Where != r.Where || rec.From != r.From || rec.To != r.To || !slices.Equal(rec.Events, r.Events) || !slices.Equal(rec.Fields, r.Fields) {
+		return true, nil
+	}
+	if r.Kind != erasure.Person && r.Kind != erasure.Anonymise {
+		return false, nil
+	}
+	view, err := a.store.View()
+	if err != nil {
+		return false, err
+	}
+	defer view.Release()
+	_, known := view.Identity.Find(r.User)
+	return known, nil
 }
 
 // reason is an error of a request without what every such error begins with.

@@ -172,6 +172,9 @@ func (e erasedLog) tell(uint64) {
 	}
 }
 
+// cutAgainAfter is how long a log that could not be cut is left alone.
+const cutAgainAfter = time.Minute
+
 // chores lets events expire and cuts the log behind what was erased, until ctx
 // ends or stop is called, which waits for them.
 func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog) (stop func()) {
@@ -186,8 +189,16 @@ func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *bac
 			case <-ctx.Done():
 				return
 			case <-erased:
-				if err := node.CutLog(ctx); err != nil && ctx.Err() == nil {
-					log.Error("the log was not cut behind what was erased; the next flush does it", "error", err)
+				for {
+					err := node.CutLog(ctx)
+					if err == nil || ctx.Err() != nil {
+						break
+					}
+					log.Error("the log was not cut behind what was erased; it will be tried again", "error", err)
+					select {
+					case <-ctx.Done():
+					case <-time.After(cutAgainAfter):
+					}
 				}
 			}
 		}

@@ -6,6 +6,7 @@ package catalog
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 
@@ -75,14 +76,18 @@ func (c *Catalog) add(v *engine.View, s *segment.Section) {
 	if left != nil {
 		c.left[s] = left
 	}
+	first, last, err := times(s, left)
+	if err != nil {
+		return
+	}
 	e := c.byName[s.Event()]
 	if e == nil {
-		e = &Event{Name: s.Event(), First: s.MinTime(), Last: s.MaxTime()}
+		e = &Event{Name: s.Event(), First: first, Last: last}
 		c.byName[e.Name] = e
 		c.events = append(c.events, e)
 	}
 	e.Events += int64(n)
-	e.First, e.Last = min(e.First, s.MinTime()), max(e.Last, s.MaxTime())
+	e.First, e.Last = min(e.First, first), max(e.Last, last)
 	if len(e.sections) < sampleSections {
 		e.sections = append(e.sections, s)
 		return
@@ -91,6 +96,57 @@ func (c *Catalog) add(v *engine.View, s *segment.Section) {
 	if least.Rows() < s.Rows() {
 		e.sections[slices.Index(e.sections, least)] = s
 	}
+}
+
+// times are those of the first and the last event of a section that is left; of nil rows all are.
+func times(s *segment.Section, left scan.Bits) (first, last int64, err error) {
+	if left == nil {
+		return s.MinTime(), s.MaxTime(), nil
+	}
+	var x segment.Scratch
+	keys := make([]uint64, s.Rows())
+	if err := s.Keys(keys, 0, len(keys), &x); err != nil {
+		return 0, 0, err
+	}
+	first, last = math.MaxInt64, math.MinInt64
+	for row, k := range keys {
+		if left.Has(row) {
+			t := segment.KeyTime(k, s.Day())
+			first, last = min(first, t), max(last, t)
+		}
+	}
+	return first, last, nil
+}
+
+// present counts the rows of a section that are left and have a value in one of its columns.
+func (c *Catalog) present(s *segment.Section, col segment.Column) (n int, err error) {
+	left, some := c.left[s]
+	if !some {
+		return col.Present(), nil
+	}
+	var x segment.Scratch
+	count := func(has func(row int) bool) {
+		for row := range s.Rows() {
+			if left.Has(row) && has(row) {
+				n++
+			}
+		}
+	}
+	switch col.Kind() {
+	case batch.KindNumber:
+		nums := make([]float64, s.Rows())
+		err = col.Numbers(nums, 0, len(nums), &x)
+		count(func(row int) bool { return nums[row] == nums[row] })
+	case batch.KindInt:
+		ints, has := make([]int64, s.Rows()), make([]bool, s.Rows())
+		err = col.Ints(ints, has, 0, len(ints), &x)
+		count(func(row int) bool { return has[row] })
+	default:
+		codes := make([]uint32, s.Rows())
+		_, err = col.Codes(codes, 0, len(codes), &x)
+		count(func(row int) bool { return codes[row] != 0 })
+	}
+	return n, err
 }
 
 // has tells whether a row is not erased.
@@ -160,13 +216,21 @@ func (c *Catalog) describe(event, prefix string, examples bool) []Field {
 			if err != nil {
 				continue // a query over these rows says what is wrong with them
 			}
-			rows += s.Rows()
+			if left, some := c.left[s]; some {
+				rows += left.Count()
+			} else {
+				rows += s.Rows()
+			}
 			for _, col := range columns {
 				path := col.Path()
 				if !begins(path, prefix) {
 					continue
 				}
-				present[path] += col.Present()
+				n, err := c.present(s, col)
+				if err != nil || n == 0 {
+					continue
+				}
+				present[path] += n
 				if k := kindNames[col.Kind()]; !slices.Contains(kinds[path], k) {
 					kinds[path] = append(kinds[path], k)
 				}

@@ -13,6 +13,8 @@ type Field struct {
 	Kind  FieldKind
 	Path  string // column path, of FieldColumn
 	Trait *Trait // of FieldTrait; filters are made by Trait.Where
+	// Hidden reads a column that is hidden, too: of conditions that say what is erased.
+	Hidden bool
 }
 
 // FieldKind tells where a field's value is stored.
@@ -156,7 +158,11 @@ func (e *evaluator) run(f *Filter, s *segment.Section, from, to int, out Bits, x
 func (e *evaluator) test(f *Filter, s *segment.Section, from, to int, out Bits, x *segment.Scratch) error {
 	switch f.field.Kind {
 	case FieldColumn:
-		cols, err := s.Columns(f.field.Path)
+		columns := s.Columns
+		if f.field.Hidden {
+			columns = s.StoredColumns
+		}
+		cols, err := columns(f.field.Path)
 		if err != nil {
 			return err
 		}
