@@ -140,6 +140,7 @@ type DB struct {
 	docsDirty     atomic.Bool
 	erasedRows    map[string]int64 // by erasure, as the manifest has them
 	forgotten     uint64           // of the manifest
+	strays        []string         // files that a manifest named, or one that failed would have: the next that is written decides
 	pinned        sync.RWMutex     // read-locked by whoever reads files that a manifest names but segments
 	purged        purgeState
 	lettersFile   letters.File

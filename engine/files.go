@@ -109,7 +109,9 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uin
 		err = db.fs.Rename(tmp, path.Join(db.dir, name))
 	}
 	if err == nil {
-		err = db.fs.SyncDir(db.dir)
+		if err = db.fs.SyncDir(db.dir); err != nil {
+			tmp = path.Join(db.dir, name) // as it is called by now
+		}
 	}
 	if err != nil {
 		_ = db.fs.Remove(tmp)

@@ -222,7 +222,7 @@ type edit struct {
 
 // commit writes an edited manifest. Then install changes the version, before
 // another commit can list the files. The caller holds eraseGate. After an error it is not known which
-// manifest the disk has: files that either names must stay until the next start.
+// manifest the disk has: files that either names are strays, which stay until another commit succeeds.
 func (db *DB) commit(e edit, install func()) error {
 	db.manifestMu.Lock()
 	defer db.manifestMu.Unlock()
@@ -233,27 +233,31 @@ func (db *DB) commit(e edit, install func()) error {
 	if db.erasedAt > applied {
 		panic(fmt.Sprintf("engine: a manifest that covers the log up to %d, with an erasure at %d", applied, db.erasedAt))
 	}
+	for _, f := range e.added {
+		db.strays = append(db.strays, f.meta.Name)
+	}
 	oldTraits, err := db.savePersons()
 	if err != nil {
 		return err
 	}
-	replaced := []string{oldTraits}
+	db.strays = append(db.strays, oldTraits)
 	if e.forget {
 		old, err := db.rewriteIdentity()
 		if err != nil {
 			return err
 		}
-		replaced = append(replaced, old)
+		db.strays = append(db.strays, old)
 	}
 	oldDocs, err := db.saveDocuments()
 	if err != nil {
 		return err
 	}
+	db.strays = append(db.strays, oldDocs)
 	oldLetters, err := db.saveLetters()
 	if err != nil {
 		return err
 	}
-	replaced = append(replaced, oldDocs, oldLetters)
+	db.strays = append(db.strays, oldLetters)
 	erased := maps.Clone(db.erasedRows)
 	addCounts(erased, e.erased)
 	maps.DeleteFunc(erased, func(id string, _ int64) bool { // of requests that the log of them no longer has
@@ -285,11 +289,12 @@ func (db *DB) commit(e edit, install func()) error {
 		db.hide(f.r, f.behind()) // what was erased while it was written
 	}
 	install()
-	for _, name := range replaced {
-		if name != "" {
+	for _, name := range db.strays {
+		if isOrphan(name, m) {
 			_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start
 		}
 	}
+	db.strays = nil
 	return nil
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine/erasure"
+	"spoor/engine/letters"
 	"spoor/internal/vfs"
 )
 
@@ -232,6 +234,47 @@ func TestAnErasureIsNotDoneInBytesWhileAReaderKeepsAFileThatWasReplaced(t *testi
 	require.Empty(t, filesWith(t, mem, "secret"))
 	require.Equal(t, EraseStatus{Rows: 1, Erased: true}, db.EraseStatus(&records[0]))
 	require.NoError(t, db.Close())
+}
+
+func TestADiskThatWasFullWhileErasingKeepsNoFileThatNoManifestNames(t *testing.T) {
+	ctx := context.Background()
+	for n, failed := 1, true; failed; n++ {
+		mem, armed := vfs.NewMem(), false
+		fault := vfs.NewFault(mem, vfs.Plan{FailAt: n, Err: syscall.ENOSPC, Only: func(op vfs.Op, _ string) bool {
+			return armed && op != vfs.OpOpen && op != vfs.OpRead && op != vfs.OpClose && op != vfs.OpRemove
+		}})
+		fatal := false
+		db, err := Open("data", Options{FS: fault, ManualCompaction: true, firstFilterKeys: testFilterKeys, OnFatal: func(error) { fatal = true }})
+		require.NoError(t, err)
+		s := newScripter(9)
+		s.batch([]testEvent{{id: "1", name: "e", user: "secret-user", s: "secret", time: scriptStart}, {id: "2", name: "e", user: "u2", time: scriptStart}})
+		s.entries = append(s.entries, identifyEntry("secret-user", "secret-phone", 1, `{"email":"secret-mail"}`))
+		s.batch([]testEvent{{id: "3", name: "e", user: "secret-user", s: "secret", time: scriptStart}})
+		letter := &letters.Letter{ID: "x", Name: "e", Reason: "schema", Event: []byte(`{"eventName":"e","userId":"secret-user"}`)}
+		s.entries = append(s.entries, logEntry{data: LettersEntry(letters.Bounds{Bytes: letters.MaxBytes}, letters.Append(nil, letter))})
+		for i := range s.entries {
+			applyEntry(db, s.entries, i)
+			if i%2 == 1 {
+				_, err := db.Checkpoint(ctx)
+				require.NoError(t, err)
+			}
+		}
+		armed = true
+		_ = db.Compact(ctx) // a merge of what is not erased yet
+		if !fatal {
+			require.NotNil(t, db.Apply(uint64(len(s.entries))+1, eraseEntry(t, erasure.Request{ID: "er", Kind: erasure.Person, User: "secret-user"}).data))
+			_ = db.Compact(ctx)
+		}
+		armed = false
+		if _, failed = fault.Failed(); !fatal {
+			require.NoError(t, db.Compact(ctx))
+			call, _ := fault.Failed()
+			require.Empty(t, filesWith(t, mem, "secret"), "call %d, %v", n, call)
+			require.NoError(t, db.Close())
+		} else {
+			require.NoError(t, db.lock.Close())
+		}
+	}
 }
 
 func TestErasuresThatKeepComingAreCarriedOutTogether(t *testing.T) {

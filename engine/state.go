@@ -44,7 +44,7 @@ func (db *DB) savePersons() (old string, err error) {
 	if change == nil {
 		return "", nil
 	}
-	f, err := change.Write(db.fs, db.dir, db.traitsFile, func() string { return db.newName(traits.Suffix) })
+	f, err := change.Write(db.fs, db.dir, db.traitsFile, func() string { return db.newStateName(traits.Suffix) })
 	if err != nil {
 		db.traits.Back(change)
 		return "", err
@@ -61,6 +61,14 @@ func (db *DB) newName(suffix string) string {
 	return fmt.Sprintf("%08d%s", db.nextFile.Add(1)-1, suffix)
 }
 
+// newStateName names a new file for a manifest that is being written. Until one names
+// it, nobody knows of it but strays. The caller holds manifestMu.
+func (db *DB) newStateName(suffix string) string {
+	name := db.newName(suffix)
+	db.strays = append(db.strays, name)
+	return name
+}
+
 const identitySuffix = ".identity"
 
 // saveIdentity appends operations to the identity file. The caller holds manifestMu.
@@ -69,7 +77,7 @@ func (db *DB) saveIdentity(ops []byte) error {
 		return nil
 	}
 	if db.identityFile == "" {
-		name := db.newName(identitySuffix)
+		name := db.newStateName(identitySuffix)
 		head := identity.Head()
 		if err := db.writeWhole(name, head); err != nil {
 			return fmt.Errorf("write identity: %w", err)
@@ -105,7 +113,7 @@ func (db *DB) rewriteIdentity() (old string, err error) {
 	if err == nil {
 		b, err = identity.Rewrite(b)
 	}
-	name := db.newName(identitySuffix)
+	name := db.newStateName(identitySuffix)
 	if err == nil {
 		err = db.writeWhole(name, b)
 	}
@@ -160,7 +168,7 @@ func (db *DB) saveDocuments() (old string, err error) {
 		return "", nil
 	}
 	b, err := db.docs.Marshal()
-	name := db.newName(docsSuffix)
+	name := db.newStateName(docsSuffix)
 	if err == nil {
 		err = db.writeWhole(name, b)
 	}
@@ -228,7 +236,7 @@ func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
 // saveLetters writes the letters that the file misses, and returns the file that
 // this replaces, "" for none. The caller holds manifestMu.
 func (db *DB) saveLetters() (old string, err error) {
-	f, err := db.letters.Save(db.fs, db.dir, db.lettersFile, func() string { return db.newName(letters.Suffix) })
+	f, err := db.letters.Save(db.fs, db.dir, db.lettersFile, func() string { return db.newStateName(letters.Suffix) })
 	if err != nil {
 		return "", err
 	}
