@@ -11,7 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/engine"
-	"spoor/server/govern"
+	"spoor/server/call"
 	"spoor/server/openapi"
 	"spoor/server/progress"
 )
@@ -132,8 +132,8 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, p
 	return nil
 }
 
-// governs makes a handler of a call of package govern.
-func (s *Server) governs(run func(*govern.Call) (any, error)) func(*fasthttp.RequestCtx, string) error {
+// governs makes a handler of a call.
+func (s *Server) governs(run func(*call.Call) (any, error)) func(*fasthttp.RequestCtx, string) error {
 	return func(ctx *fasthttp.RequestCtx, name string) error {
 		b, err := s.readBody(ctx, s.opts.MaxBodyBytes)
 		if err != nil {
@@ -144,15 +144,15 @@ func (s *Server) governs(run func(*govern.Call) (any, error)) func(*fasthttp.Req
 		defer cancel()
 		reading, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
 		defer stop()
-		call := &govern.Call{
+		c := &call.Call{
 			Context: wait, Reading: reading, Name: name, Body: b.data, Now: s.opts.Now(), Limits: s.opts.Limits,
 			Arg: func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
 		}
-		value, err := run(call)
+		value, err := run(c)
 		if err != nil {
 			return err
 		}
-		setIndex(ctx, call.Index)
+		setIndex(ctx, c.Index)
 		return answerValue(ctx, value)
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/event"
+	"spoor/server/call"
 	"spoor/server/collect"
-	"spoor/server/govern"
 )
 
 // failure is an answer other than 200: what a client is told.
@@ -98,7 +98,7 @@ func appendError(dst []byte, code, message string) []byte {
 func (s *Server) failureOf(err error) *failure {
 	var f *failure
 	var rej *event.Reject
-	var gov *govern.Failure
+	var gov *call.Failure
 	switch {
 	case errors.As(err, &gov):
 		return fail(gov.Status, gov.Code, "%s", gov.Message)

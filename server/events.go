@@ -10,8 +10,8 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/traits"
+	"spoor/server/call"
 	"spoor/server/collect"
-	"spoor/server/govern"
 )
 
 // postEvent stores one event.
@@ -71,7 +71,7 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 }
 
 // replayLetters sends dead letters through the collector again.
-func (s *Server) replayLetters(c *govern.Call) (any, error) {
+func (s *Server) replayLetters(c *call.Call) (any, error) {
 	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, int, error) {
 		r := collect.NewRequest()
 		defer r.Release()

@@ -5,7 +5,6 @@ package erase
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -16,7 +15,7 @@ import (
 	"spoor/engine"
 	"spoor/engine/erasure"
 	"spoor/engine/preview"
-	call "spoor/server/govern"
+	"spoor/server/call"
 )
 
 // Store is where erasures are carried out.
@@ -40,10 +39,6 @@ type API struct {
 // New makes the API of a store.
 func New(store Store) *API {
 	return &API{store: store, newID: func() string { return "er-" + uuid.Must(uuid.NewV7()).String() }}
-}
-
-func fail(status int, code, format string, args ...any) error {
-	return &call.Failure{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // Status is a request and how far it is:
@@ -77,7 +72,7 @@ func (a *API) commit(c *call.Call, r *erasure.Request) (any, error) {
 		r.ID = a.newID()
 	}
 	if err := r.Check(); err != nil {
-		return nil, fail(http.StatusBadRequest, "bad_erasure", "%v", reason(err))
+		return nil, call.Fail(http.StatusBadRequest, "bad_erasure", "%v", reason(err))
 	}
 	rec, index, err := a.store.Erase(c.Context, r)
 	if err != nil {
@@ -89,7 +84,7 @@ func (a *API) commit(c *call.Call, r *erasure.Request) (any, error) {
 			return nil, err
 		}
 		if other {
-			return nil, fail(http.StatusConflict, "id_taken", "the id %q is that of another request, which was made before; nothing was done: take another id", r.ID)
+			return nil, call.Fail(http.StatusConflict, "id_taken", "the id %q is that of another request, which was made before; nothing was done: take another id", r.ID)
 		}
 	}
 	c.Index = index
@@ -131,7 +126,7 @@ func (a *API) DeleteUser(c *call.Call) (any, error) {
 	case "only":
 		r.Kind = erasure.History
 	default:
-		return nil, fail(http.StatusBadRequest, "bad_argument", `events may be "only"`)
+		return nil, call.Fail(http.StatusBadRequest, "bad_argument", `events may be "only"`)
 	}
 	return a.commit(c, r)
 }
@@ -145,7 +140,7 @@ func (a *API) AllowUser(c *call.Call) (any, error) {
 func (a *API) Create(c *call.Call) (any, error) {
 	r := &erasure.Request{}
 	if err := json.Unmarshal(c.Body, r, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fail(http.StatusBadRequest, "malformed_json", "the body is no request to erase: %.200s", err)
+		return nil, call.Fail(http.StatusBadRequest, "malformed_json", "the body is no request to erase: %.200s", err)
 	}
 	if c.Arg("dryRun") == "" {
 		return a.commit(c, r)
@@ -154,7 +149,7 @@ func (a *API) Create(c *call.Call) (any, error) {
 		r.ID = a.newID()
 	}
 	if err := r.Check(); err != nil {
-		return nil, fail(http.StatusBadRequest, "bad_erasure", "%v", reason(err))
+		return nil, call.Fail(http.StatusBadRequest, "bad_erasure", "%v", reason(err))
 	}
 	view, err := a.store.View()
 	if err != nil {
@@ -196,7 +191,7 @@ func (a *API) Get(c *call.Call) (any, error) {
 			return a.status(&records[i]), nil
 		}
 	}
-	return nil, fail(http.StatusNotFound, "not_found", "no request to erase has the id %q", c.Name[:min(len(c.Name), 100)])
+	return nil, call.Fail(http.StatusNotFound, "not_found", "no request to erase has the id %q", c.Name[:min(len(c.Name), 100)])
 }
 
 // retention is how long events are kept, and what follows from it.
@@ -222,10 +217,10 @@ func (a *API) GetRetention(c *call.Call) (any, error) {
 func (a *API) PutRetention(c *call.Call) (any, error) {
 	rules := &erasure.Retention{}
 	if err := json.Unmarshal(c.Body, rules, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fail(http.StatusBadRequest, "malformed_json", `the body is no retention, like {"default":365,"events":{"page_viewed":90}} in days, 0 for ever: %.200s`, err)
+		return nil, call.Fail(http.StatusBadRequest, "malformed_json", `the body is no retention, like {"default":365,"events":{"page_viewed":90}} in days, 0 for ever: %.200s`, err)
 	}
 	if err := rules.Check(); err != nil {
-		return nil, fail(http.StatusBadRequest, "bad_retention", "%v", reason(err))
+		return nil, call.Fail(http.StatusBadRequest, "bad_retention", "%v", reason(err))
 	}
 	_, cutoffs, err := a.store.Retention()
 	if err != nil {

@@ -1,7 +1,6 @@
 package govern
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -13,48 +12,23 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/schema"
+	"spoor/server/call"
 	"spoor/server/export"
 	"spoor/server/redact"
 )
-
-// Call is one request to the API of this package.
-type Call struct {
-	Context context.Context // of a proposal: it does not end with the client
-	Reading context.Context // ends when the client leaves
-	Name    string          // from the path
-	Arg     func(name string) string
-	Body    []byte
-	Now     time.Time
-	Limits  event.Limits
-
-	Index uint64 // set by what writes: the log index
-}
-
-// Failure is an answer other than 200.
-type Failure struct {
-	Status  int
-	Code    string
-	Message string
-}
-
-func (f *Failure) Error() string { return f.Code + ": " + f.Message }
-
-func fail(status int, code, format string, args ...any) error {
-	return &Failure{status, code, fmt.Sprintf(format, args...)}
-}
 
 const maxQuoted = 100 // bytes of input in a message
 
 func quoted(s string) string { return s[:min(len(s), maxQuoted)] }
 
 // GetPolicy answers the policy in force.
-func (p *Pipeline) GetPolicy(*Call) (any, error) { return p.current().policy, nil }
+func (p *Pipeline) GetPolicy(*call.Call) (any, error) { return p.current().policy, nil }
 
 // PutPolicy replaces the policy; what the body leaves out has its default.
-func (p *Pipeline) PutPolicy(c *Call) (any, error) {
+func (p *Pipeline) PutPolicy(c *call.Call) (any, error) {
 	policy, err := ReadPolicy(c.Body)
 	if err != nil {
-		return nil, fail(http.StatusBadRequest, "bad_policy", "%v", err)
+		return nil, call.Fail(http.StatusBadRequest, "bad_policy", "%v", err)
 	}
 	value, err := json.Marshal(policy)
 	if err != nil {
@@ -70,7 +44,7 @@ func (p *Pipeline) PutPolicy(c *Call) (any, error) {
 }
 
 // secret makes the key of keyed hashes, once in the life of a store. The caller holds change.
-func (p *Pipeline) secret(c *Call) error {
+func (p *Pipeline) secret(c *call.Call) error {
 	if _, ok := p.store.Document(secretKind, secretName); ok {
 		return nil
 	}
@@ -106,7 +80,7 @@ func (p *Pipeline) entry(name string, r *schema.Record) schemaEntry {
 }
 
 // ListSchemas answers all event names that have a schema.
-func (p *Pipeline) ListSchemas(*Call) (any, error) {
+func (p *Pipeline) ListSchemas(*call.Call) (any, error) {
 	list := []schemaEntry{}
 	for _, d := range p.store.Documents(schema.Kind) {
 		r, err := schema.ReadRecord(d.Value)
@@ -121,13 +95,13 @@ func (p *Pipeline) ListSchemas(*Call) (any, error) {
 func (p *Pipeline) record(name string) (*schema.Record, error) {
 	d, ok := p.store.Document(schema.Kind, name)
 	if !ok {
-		return nil, fail(http.StatusNotFound, "not_found", "the event %q has no schema; put one with PUT /api/schemas/EVENT", quoted(name))
+		return nil, call.Fail(http.StatusNotFound, "not_found", "the event %q has no schema; put one with PUT /api/schemas/EVENT", quoted(name))
 	}
 	return schema.ReadRecord(d.Value)
 }
 
 // GetSchema answers the schema of an event name; of the argument version, if that is given.
-func (p *Pipeline) GetSchema(c *Call) (any, error) {
+func (p *Pipeline) GetSchema(c *call.Call) (any, error) {
 	r, err := p.record(c.Name)
 	if err != nil {
 		return nil, err
@@ -149,11 +123,11 @@ func version(r *schema.Record, text string, otherwise *schema.Version) (*schema.
 	if v := r.Find(n); err == nil && v != nil {
 		return v, nil
 	}
-	return nil, fail(http.StatusNotFound, "not_found", "there is no version %q; there are %d to %d", quoted(text), r.Versions[0].Version, r.Last().Version)
+	return nil, call.Fail(http.StatusNotFound, "not_found", "there is no version %q; there are %d to %d", quoted(text), r.Versions[0].Version, r.Last().Version)
 }
 
 // ListVersions answers the history of an event name's schema.
-func (p *Pipeline) ListVersions(c *Call) (any, error) {
+func (p *Pipeline) ListVersions(c *call.Call) (any, error) {
 	r, err := p.record(c.Name)
 	if err != nil {
 		return nil, err
@@ -165,7 +139,7 @@ func (p *Pipeline) ListVersions(c *Call) (any, error) {
 
 // DiffSchema answers what changed between the versions of the arguments from
 // and to; by default between the last two.
-func (p *Pipeline) DiffSchema(c *Call) (any, error) {
+func (p *Pipeline) DiffSchema(c *call.Call) (any, error) {
 	r, err := p.record(c.Name)
 	if err != nil {
 		return nil, err
@@ -201,17 +175,17 @@ func changesBetween(name string, from, to *schema.Version) ([]schema.Change, err
 // PutSchema makes the schema in the body the next version, if it is compatible
 // with the one before; an empty body changes the mode alone. Arguments: mode,
 // compatibility.
-func (p *Pipeline) PutSchema(c *Call) (any, error) {
+func (p *Pipeline) PutSchema(c *call.Call) (any, error) {
 	mode, compatibility := schema.Mode(c.Arg("mode")), schema.Compatibility(c.Arg("compatibility"))
 	switch compatibility {
 	case "":
 		compatibility = schema.Backward
 	case schema.Backward, schema.Forward, schema.Full, schema.None:
 	default:
-		return nil, fail(http.StatusBadRequest, "bad_compatibility", "the compatibility %q is not known; use backward, forward, full or none", quoted(string(compatibility)))
+		return nil, call.Fail(http.StatusBadRequest, "bad_compatibility", "the compatibility %q is not known; use backward, forward, full or none", quoted(string(compatibility)))
 	}
 	if mode != "" && !mode.Valid() {
-		return nil, fail(http.StatusBadRequest, "bad_mode", "the mode %q is not known; use off, observe or enforce", quoted(string(mode)))
+		return nil, call.Fail(http.StatusBadRequest, "bad_mode", "the mode %q is not known; use off, observe or enforce", quoted(string(mode)))
 	}
 	p.change.Lock()
 	defer p.change.Unlock()
@@ -222,7 +196,7 @@ func (p *Pipeline) PutSchema(c *Call) (any, error) {
 			return nil, err
 		}
 	} else if len(c.Body) == 0 {
-		return nil, fail(http.StatusBadRequest, "bad_schema", "the body is the schema; it is empty, and the event has none yet")
+		return nil, call.Fail(http.StatusBadRequest, "bad_schema", "the body is the schema; it is empty, and the event has none yet")
 	}
 	before := r.Last()
 	if before != nil {
@@ -235,10 +209,10 @@ func (p *Pipeline) PutSchema(c *Call) (any, error) {
 	if len(c.Body) > 0 {
 		_, breaks, err := r.Put(c.Name, jsontext.Value(c.Body), compatibility, c.Now)
 		if err != nil {
-			return nil, fail(http.StatusBadRequest, "bad_schema", "%.500v", err)
+			return nil, call.Fail(http.StatusBadRequest, "bad_schema", "%.500v", err)
 		}
 		if len(breaks) > 0 {
-			return nil, fail(http.StatusConflict, "incompatible_schema", "%s; %d changes are not %s compatible; send compatibility=none to put it all the same", describe(breaks[0]), len(breaks), compatibility)
+			return nil, call.Fail(http.StatusConflict, "incompatible_schema", "%s; %d changes are not %s compatible; send compatibility=none to put it all the same", describe(breaks[0]), len(breaks), compatibility)
 		}
 	}
 	value, err := r.Append(nil)
@@ -269,12 +243,12 @@ func describe(x schema.Change) string {
 }
 
 // DeleteSchema forgets an event name's schemas with their history.
-func (p *Pipeline) DeleteSchema(c *Call) (any, error) {
+func (p *Pipeline) DeleteSchema(c *call.Call) (any, error) {
 	p.change.Lock()
 	defer p.change.Unlock()
 	found, index, err := p.store.DeleteDocument(c.Context, schema.Kind, c.Name)
 	if err == nil && !found {
-		err = fail(http.StatusNotFound, "not_found", "the event %q has no schema", quoted(c.Name))
+		err = call.Fail(http.StatusNotFound, "not_found", "the event %q has no schema", quoted(c.Name))
 	}
 	c.Index = index
 	return map[string]bool{"deleted": true}, err
@@ -282,7 +256,7 @@ func (p *Pipeline) DeleteSchema(c *Call) (any, error) {
 
 // CheckSchema judges the events in the body by the last version of a schema,
 // whatever its mode. Nothing is stored and nothing counted.
-func (p *Pipeline) CheckSchema(c *Call) (any, error) {
+func (p *Pipeline) CheckSchema(c *call.Call) (any, error) {
 	r, err := p.record(c.Name)
 	if err != nil {
 		return nil, err
@@ -300,7 +274,7 @@ func (p *Pipeline) CheckSchema(c *Call) (any, error) {
 			d.Seal(0)
 		}
 		if len(verdicts) >= maxChecked {
-			return fail(http.StatusRequestEntityTooLarge, "too_many_events", "at most %d events are checked in one request", maxChecked)
+			return call.Fail(http.StatusRequestEntityTooLarge, "too_many_events", "at most %d events are checked in one request", maxChecked)
 		}
 		v := checkVerdict{Index: it.Index, Violations: []checkViolation{}}
 		if it.Reject != nil {
@@ -352,7 +326,7 @@ func (k *checking) Govern(d *event.Draft) event.Verdict {
 const maxInferred = 10_000
 
 // InferSchema proposes a schema from stored events of a name; arguments from and to bound the time.
-func (p *Pipeline) InferSchema(c *Call) (any, error) {
+func (p *Pipeline) InferSchema(c *call.Call) (any, error) {
 	profile := &schema.Profile{Personal: func(path string, text []byte) bool {
 		return redact.NameIsSensitive(lastPart(path)) || len(redact.Scan(nil, text)) > 0
 	}}
@@ -372,7 +346,7 @@ func (p *Pipeline) InferSchema(c *Call) (any, error) {
 		return nil, err
 	}
 	if profile.Events == 0 {
-		return nil, fail(http.StatusNotFound, "not_found", "no events %q are stored that a schema could follow from", quoted(c.Name))
+		return nil, call.Fail(http.StatusNotFound, "not_found", "no events %q are stored that a schema could follow from", quoted(c.Name))
 	}
 	text, err := profile.Schema()
 	return map[string]any{"event": c.Name, "events": profile.Events, "schema": text}, err

@@ -10,6 +10,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/segment/batch"
+	"spoor/server/call"
 )
 
 // ConsentPolicy says what an event needs the consent of its person for.
@@ -203,10 +204,10 @@ func isBelow(path, at string) bool {
 }
 
 // GetConsent answers what a person agreed to.
-func (p *Pipeline) GetConsent(c *Call) (any, error) {
+func (p *Pipeline) GetConsent(c *call.Call) (any, error) {
 	purposes, found := p.store.ConsentsOf(c.Name)
 	if !found {
-		return nil, fail(http.StatusNotFound, "not_found", "no person is known as %q", quoted(c.Name))
+		return nil, call.Fail(http.StatusNotFound, "not_found", "no person is known as %q", quoted(c.Name))
 	}
 	return map[string]any{"id": c.Name, "purposes": purposes}, nil
 }
@@ -214,23 +215,23 @@ func (p *Pipeline) GetConsent(c *Call) (any, error) {
 // PutConsent replaces what a person agreed to: {"purposes":{"analytics":true}}.
 // An id that is not known is that of a user, or with the argument id=anonymous
 // an anonymousId.
-func (p *Pipeline) PutConsent(c *Call) (any, error) {
+func (p *Pipeline) PutConsent(c *call.Call) (any, error) {
 	var body struct {
 		Purposes map[string]bool `json:"purposes"`
 	}
 	if err := json.Unmarshal(c.Body, &body, json.RejectUnknownMembers(true)); err != nil || body.Purposes == nil {
-		return nil, fail(http.StatusBadRequest, "bad_consent", `the body is {"purposes":{"analytics":true}}, with true or false for each purpose`)
+		return nil, call.Fail(http.StatusBadRequest, "bad_consent", `the body is {"purposes":{"analytics":true}}, with true or false for each purpose`)
 	}
 	if len(body.Purposes) > maxPurposes {
-		return nil, fail(http.StatusBadRequest, "bad_consent", "a person has at most %d purposes", maxPurposes)
+		return nil, call.Fail(http.StatusBadRequest, "bad_consent", "a person has at most %d purposes", maxPurposes)
 	}
 	for name := range body.Purposes {
 		if err := checkPurpose(name); err != nil {
-			return nil, fail(http.StatusBadRequest, "bad_consent", "%v", err)
+			return nil, call.Fail(http.StatusBadRequest, "bad_consent", "%v", err)
 		}
 	}
 	if c.Name == "" || len(c.Name) > c.Limits.PersonIDBytes {
-		return nil, fail(http.StatusBadRequest, event.CodeBadPerson, "the id has %d bytes; it has 1 to %d", len(c.Name), c.Limits.PersonIDBytes)
+		return nil, call.Fail(http.StatusBadRequest, event.CodeBadPerson, "the id has %d bytes; it has 1 to %d", len(c.Name), c.Limits.PersonIDBytes)
 	}
 	anonymous := false
 	switch kind := c.Arg("id"); kind {
@@ -238,7 +239,7 @@ func (p *Pipeline) PutConsent(c *Call) (any, error) {
 	case "anonymous":
 		anonymous = true
 	default:
-		return nil, fail(http.StatusBadRequest, "bad_argument", "id is user or anonymous, not %q", quoted(kind))
+		return nil, call.Fail(http.StatusBadRequest, "bad_argument", "id is user or anonymous, not %q", quoted(kind))
 	}
 	var err error
 	c.Index, err = p.store.SetConsent(c.Context, c.Name, anonymous, c.Now.UnixMicro(), body.Purposes)

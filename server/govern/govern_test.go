@@ -14,6 +14,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/letters"
+	"spoor/server/call"
 	"spoor/server/export"
 )
 
@@ -71,8 +72,8 @@ func (m *memory) ConsentsOf(string) (map[string]bool, bool) { return nil, false 
 
 func (m *memory) Export(context.Context, export.Spec, func([]byte) error) error { return nil }
 
-func (m *memory) call(name string, args map[string]string, body string) *Call {
-	return &Call{Context: context.Background(), Reading: context.Background(), Name: name, Arg: func(n string) string { return args[n] }, Body: []byte(body), Limits: event.DefaultLimits()}
+func (m *memory) call(name string, args map[string]string, body string) *call.Call {
+	return &call.Call{Context: context.Background(), Reading: context.Background(), Name: name, Arg: func(n string) string { return args[n] }, Body: []byte(body), Limits: event.DefaultLimits()}
 }
 
 func decoder(p *Pipeline) *event.Decoder {

@@ -10,6 +10,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/engine/letters"
+	"spoor/server/call"
 )
 
 // LetterBounds says which dead letters stay, by the policy in force.
@@ -60,7 +61,7 @@ type letterEntry struct {
 	Event    jsontext.Value `json:"event"`
 }
 
-func letterFilter(c *Call) (f letters.Filter, err error) {
+func letterFilter(c *call.Call) (f letters.Filter, err error) {
 	f = letters.Filter{Name: c.Arg("event"), Reason: c.Arg("reason"), Source: c.Arg("source"), Path: c.Arg("path")}
 	for _, t := range []struct {
 		name string
@@ -74,7 +75,7 @@ func letterFilter(c *Call) (f letters.Filter, err error) {
 		if err != nil {
 			micros, ok := event.ParseTime([]byte(text))
 			if !ok {
-				return f, fail(http.StatusBadRequest, "bad_time", "%s is %q; write a day like 2026-05-01, or a time of RFC 3339", t.name, quoted(text))
+				return f, call.Fail(http.StatusBadRequest, "bad_time", "%s is %q; write a day like 2026-05-01, or a time of RFC 3339", t.name, quoted(text))
 			}
 			at = time.UnixMicro(micros)
 		}
@@ -91,7 +92,7 @@ const (
 
 // ListLetters answers dead letters, oldest first. Arguments: event, reason,
 // source, path, from, to (of receipt), limit, and after, the eventId of the last one seen.
-func (p *Pipeline) ListLetters(c *Call) (any, error) {
+func (p *Pipeline) ListLetters(c *call.Call) (any, error) {
 	f, err := letterFilter(c)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (p *Pipeline) ListLetters(c *Call) (any, error) {
 	limit := listedLetters
 	if text := c.Arg("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxListed {
-			return nil, fail(http.StatusBadRequest, "bad_limit", "limit is a number from 1 to %d", maxListed)
+			return nil, call.Fail(http.StatusBadRequest, "bad_limit", "limit is a number from 1 to %d", maxListed)
 		}
 	}
 	list, more := p.store.Letters().List(f, c.Arg("after"), limit)
@@ -120,7 +121,7 @@ func (p *Pipeline) ListLetters(c *Call) (any, error) {
 }
 
 // CountLetters answers how many letters there are by event name and reason.
-func (p *Pipeline) CountLetters(c *Call) (any, error) {
+func (p *Pipeline) CountLetters(c *call.Call) (any, error) {
 	f, err := letterFilter(c)
 	if err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ const removeTimeout = 10 * time.Second
 const removedAtOnce = 1000
 
 // PurgeLetters removes the letters that match.
-func (p *Pipeline) PurgeLetters(c *Call) (any, error) {
+func (p *Pipeline) PurgeLetters(c *call.Call) (any, error) {
 	f, err := letterFilter(c)
 	if err != nil {
 		return nil, err
@@ -166,7 +167,7 @@ func (p *Pipeline) PurgeLetters(c *Call) (any, error) {
 	return map[string]int{"purged": purged}, nil
 }
 
-func (p *Pipeline) remove(c *Call, list []*letters.Letter) (n int, err error) {
+func (p *Pipeline) remove(c *call.Call, list []*letters.Letter) (n int, err error) {
 	ids := make([]string, len(list))
 	for i, l := range list {
 		ids[i] = l.ID
@@ -188,7 +189,7 @@ const replayBytes = 1 << 20
 // What is taken leaves the queue; what is refused again stays. An event that
 // was stored before counts once, for it has the eventId of the letter: a replay
 // that is cut off can be repeated.
-func (p *Pipeline) ReplayLetters(c *Call, send Resend) (any, error) {
+func (p *Pipeline) ReplayLetters(c *call.Call, send Resend) (any, error) {
 	f, err := letterFilter(c)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"spoor/segment/batch"
+	"spoor/server/call"
 	"spoor/server/quality"
 )
 
@@ -21,12 +22,12 @@ func (p *Pipeline) Duplicates(b *batch.Batch, duplicate []bool) {
 
 // Quality answers what came in and what was wrong with it. Arguments: event,
 // source, hours (24), and points=1 for each hour.
-func (p *Pipeline) Quality(c *Call) (any, error) {
+func (p *Pipeline) Quality(c *call.Call) (any, error) {
 	f := quality.Filter{Event: c.Arg("event"), Source: c.Arg("source"), Hours: 24, Points: c.Arg("points") == "1"}
 	if text := c.Arg("hours"); text != "" {
 		var err error
 		if f.Hours, err = strconv.Atoi(text); err != nil || f.Hours < 1 || f.Hours > quality.Hours {
-			return nil, fail(http.StatusBadRequest, "bad_hours", "hours is a number from 1 to %d", quality.Hours)
+			return nil, call.Fail(http.StatusBadRequest, "bad_hours", "hours is a number from 1 to %d", quality.Hours)
 		}
 	}
 	return p.board.Report(f, c.Now), nil
