@@ -109,7 +109,7 @@ func (g *Gather) section(w *Worker, f *StepFile, s int, out *gathered) (err erro
 	sec := &f.Sections[s]
 	from, to := 0, sec.Rows()
 	if !f.Remap {
-		if from, to, err = sec.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+		if from, to, err = w.rowsOf(sec); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,7 @@ type Worker struct {
 	// Person maps a person as written to the one it is now.
 	Person func(uint32) uint32
 
+	all   uint32 // persons that there are
 	x     segment.Scratch
 	keys  []uint64
 	sel   Bits
@@ -84,7 +85,7 @@ func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, 
 	from, to := 0, s.Rows()
 	if !p.Remap {
 		var err error
-		if from, to, err = s.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+		if from, to, err = w.rowsOf(s); err != nil {
 			return err
 		}
 	}
@@ -267,13 +268,12 @@ func (w *Worker) EachPerson(s *segment.Section, f func(row int, person uint32)) 
 type Identity interface {
 	Names
 	Person(uint32) uint32
+	Persons() int
 }
 
 // NewWorker makes a worker for a range of persons.
 func NewWorker(persons Persons, id Identity) *Worker {
-	w := &Worker{Persons: persons, Person: id.Person}
-	w.eval.names = id
-	return w
+	return (&Worker{}).For(persons, id)
 }
 
 // TakeBlocks are the blocks of keys, and of anything else, that the worker has decoded
@@ -286,7 +286,17 @@ func (w *Worker) TakeBlocks() (keys, others int64) {
 
 // For makes the worker one for another range of persons; it keeps its buffers.
 func (w *Worker) For(persons Persons, id Identity) *Worker {
-	w.Persons, w.Person, w.eval.names = persons, id.Person, id
+	w.Persons, w.Person, w.all, w.eval.names = persons, id.Person, uint32(id.Persons()), id
 	w.x.Forget()
 	return w
+}
+
+// rowsOf are the rows [from, to) of the worker's persons. Beyond the last person nothing
+// is stored, so a range that goes as far ends with the section: no block is read to find out.
+func (w *Worker) rowsOf(s *segment.Section) (from, to int, err error) {
+	lo, hi := uint64(w.Persons.Lo), uint64(w.Persons.Hi)
+	if w.Persons.Hi >= w.all {
+		hi = segment.MaxPersons
+	}
+	return s.RowsOf(lo, hi, &w.x)
 }

@@ -91,7 +91,7 @@ func (w *Worker) prepare(f *DayFile, times Times) (n int, plain bool, err error)
 		s := &f.Sections[i]
 		from, to := 0, s.Rows()
 		if !f.Remap {
-			if from, to, err = s.RowsOf(uint64(w.Persons.Lo), uint64(w.Persons.Hi), &w.x); err != nil {
+			if from, to, err = w.rowsOf(s); err != nil {
 				return 0, false, err
 			}
 		}
