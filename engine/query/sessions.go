@@ -2,6 +2,7 @@ package query
 
 import (
 	"slices"
+	"sync"
 
 	"spoor/engine/query/kernel"
 	"spoor/engine/query/period"
@@ -54,26 +55,12 @@ func (x *exec) sessions() (Answer, error) {
 	sel := &selection{alts: []alternative{{any: true, where: common}}}
 	times := scan.Times{From: x.from, To: x.to}
 	days := x.daysOf(times)
-	ranges, err := x.ranges(days, sel)
-	if err != nil {
-		return nil, err
+	var parts []sessionPart
+	if len(x.q.By) == 0 && kernel.InPieces(x.q.Sessions.Gap, x.q.Sessions.Max) {
+		parts, err = x.sessionsByDay(b, days, sel, times)
+	} else {
+		parts, err = x.sessionsByPerson(b, days, sel, times)
 	}
-	type part struct {
-		cells  [][]kernel.SessionTotals
-		groups *scan.Tuples
-	}
-	parts := make([]part, len(ranges))
-	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
-		p := &parts[i]
-		p.groups = scan.NewTuples(len(x.q.By))
-		s := kernel.NewSessions(x.q.Sessions.Gap, x.q.Sessions.Max, w.Persons.Lo, w.Persons.Hi, func(person uint32, start, end int64, events int, tag uint32) {
-			for int(tag) >= len(p.cells) {
-				p.cells = append(p.cells, x.sessionCells(b))
-			}
-			p.cells[tag][b.Of(start)].Add(person, end-start, events)
-		})
-		return x.sweepSessions(w, days, sel, times, p.groups, s)
-	})
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +94,36 @@ func (x *exec) sessions() (Answer, error) {
 	return a, nil
 }
 
+// sessionPart is what one worker found: a cell for each period, by group.
+type sessionPart struct {
+	cells  [][]kernel.SessionTotals
+	groups *scan.Tuples // nil: there is one group
+}
+
+// sessionsByPerson goes through all days for a range of persons, event by event.
+func (x *exec) sessionsByPerson(b *period.Buckets, days []dayData, sel *selection, times scan.Times) ([]sessionPart, error) {
+	ranges, err := x.ranges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]sessionPart, len(ranges))
+	return parts, x.parallel(ranges, func(i int, w *scan.Worker) error {
+		p := &parts[i]
+		p.groups = scan.NewTuples(len(x.q.By))
+		s := kernel.NewSessions(x.q.Sessions.Gap, x.q.Sessions.Max, w.Persons.Lo, w.Persons.Hi, func(person uint32, start, end int64, events int, tag uint32) {
+			for int(tag) >= len(p.cells) {
+				p.cells = append(p.cells, x.sessionCells(b))
+			}
+			p.cells[tag][b.Of(start)].Add(person, end-start, events)
+		})
+		return x.sweepSessions(w, days, sel, times, p.groups, s)
+	})
+}
+
 func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, times scan.Times, groups *scan.Tuples, s *kernel.Sessions) error {
 	var line scan.Timeline
 	var tags []uint32
 	fields := x.byFields()
-	var pieces kernel.Pieces
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
 			return err
@@ -119,17 +131,6 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 		files, err := x.timelineFiles(&days[d], sel, times)
 		if err != nil {
 			return err
-		}
-		if len(fields) == 0 && s.InPieces() {
-			ok, err := w.Pieces(files, times, uint64(x.q.Sessions.Gap), &pieces)
-			if err != nil {
-				return err
-			}
-			if ok {
-				x.counters.rows.Add(pieces.Sum())
-				s.Pieces(days[d].day, &pieces)
-				continue
-			}
 		}
 		if err := w.Timeline(files, times, len(fields) > 0, &line); err != nil {
 			return err
@@ -145,6 +146,127 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 	}
 	s.End()
 	return nil
+}
+
+// sessionSweep is what a worker needs for a day, and what it counted so far.
+type sessionSweep struct {
+	cells  []kernel.SessionTotals
+	emit   kernel.Emit
+	pieces kernel.Pieces
+	line   scan.Timeline
+}
+
+func (x *exec) newSessionSweep(b *period.Buckets) *sessionSweep {
+	s := &sessionSweep{cells: x.sessionCells(b)}
+	s.emit = func(person uint32, start, end int64, events int) { s.cells[b.Of(start)].Add(person, end-start, events) }
+	if b.Len() == 1 {
+		only := &s.cells[0]
+		s.emit = func(person uint32, start, end int64, events int) { only.Add(person, end-start, events) }
+	}
+	return s
+}
+
+// sessionsByDay cuts each day into pieces, in any order: sections are decoded once, not by each
+// worker, and whoever is free takes the next day. Only what lies near midnight is put
+// together afterwards, as soon as the days before are cut.
+func (x *exec) sessionsByDay(b *period.Buckets, days []dayData, sel *selection, times scan.Times) ([]sessionPart, error) {
+	ranges, of, err := x.dayRanges(days, sel)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		mu     sync.Mutex
+		free   []*sessionSweep                       // that no worker has
+		edges  = make([]*kernel.Pieces, len(ranges)) // that are not stitched
+		next   int                                   // of edges
+		middle = x.newSessionSweep(b)
+		stitch = kernel.NewStitch(x.q.Sessions.Gap, middle.emit)
+		all    = []*sessionSweep{middle}
+	)
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		mu.Lock()
+		if len(free) == 0 {
+			free = append(free, x.newSessionSweep(b))
+			all = append(all, free[0])
+		}
+		s := free[len(free)-1]
+		free = free[:len(free)-1]
+		mu.Unlock()
+		d, mine := of[i], &kernel.Pieces{}
+		if err := x.cutDay(w, d, sel, times, s); err != nil {
+			return err
+		}
+		s.pieces.Whole(d.day, x.q.Sessions.Gap, mine, s.emit)
+		mu.Lock()
+		defer mu.Unlock()
+		free = append(free, s)
+		for edges[i] = mine; next < len(edges) && edges[next] != nil; next++ {
+			stitch.Add(of[next].day, edges[next])
+			edges[next] = nil
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	stitch.End()
+	parts := make([]sessionPart, len(all))
+	for i, s := range all {
+		parts[i].cells = [][]kernel.SessionTotals{s.cells}
+	}
+	return parts, nil
+}
+
+// cutDay cuts the events that the worker's persons have on a day into s.pieces.
+func (x *exec) cutDay(w *scan.Worker, d *dayData, sel *selection, times scan.Times, s *sessionSweep) error {
+	if err := x.ctx.Err(); err != nil {
+		return err
+	}
+	files, err := x.timelineFiles(d, sel, times)
+	if err != nil {
+		return err
+	}
+	gap := x.q.Sessions.Gap
+	ok, err := w.Pieces(files, times, uint64(gap), &s.pieces)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if err := w.Timeline(files, times, false, &s.line); err != nil {
+			return err
+		}
+		s.pieces.Cut(s.line.K, gap)
+	}
+	x.counters.rows.Add(s.pieces.Sum())
+	return nil
+}
+
+// dayRanges makes a range of persons for each day, more for a day that is too large to be
+// held or when days are too few to keep all workers busy; of tells the day of each range.
+func (x *exec) dayRanges(days []dayData, sel *selection) (ranges []scan.Persons, of []*dayData, err error) {
+	share := 0 // ranges of each day for the workers' sake
+	if len(days) > 0 {
+		share = (2*x.e.limits.Workers + len(days) - 1) / len(days)
+	}
+	if x.e.limits.Workers < 2 {
+		share = 1
+	}
+	for d := range days {
+		rows := 0
+		for f := range days[d].files {
+			for s := range days[d].files[f].sections {
+				rows += days[d].files[f].sections[s].Rows()
+			}
+		}
+		some, err := x.split(max(share, rows/max(x.e.limits.Rows, 1)+1), days[d:d+1], sel)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, r := range some {
+			ranges, of = append(ranges, r), append(of, &days[d])
+		}
+	}
+	return ranges, of, nil
 }
 
 // timelineFiles prepares the files of a day for a timeline of what sel selects.

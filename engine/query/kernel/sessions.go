@@ -29,53 +29,6 @@ func NewSessions(gap, maxLength int64, lo, hi uint32, emit func(person uint32, s
 	return &Sessions{gap: gap, max: maxLength, lo: lo, open: make([]openSession, hi-lo), emit: emit}
 }
 
-// Pieces are the events of one day, cut where a person changes or a gap lies, by (person, time).
-type Pieces struct {
-	First, Last []uint64 // keys
-	Events      []uint32
-}
-
-// Sum is the number of events.
-func (p *Pieces) Sum() (n int64) {
-	for _, e := range p.Events {
-		n += int64(e)
-	}
-	return n
-}
-
-// InPieces tells whether the sessions follow from pieces alone, which are cut by the
-// difference of keys: events of two persons must lie further apart than gap.
-func (s *Sessions) InPieces() bool {
-	return s.max == 0 && s.gap < 1<<segment.KeyTimeBits-segment.MicrosPerDay
-}
-
-// Pieces takes the pieces of one day, where InPieces is true. A session can go on from one
-// day to the next only if it is near midnight: all others are whole, and no state is
-// looked at.
-func (s *Sessions) Pieces(day int32, p *Pieces) {
-	base := int64(day) * segment.MicrosPerDay
-	last, events := p.Last[:len(p.First)], p.Events[:len(p.First)]
-	for i, first := range p.First {
-		person := uint32(first >> segment.KeyTimeBits)
-		start, end := int64(first&timeMask), int64(last[i]&timeMask)
-		if start > s.gap && end < segment.MicrosPerDay-s.gap {
-			s.emit(person, start+base, end+base, int(events[i]), 0)
-			continue
-		}
-		start, end = start+base, end+base
-		o := &s.open[person-s.lo]
-		if o.events > 0 {
-			if start-o.end <= s.gap {
-				o.end = end
-				o.events += events[i]
-				continue
-			}
-			s.emit(person, o.start, o.end, int(o.events), o.tag)
-		}
-		*o = openSession{start: start, end: end, events: events[i]}
-	}
-}
-
 // Day takes the events of one day, sorted by key; tags go with them or are empty.
 func (s *Sessions) Day(day int32, keys []uint64, tags []uint32) {
 	base := int64(day) * segment.MicrosPerDay

@@ -11,7 +11,7 @@ import (
 // differ by more than gap, without a list of the events. ok is false where that takes a
 // Timeline: several files hold the day, or not all of its events count as they are.
 func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, out *kernel.Pieces) (ok bool, err error) {
-	out.First, out.Last, out.Events = out.First[:0], out.Last[:0], out.Events[:0]
+	out.Reset()
 	if len(files) != 1 {
 		return len(files) == 0, nil
 	}
