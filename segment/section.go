@@ -37,7 +37,10 @@ func (s *Section) Event() string { return s.name }
 // Rows is the number of events.
 func (s *Section) Rows() int { return s.rows }
 
-// Blocks is the number of blocks, the unit of decoding.
+// BlockRows is the number of rows of a block, the unit of decoding.
+const BlockRows = blockRows
+
+// Blocks is the number of blocks.
 func (s *Section) Blocks() int { return blocksOf(s.rows) }
 
 // DistinctPersons is the number of persons as they were written, before later merges.

@@ -150,10 +150,9 @@ func (x *exec) sweepSessions(w *scan.Worker, days []dayData, sel *selection, tim
 
 // sessionSweep is what a worker needs for a day, and what it counted so far.
 type sessionSweep struct {
-	cells  []kernel.SessionTotals
-	emit   kernel.Emit
-	pieces kernel.Pieces
-	line   scan.Timeline
+	cells []kernel.SessionTotals
+	emit  kernel.Emit
+	line  scan.Timeline
 }
 
 func (x *exec) newSessionSweep(b *period.Buckets) *sessionSweep {
@@ -193,10 +192,10 @@ func (x *exec) sessionsByDay(b *period.Buckets, days []dayData, sel *selection, 
 		free = free[:len(free)-1]
 		mu.Unlock()
 		d, mine := of[i], &kernel.Pieces{}
-		if err := x.cutDay(w, d, sel, times, s); err != nil {
+		err := x.cutDay(w, d, sel, times, &s.line, func(p *kernel.Pieces) { p.Whole(d.day, x.q.Sessions.Gap, mine, s.emit) })
+		if err != nil {
 			return err
 		}
-		s.pieces.Whole(d.day, x.q.Sessions.Gap, mine, s.emit)
 		mu.Lock()
 		defer mu.Unlock()
 		free = append(free, s)
@@ -217,8 +216,8 @@ func (x *exec) sessionsByDay(b *period.Buckets, days []dayData, sel *selection, 
 	return parts, nil
 }
 
-// cutDay cuts the events that the worker's persons have on a day into s.pieces.
-func (x *exec) cutDay(w *scan.Worker, d *dayData, sel *selection, times scan.Times, s *sessionSweep) error {
+// cutDay gives the events that the worker's persons have on a day to each, in pieces.
+func (x *exec) cutDay(w *scan.Worker, d *dayData, sel *selection, times scan.Times, line *scan.Timeline, each func(*kernel.Pieces)) error {
 	if err := x.ctx.Err(); err != nil {
 		return err
 	}
@@ -226,18 +225,22 @@ func (x *exec) cutDay(w *scan.Worker, d *dayData, sel *selection, times scan.Tim
 	if err != nil {
 		return err
 	}
-	gap := x.q.Sessions.Gap
-	ok, err := w.Pieces(files, times, uint64(gap), &s.pieces)
+	gap, rows := x.q.Sessions.Gap, int64(0)
+	ok, err := w.Pieces(files, times, uint64(gap), func(p *kernel.Pieces) {
+		rows += p.Sum()
+		each(p)
+	})
 	if err != nil {
 		return err
 	}
 	if !ok {
-		if err := w.Timeline(files, times, false, &s.line); err != nil {
+		if err := w.Timeline(files, times, false, line); err != nil {
 			return err
 		}
-		s.pieces.Cut(s.line.K, gap)
+		rows += int64(len(line.K))
+		each(kernel.Cut(line.K, gap))
 	}
-	x.counters.rows.Add(s.pieces.Sum())
+	x.counters.rows.Add(rows)
 	return nil
 }
 

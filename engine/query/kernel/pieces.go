@@ -15,22 +15,20 @@ func InPieces(gap, maxLength int64) bool {
 	return maxLength == 0 && gap < 1<<segment.KeyTimeBits-segment.MicrosPerDay
 }
 
-// Reset empties p.
-func (p *Pieces) Reset() { p.First, p.Last, p.Events = p.First[:0], p.Last[:0], p.Events[:0] }
-
 func (p *Pieces) add(first, last uint64, events uint32) {
 	p.First, p.Last, p.Events = append(p.First, first), append(p.Last, last), append(p.Events, events)
 }
 
 // Cut cuts the events of a day, sorted by key.
-func (p *Pieces) Cut(keys []uint64, gap int64) {
-	p.Reset()
+func Cut(keys []uint64, gap int64) *Pieces {
+	p := &Pieces{}
 	for from, i := 0, 1; i <= len(keys); i++ {
 		if i == len(keys) || keys[i]-keys[i-1] > uint64(gap) {
 			p.add(keys[from], keys[i-1], uint32(i-from))
 			from = i
 		}
 	}
+	return p
 }
 
 // Emit is called once per session, with its first and last time.

@@ -56,7 +56,8 @@ type Worker struct {
 	cursors []cursor
 	arena   []uint64 // keys of the cursors
 	line    []uint32
-	next    []uint32
+	// What Pieces keeps; nil until it is asked for.
+	replayed *replay
 }
 
 // Keys collects the rows of parts, all of one day, into out.

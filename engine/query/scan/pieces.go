@@ -1,44 +1,121 @@
 package scan
 
 import (
-	"slices"
-
 	"spoor/engine/query/kernel"
 	"spoor/segment"
 )
 
+// maxWindows is how many sections of a day are replayed at once: the memory of a replay
+// is so many blocks of keys.
+const maxWindows = 256
+
+// window is the rows of a section that a replay has yet to decode. Those that it has
+// decoded stand at the end of the section's slot, which holds a block: where the next one
+// is at a multiple of segment.BlockRows, there is none, and the next block is decoded.
+type window struct {
+	s      *segment.Section
+	at, to int
+}
+
+// replay is the state of Pieces, kept for its memory.
+type replay struct {
+	windows []window
+	next    [maxWindows]uint32 // by section: the place of its next key in slots
+	slots   []uint64
+	line    [segment.BlockRows]uint32
+	// What has been cut, one piece more than a block of the timeline can begin: the first
+	// of them may have begun before it.
+	first, last [segment.BlockRows + 1]uint64
+	begin       [segment.BlockRows + 1]uint32 // the event, counted from the start of the block
+}
+
 // Pieces replays a day and cuts it where the keys of two events that follow each other
-// differ by more than gap, without a list of the events. ok is false where that takes a
-// Timeline: several files hold the day, or not all of its events count as they are.
-func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, out *kernel.Pieces) (ok bool, err error) {
-	out.Reset()
+// differ by more than gap, without a list of the events: each section's keys are decoded
+// block by block, as the replay comes to them. each is called with some pieces at a time, in
+// their order; they are good until it returns. ok is false, and nothing was cut, where it
+// takes a Timeline: several files hold the day, or not all of its events count as they are.
+func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, each func(*kernel.Pieces)) (ok bool, err error) {
 	if len(files) != 1 {
 		return len(files) == 0, nil
 	}
-	n, plain, err := w.prepare(&files[0], times)
-	if err != nil || !plain || n == 0 {
-		return plain, err
+	f := &files[0]
+	first, n, ok, err := w.windows(f, times)
+	if !ok || err != nil || n == 0 {
+		return ok, err
 	}
-	// Where the next key of each section is, all of whose keys follow each other.
-	w.next = grow(w.next, len(w.cursors))
-	at := 0
-	for i := range w.cursors {
-		w.next[i] = uint32(at)
-		at += len(w.cursors[i].keys)
-	}
-	keys, next := w.arena[:at], w.next
-	first, last, begin := slices.Grow(out.First, n+1)[:n+1], slices.Grow(out.Last, n+1)[:n+1], slices.Grow(out.Events, n+1)[:n+1]
-	pieces, before := 0, uint64(0)
-	for i, s := range w.line {
-		place := next[s]
-		if int(place) >= len(keys) {
+	r := w.replayed
+	pieces := 0
+	before := uint64(w.Persons.Lo)<<segment.KeyTimeBits - gap - 1 // before any event: the first one begins a piece
+	for at := first; at < first+n; {
+		end := min((at/segment.BlockRows+1)*segment.BlockRows, first+n)
+		line := r.line[:end-at]
+		if err := f.R.Timeline(f.Day, line, at, end, &w.x); err != nil {
+			return false, err
+		}
+		if pieces, before, err = w.cut(line, gap, pieces, before); err != nil {
+			return false, err
+		}
+		at = end
+		open := pieces - 1 // goes on in the next block
+		if open < 0 {
 			return false, segment.ErrCorrupt
 		}
-		next[s] = place + 1
-		k := keys[place]
-		if i == 0 {
-			before = k - gap - 1
+		for i := range open {
+			r.begin[i] = r.begin[i+1] - r.begin[i]
 		}
+		// last was written where the next piece begins.
+		each(&kernel.Pieces{First: r.first[:open], Last: r.last[1 : 1+open], Events: r.begin[:open]})
+		r.first[0], r.begin[0], pieces = r.first[open], r.begin[open]-uint32(len(line)), 1
+	}
+	each(&kernel.Pieces{First: r.first[:1], Last: []uint64{before}, Events: []uint32{-r.begin[0]}})
+	return true, nil
+}
+
+// windows prepares a replay of the n events of a file from first on. ok is false where not
+// all of them count as they are.
+func (w *Worker) windows(f *DayFile, times Times) (first, n int, ok bool, err error) {
+	if f.Remap || len(f.Sections) > maxWindows {
+		return 0, 0, false, nil
+	}
+	if w.replayed == nil {
+		w.replayed = &replay{}
+	}
+	r := w.replayed
+	r.windows = grow(r.windows, len(f.Sections))
+	r.slots = grow(r.slots, len(f.Sections)*segment.BlockRows)
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		from, to, err := w.rowsOf(s)
+		if err != nil {
+			return 0, 0, false, err
+		}
+		r.windows[i], r.next[i] = window{s: s, at: from, to: to}, uint32(i*segment.BlockRows)
+		first += from
+		n += to - from
+		take := &f.Take[i]
+		if from < to && (!take.Rows || take.Where != nil || s.MinTime() < times.From || s.MaxTime() >= times.To) {
+			return 0, 0, false, nil
+		}
+	}
+	return first, n, true, nil
+}
+
+// cut takes the events of a block of the timeline. It returns how many pieces have begun
+// and the key of the last event.
+func (w *Worker) cut(line []uint32, gap uint64, pieces int, before uint64) (int, uint64, error) {
+	r := w.replayed
+	slots, next := r.slots, &r.next
+	first, last, begin := &r.first, &r.last, &r.begin
+	for i, s := range line {
+		place := next[s%maxWindows]
+		if place%segment.BlockRows == 0 {
+			var err error
+			if place, err = w.decode(s); err != nil {
+				return 0, 0, err
+			}
+		}
+		next[s%maxWindows] = place + 1
+		k := slots[place]
 		// This is where the next piece begins, unless a later event says otherwise.
 		first[pieces], begin[pieces], last[pieces] = k, uint32(i), before
 		if k-before > gap {
@@ -46,17 +123,22 @@ func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, out *kernel.Pi
 		}
 		before = k
 	}
-	at = 0
-	for i := range w.cursors {
-		if at += len(w.cursors[i].keys); next[i] != uint32(at) {
-			return false, segment.ErrCorrupt // the timeline has more events of a section than it holds
-		}
+	return pieces, before, nil
+}
+
+// decode decodes the next block of a section into its slot and returns the place of the
+// first key. The timeline has as many events as the sections together: where it has more of
+// one than there are, that shows here.
+func (w *Worker) decode(s uint32) (place uint32, err error) {
+	r := w.replayed
+	if int(s) >= len(r.windows) || r.windows[s].at == r.windows[s].to {
+		return 0, segment.ErrCorrupt
 	}
-	last[pieces], begin[pieces] = before, uint32(n)
-	for i := range pieces {
-		begin[i] = begin[i+1] - begin[i]
-	}
-	// last was written where the next piece begins.
-	out.First, out.Last, out.Events = first[:pieces], last[1:1+pieces], begin[:pieces]
-	return true, nil
+	o := &r.windows[s]
+	end := min((o.at/segment.BlockRows+1)*segment.BlockRows, o.to)
+	to := int(s+1) * segment.BlockRows
+	from := to - (end - o.at)
+	err = o.s.Keys(r.slots[from:to], o.at, end, &w.x)
+	o.at = end
+	return uint32(from), err
 }
