@@ -41,15 +41,30 @@ func (c *keyCoder) readBlock(dst []uint64, block []byte, unit uint64) error {
 	if encoding.ReadInts(l, c.gaps[:1]) != nil || encoding.ReadInts(l, c.gaps[1:]) != nil || encoding.ReadInts(l, dst) != nil {
 		return corrupt("keys: bad lane")
 	}
-	person, latest := uint64(0), uint64(0)
-	gaps := c.gaps[:len(dst)]
-	for i, t := range dst {
-		person += uint64(gaps[i])
-		latest = max(latest, t)
-		dst[i] = person<<KeyTimeBits + t*unit
+	// Every time of a day is below a power of two that is within timeMask, in each unit: so
+	// are all bits of all times together.
+	person, times := uint64(0), uint64(0)
+	gaps, keys := c.gaps[:len(dst)], dst
+	for len(keys) >= 4 && len(gaps) >= 4 {
+		g, k := (*[4]uint32)(gaps), (*[4]uint64)(keys)
+		times |= k[0] | k[1] | k[2] | k[3]
+		first := person + uint64(g[0])
+		second := first + uint64(g[1])
+		third := second + uint64(g[2])
+		person = third + uint64(g[3])
+		k[0] = first<<KeyTimeBits + k[0]*unit
+		k[1] = second<<KeyTimeBits + k[1]*unit
+		k[2] = third<<KeyTimeBits + k[2]*unit
+		k[3] = person<<KeyTimeBits + k[3]*unit
+		gaps, keys = gaps[4:], keys[4:]
 	}
-	if person >= MaxPersons || latest > timeMask/unit {
-		return corrupt("keys: person %d, time %d of unit %d", person, latest, unit)
+	for i, t := range keys {
+		person += uint64(gaps[i])
+		times |= t
+		keys[i] = person<<KeyTimeBits + t*unit
+	}
+	if person >= MaxPersons || times > timeMask/unit {
+		return corrupt("keys: person %d, times of unit %d up to %d", person, unit, times)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type window struct {
 // replay is the state of Pieces, kept for its memory.
 type replay struct {
 	windows []window
-	next    [maxWindows]uint32 // by section: the place of its next key in slots
+	next    []uint32 // by section: the place of its next key in slots
 	slots   []uint64
 	line    [segment.BlockRows]uint32
 	// What has been cut, one piece more than a block of the timeline can begin: the first
@@ -49,7 +49,7 @@ func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, each func(*ker
 	for at := first; at < first+n; {
 		end := min((at/segment.BlockRows+1)*segment.BlockRows, first+n)
 		line := r.line[:end-at]
-		if err := f.R.Timeline(f.Day, line, at, end, &w.x); err != nil {
+		if err := f.R.RawTimeline(f.Day, line, at, end, &w.x); err != nil {
 			return false, err
 		}
 		if pieces, before, err = w.cut(line, gap, pieces, before); err != nil {
@@ -81,7 +81,7 @@ func (w *Worker) windows(f *DayFile, times Times) (first, n int, ok bool, err er
 		w.replayed = &replay{}
 	}
 	r := w.replayed
-	r.windows = grow(r.windows, len(f.Sections))
+	r.windows, r.next = grow(r.windows, len(f.Sections)), grow(r.next, len(f.Sections))
 	r.slots = grow(r.slots, len(f.Sections)*segment.BlockRows)
 	for i := range f.Sections {
 		s := &f.Sections[i]
@@ -104,17 +104,20 @@ func (w *Worker) windows(f *DayFile, times Times) (first, n int, ok bool, err er
 // and the key of the last event.
 func (w *Worker) cut(line []uint32, gap uint64, pieces int, before uint64) (int, uint64, error) {
 	r := w.replayed
-	slots, next := r.slots, &r.next
+	slots, next := r.slots, r.next
 	first, last, begin := &r.first, &r.last, &r.begin
 	for i, s := range line {
-		place := next[s%maxWindows]
+		if int(s) >= len(next) {
+			return 0, 0, segment.ErrCorrupt
+		}
+		place := next[s]
 		if place%segment.BlockRows == 0 {
 			var err error
 			if place, err = w.decode(s); err != nil {
 				return 0, 0, err
 			}
 		}
-		next[s%maxWindows] = place + 1
+		next[s] = place + 1
 		k := slots[place]
 		// This is where the next piece begins, unless a later event says otherwise.
 		first[pieces], begin[pieces], last[pieces] = k, uint32(i), before
@@ -127,14 +130,14 @@ func (w *Worker) cut(line []uint32, gap uint64, pieces int, before uint64) (int,
 }
 
 // decode decodes the next block of a section into its slot and returns the place of the
-// first key. The timeline has as many events as the sections together: where it has more of
-// one than there are, that shows here.
+// first key. A replay has as many events as its sections together: where the timeline has
+// more of one than there are, that shows here.
 func (w *Worker) decode(s uint32) (place uint32, err error) {
 	r := w.replayed
-	if int(s) >= len(r.windows) || r.windows[s].at == r.windows[s].to {
+	o := &r.windows[s]
+	if o.at == o.to {
 		return 0, segment.ErrCorrupt
 	}
-	o := &r.windows[s]
 	end := min((o.at/segment.BlockRows+1)*segment.BlockRows, o.to)
 	to := int(s+1) * segment.BlockRows
 	from := to - (end - o.at)
