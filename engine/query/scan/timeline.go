@@ -198,19 +198,7 @@ func (t *Timeline) sort(withRows bool) {
 	if slices.IsSorted(t.K) {
 		return
 	}
-	order := make([]uint32, len(t.K))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortStableFunc(order, func(a, b uint32) int {
-		switch {
-		case t.K[a] < t.K[b]:
-			return -1
-		case t.K[a] > t.K[b]:
-			return 1
-		}
-		return 0
-	})
+	order := mergeRuns(t.K)
 	permute(t.K, order)
 	permute(t.Mark, order)
 	if withRows {
@@ -218,6 +206,38 @@ func (t *Timeline) sort(withRows bool) {
 		permute(t.Section, order)
 		permute(t.Row, order)
 	}
+}
+
+// mergeRuns is the stable order of keys that consist of some sorted runs, one for each file
+// most often: neighbours are merged until one run is left.
+func mergeRuns(keys []uint64) []uint32 {
+	order, spare := make([]uint32, len(keys)), make([]uint32, len(keys))
+	var ends []int
+	for i := range order {
+		order[i] = uint32(i)
+		if i+1 == len(keys) || keys[i+1] < keys[i] {
+			ends = append(ends, i+1)
+		}
+	}
+	for len(ends) > 1 {
+		from, left := 0, ends[:0]
+		for r := 0; r < len(ends); r += 2 {
+			middle, to := ends[r], ends[min(r+1, len(ends)-1)]
+			i, j := from, middle
+			for at := from; at < to; at++ {
+				if j == to || i < middle && keys[order[i]] <= keys[order[j]] {
+					spare[at] = order[i]
+					i++
+				} else {
+					spare[at] = order[j]
+					j++
+				}
+			}
+			from, left = to, append(left, to)
+		}
+		ends, order, spare = left, spare, order
+	}
+	return order
 }
 
 func permute[T any](s []T, order []uint32) {
