@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -134,10 +133,7 @@ func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) 
 		}
 		r, who := s.request(ctx, h.body)
 		defer r.Release()
-		if err := r.Many(s.collect, events, source); err != nil {
-			if r.Accepted+r.Duplicates > 0 { // one log entry of several: what has no id would be stored twice
-				err = fmt.Errorf("%w: %v", ErrUnknown, err)
-			}
+		if err := s.many(r, events, source); err != nil {
 			return err
 		}
 		s.decided(who, r)

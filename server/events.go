@@ -53,7 +53,7 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	defer b.release()
 	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := r.Many(s.collect, b.data, who.source()); err != nil {
+	if err := s.many(r, b.data, who.source()); err != nil {
 		return err
 	}
 	s.decided(who, r)
@@ -70,13 +70,23 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// many stores the good events of a body. A long one takes several entries of the
+// log: after an error it is not known what is stored as soon as one of them is.
+func (s *Server) many(r *collect.Request, data []byte, source string) error {
+	err := r.Many(s.collect, data, source)
+	if err != nil && r.Accepted+r.Duplicates > 0 {
+		return fmt.Errorf("%w: %v", ErrUnknown, err)
+	}
+	return err
+}
+
 // replayLetters sends dead letters through the collector again.
 func (s *Server) replayLetters(c *call.Call) (any, error) {
 	return s.govern.ReplayLetters(c, func(lines []byte, source string) (map[int]bool, int, int, error) {
 		r := collect.NewRequest()
 		defer r.Release()
 		r.Origin.Again = true
-		if err := r.Many(s.collect, lines, source); err != nil {
+		if err := s.many(r, lines, source); err != nil {
 			return nil, 0, 0, err
 		}
 		refused := map[int]bool{}

@@ -234,3 +234,18 @@ func TestRequestsThatShareALogEntryLearnTheirOwnVerdicts(t *testing.T) {
 	points := got["series"].([]any)[0].(map[string]any)["points"].([]any)
 	require.EqualValues(t, clients*rounds, points[0].(map[string]any)["value"])
 }
+
+// What has no eventId would be counted twice by a client that believes that nothing was stored.
+func TestABatchOfWhichOnlyTheBeginningIsStoredIsOfUnknownOutcome(t *testing.T) {
+	n := start(t, server.Options{}, func(l *testLog) { l.room = 1 })
+	lines := make([]string, 80)
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"eventName":"e","userId":"u","properties":{"p":"%d%s"}}`, i, long(60_000))
+	}
+	r := n.post("/api/events/batch", strings.Join(lines, "\n"))
+	require.Equal(t, 503, r.status, "%s", r.body)
+	require.Equal(t, "unknown", r.errorCode(t))
+	stored := len(n.exported())
+	require.Positive(t, stored)
+	require.Less(t, stored, len(lines))
+}

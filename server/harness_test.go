@@ -38,6 +38,7 @@ type testLog struct {
 	entries  atomic.Int64
 	hold     chan struct{} // if not nil, each proposal takes one from it
 	fail     atomic.Pointer[error]
+	room     int64 // entries, beyond which the log is overloaded; 0: no bound
 	notReady atomic.Bool
 }
 
@@ -54,6 +55,9 @@ func (l *testLog) Propose(ctx context.Context, data []byte) (any, uint64, error)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.room > 0 && l.entries.Load() >= l.room {
+		return nil, 0, server.ErrOverloaded
+	}
 	l.entries.Add(1)
 	index := l.db.AppliedIndex() + 1
 	return l.db.Apply(index, data), index, nil
