@@ -38,30 +38,37 @@ func (x *exec) tally(sel *selection, times scan.Times) (*tally, error) {
 		return nil, err
 	}
 	return t, x.parallel(ranges, func(_ int, w *scan.Worker) error {
-		var keys scan.Keys
-		for d := range days {
-			if err := x.ctx.Err(); err != nil {
-				return err
-			}
-			parts, err := x.parts(&days[d], sel, times)
-			if err != nil {
-				return err
-			}
-			if err := w.Keys(days[d].day, parts, times, false, &keys); err != nil {
-				return err
-			}
-			x.counters.rows.Add(int64(len(keys.K)))
-			for _, k := range keys.K {
+		return x.eachKeys(w, days, sel, times, func(day int32, keys []uint64) {
+			for _, k := range keys {
 				p := segment.KeyPerson(k)
 				if !t.seen.Has(p) {
 					t.seen.Set(p)
-					t.first[p] = segment.KeyTime(k, days[d].day)
+					t.first[p] = segment.KeyTime(k, day)
 				}
 				t.times[p]++
 			}
-		}
-		return nil
+		})
 	})
+}
+
+// eachKeys goes through the rows that sel selects of the worker's persons, day after day.
+func (x *exec) eachKeys(w *scan.Worker, days []dayData, sel *selection, times scan.Times, each func(day int32, keys []uint64)) error {
+	var keys scan.Keys
+	for d := range days {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		parts, err := x.parts(&days[d], sel, times)
+		if err != nil {
+			return err
+		}
+		if err := w.Keys(days[d].day, parts, times, false, &keys); err != nil {
+			return err
+		}
+		x.counters.rows.Add(int64(len(keys.K)))
+		each(days[d].day, keys.K)
+	}
+	return nil
 }
 
 // matching are the persons that a users query means, with the time that orders them.

@@ -127,30 +127,17 @@ func (x *exec) returned(sel *selection, times scan.Times, b *period.Buckets) ([]
 	return sets, x.parallel(ranges, func(_ int, w *scan.Worker) error {
 		// A person's events come in the order of time, so one bucket at a time is counted.
 		in, count := make([]int32, w.Persons.Hi-w.Persons.Lo), make([]int64, w.Persons.Hi-w.Persons.Lo)
-		var keys scan.Keys
-		for d := range days {
-			if err := x.ctx.Err(); err != nil {
-				return err
-			}
-			parts, err := x.parts(&days[d], sel, times)
-			if err != nil {
-				return err
-			}
-			if err := w.Keys(days[d].day, parts, times, false, &keys); err != nil {
-				return err
-			}
-			x.counters.rows.Add(int64(len(keys.K)))
-			for _, k := range keys.K {
+		return x.eachKeys(w, days, sel, times, func(day int32, keys []uint64) {
+			for _, k := range keys {
 				p := segment.KeyPerson(k) - w.Persons.Lo
-				if bucket := int32(b.Of(segment.KeyTime(k, days[d].day))); in[p] != bucket {
+				if bucket := int32(b.Of(segment.KeyTime(k, day))); in[p] != bucket {
 					in[p], count[p] = bucket, 0
 				}
 				if count[p]++; count[p] == want {
 					sets[in[p]].Set(p + w.Persons.Lo)
 				}
 			}
-		}
-		return nil
+		})
 	})
 }
 

@@ -103,6 +103,26 @@ func (b *Batch) Begin() (index int, err error) {
 	return b.Seen - 1, nil
 }
 
+// Open begins a message and takes it apart into dst; o is nil where it is refused
+// already. what is its name for a person.
+func (b *Batch) Open(dst Object, message []byte, what string) (index int, o Object, err error) {
+	if index, err = b.Begin(); err != nil {
+		return 0, nil, err
+	}
+	if rej := Check(message); rej != nil {
+		b.Refuse(index, nil, rej.Code, rej.Message)
+		return index, nil, nil
+	}
+	if o, err = Split(dst[:0], message); err != nil {
+		b.Refuse(index, nil, event.CodeNotObject, what+" is a JSON object")
+		return index, nil, nil
+	}
+	if o == nil {
+		o = Object{}
+	}
+	return index, o, nil
+}
+
 // Refuse notes that a message is refused.
 func (b *Batch) Refuse(index int, id []byte, code, message string) {
 	b.Refused = append(b.Refused, Rejection{Index: index, ID: bytes.Clone(id[:min(len(id), maxQuotedID)]), Code: code, Message: message})

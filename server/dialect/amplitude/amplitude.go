@@ -115,18 +115,9 @@ func take(x *dialect.Exchange) error {
 
 // item adds one event.
 func (t *taking) item(item []byte) error {
-	index, err := t.batch.Begin()
-	if err != nil {
+	index, e, err := t.batch.Open(t.event, item, "an event")
+	if e == nil {
 		return err
-	}
-	if rej := dialect.Check(item); rej != nil {
-		t.batch.Refuse(index, nil, rej.Code, rej.Message)
-		return nil
-	}
-	e, err := dialect.Split(t.event[:0], item)
-	if err != nil {
-		t.batch.Refuse(index, nil, event.CodeNotObject, "an event is a JSON object")
-		return nil
 	}
 	t.event = e
 	head := dialect.Head{ID: e.ID("insert_id"), Name: e.ID("event_type"), UserID: e.ID("user_id"), AnonymousID: e.ID("device_id"), SentAt: t.sentAt}

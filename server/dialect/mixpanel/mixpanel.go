@@ -216,19 +216,17 @@ func (t *taking) item(item []byte, timed bool) error {
 
 // begin takes a message apart; nil where it is refused already.
 func (t *taking) begin(item []byte) (index int, o dialect.Object, err error) {
-	if index, err = t.batch.Begin(); err != nil {
+	if index, o, err = t.batch.Open(t.event, item, "a message"); err != nil {
 		return 0, nil, err
 	}
 	t.ids = append(t.ids, nil)
-	if rej := dialect.Check(item); rej != nil {
-		t.batch.Refuse(index, nil, rej.Code, rej.Message)
-		return index, nil, nil
-	}
-	if o, err = dialect.Split(t.event[:0], item); err != nil || len(o) == 0 {
+	if o != nil && len(o) == 0 {
 		t.batch.Refuse(index, nil, event.CodeNotObject, "a message is a JSON object with members")
 		return index, nil, nil
 	}
-	t.event = o
+	if o != nil {
+		t.event = o
+	}
 	return index, o, nil
 }
 

@@ -107,18 +107,9 @@ func keyOf(o dialect.Object) []byte {
 
 // item adds one event.
 func (c *capturing) item(item []byte) error {
-	index, err := c.batch.Begin()
-	if err != nil {
+	index, e, err := c.batch.Open(c.event, item, "an event")
+	if e == nil {
 		return err
-	}
-	if rej := dialect.Check(item); rej != nil {
-		c.batch.Refuse(index, nil, rej.Code, rej.Message)
-		return nil
-	}
-	e, err := dialect.Split(c.event[:0], item)
-	if err != nil {
-		c.batch.Refuse(index, nil, event.CodeNotObject, "an event is a JSON object")
-		return nil
 	}
 	c.event, c.said = e, c.said[:0]
 	if p := e.Get("properties"); len(p) > 0 && p[0] == '{' {

@@ -101,18 +101,9 @@ func sentAt(x *dialect.Exchange, body dialect.Object) []byte {
 // message adds one message. kind is the type that the path says; empty for the
 // message's own.
 func (s *shared) message(item []byte, kind string) error {
-	index, err := s.batch.Begin()
-	if err != nil {
+	index, m, err := s.batch.Open(s.members, item, "a message")
+	if m == nil {
 		return err
-	}
-	if rej := dialect.Check(item); rej != nil {
-		s.batch.Refuse(index, nil, rej.Code, rej.Message)
-		return nil
-	}
-	m, err := dialect.Split(s.members[:0], item)
-	if err != nil {
-		s.batch.Refuse(index, nil, event.CodeNotObject, "a message is a JSON object")
-		return nil
 	}
 	s.members = m
 	if kind == "" {
