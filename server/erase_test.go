@@ -1,13 +1,17 @@
 package server_test
 
 import (
+	"context"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"spoor/server"
+	"spoor/server/backend"
 )
 
 func (n *node) count(t *testing.T) float64 {
@@ -156,4 +160,45 @@ func TestASchemaIsStillInferredFromEventsWhenSomeLostTheirPerson(t *testing.T) {
 	r := n.do("GET", "/api/schemas/view/infer", nil)
 	require.Equal(t, 200, r.status, "%s", r.body)
 	require.Positive(t, r.json(t)["events"])
+}
+
+func TestAClockThatLeapsAheadLetsNothingExpireUntilSomebodySaysSo(t *testing.T) {
+	clock := now()
+	n := start(t, server.Options{Now: func() time.Time { return clock }})
+	require.Equal(t, 200, n.post("/api/events", `{"eventName":"view","userId":"u","timestamp":"2026-05-01T10:00:00Z"}`).status)
+	const retention = `{"default":90}`
+	require.Equal(t, 200, n.do("PUT", "/api/retention", []byte(retention)).status)
+	back := n.back.(*backend.Backend)
+	first := func() int {
+		_, cutoffs, err := back.Retention()
+		require.NoError(t, err)
+		return int(cutoffs.Default)
+	}
+	began := first()
+
+	// expire runs until a day has expired, or did not.
+	expire := func(days int, done func(err error) bool) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var failure atomic.Pointer[error]
+		var running sync.WaitGroup
+		running.Go(func() {
+			at := clock.AddDate(0, 0, days)
+			back.Expire(ctx, func() time.Time { return at }, func(err error) { failure.Store(&err) })
+		})
+		require.Eventually(t, func() bool {
+			if err := failure.Load(); err != nil {
+				return done(*err)
+			}
+			return done(nil)
+		}, 10*time.Second, time.Millisecond)
+		cancel()
+		running.Wait()
+	}
+	expire(20, func(err error) bool { return err == nil && first() == began+20 })
+	expire(20+130, func(err error) bool { return err != nil && strings.Contains(err.Error(), "the clock says 2026-09-29") })
+	require.Equal(t, began+20, first())
+	require.EqualValues(t, 1, n.count(t))
+	clock = clock.AddDate(0, 0, 150)
+	require.Equal(t, 200, n.do("PUT", "/api/retention", []byte(retention)).status)
+	require.EqualValues(t, 0, n.count(t))
 }

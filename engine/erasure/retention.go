@@ -102,6 +102,20 @@ func (c *Cutoffs) Advance(next Cutoffs) Cutoffs {
 	return out
 }
 
+// Leap is the most days by which a cutoff moves on to that of next.
+func (c *Cutoffs) Leap(next Cutoffs) (days int) {
+	leap := func(from, to int32) {
+		if from != NoCutoff {
+			days = max(days, int(to)-int(from))
+		}
+	}
+	leap(c.Default, next.Default)
+	for name, day := range next.Events {
+		leap(c.Of(name), day)
+	}
+	return days
+}
+
 // Equal tells whether cutoffs are the same.
 func (c *Cutoffs) Equal(d Cutoffs) bool {
 	return c.Default == d.Default && maps.Equal(c.Events, d.Events)

@@ -48,6 +48,10 @@ func (b *Backend) Retention() (erasure.Retention, erasure.Cutoffs, error) { retu
 // View is the store as it is now.
 func (b *Backend) View() (*engine.View, error) { return b.db.View() }
 
+// maxLeap is how many days may expire at once without anybody asking for it. What
+// has expired is gone for good, and a clock may be wrong.
+const maxLeap = 31
+
 // expireEvery is how often it is looked whether a day has ended.
 const expireEvery = time.Minute
 
@@ -76,8 +80,12 @@ func (b *Backend) expire(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if next := cutoffs.Advance(rules.At(now.UnixMicro())); next.Equal(cutoffs) {
+	next := cutoffs.Advance(rules.At(now.UnixMicro()))
+	if next.Equal(cutoffs) {
 		return nil
+	}
+	if days := cutoffs.Leap(next); days > maxLeap {
+		return fmt.Errorf("%d days would expire at once: the clock says %s. If that is right, set the retention again, as after a long time without a server; nothing expires by itself until then", days, now.UTC().Format(time.DateOnly))
 	}
 	entry, err := engine.CutoffsEntry(rules.At(now.UnixMicro()))
 	if err != nil {
