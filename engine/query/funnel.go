@@ -82,8 +82,10 @@ func (x *exec) funnel() (Answer, error) {
 	return x.funnelAnswer(results, walk), nil
 }
 
-// funnelCells bounds what a sweep carries per worker: a time per person and step.
-const funnelCells = 1 << 24
+// funnelCells bounds what a sweep carries per worker, a time per person and step: 8 MiB,
+// which caches still hold. With more the state waits for memory, with less each range
+// decodes blocks that its neighbours decode too.
+const funnelCells = 1 << 20
 
 // funnelRanges splits the persons so that what the funnel holds of a range is bounded.
 func (x *exec) funnelRanges(days []dayData, walk *funnelWalk) ([]scan.Persons, error) {
