@@ -324,6 +324,18 @@ func TestTheQualityOfWhatCameInIsCounted(t *testing.T) {
 	require.EqualValues(t, 1, q["series"].([]any)[1].(map[string]any)["tooLate"])
 	require.Equal(t, "2026-05-02T12:00:00.123456Z", q["sources"].([]any)[0].(map[string]any)["latest"])
 	require.Equal(t, "bad_hours", n.do("GET", "/api/quality?hours=99", nil).errorCode(t))
+
+	n.put("/api/schemas/must?mode=observe", `{"required":["n"],"properties":{"n":{"type":"number"}}}`)
+	require.Equal(t, 200, at("must", "5", "2026-05-02T11:59:50Z", `{}`).status)
+	require.Equal(t, 200, at("must", "6", "2026-05-02T11:59:50Z", `{"n":"x"}`).status)
+	q = n.do("GET", "/api/quality?event=must", nil).json(t)
+	must := q["series"].([]any)[0].(map[string]any)
+	require.EqualValues(t, 2, must["violating"])
+	require.EqualValues(t, 1, must["missing"])
+	metrics := string(n.do("GET", "/metrics", nil).body)
+	for _, line := range []string{`spoor_events_late_total{age="1d"} 1`, `spoor_events_late_total{age="older"} 1`, `spoor_events_late_total{age="7d"} 0`, "spoor_events_future_total 1"} {
+		require.Contains(t, metrics, line+"\n")
+	}
 }
 
 func TestDuplicatesOfALongBodyAreCounted(t *testing.T) {

@@ -25,6 +25,9 @@ type Violation struct {
 	Keyword string // of the schema
 }
 
+// Missing tells that there is no value where one is required.
+func (v Violation) Missing() bool { return v.Keyword == "required" }
+
 func (v Violation) String() string {
 	return v.Path + " does not obey " + v.Keyword
 }
@@ -206,7 +209,7 @@ func (s *Schema) Explain(v Violation) string {
 	switch {
 	case v.Keyword == "additional":
 		say = "is not named in the schema"
-	case v.Keyword == "required":
+	case v.Missing():
 		say = "is required and missing"
 	case v.Keyword == "pii":
 		say = "is personal data, which must not be sent"

@@ -76,20 +76,28 @@ type Stats struct {
 	Refused   atomic.Uint64 // events that went to the dead letters
 	Dropped   atomic.Uint64 // events of which nothing was stored, for want of consent
 	Late      atomic.Uint64 // events that were later than is allowed
-	Stripped  atomic.Uint64 // events that lost something, for want of consent
-	Redacted  atomic.Uint64 // events of which a value was replaced or dropped
+	Future    atomic.Uint64 // events whose time is after their receipt
+	// LateBy counts events by the bucket of their lateness; the first, of those that came in time, stays 0.
+	LateBy   [len(quality.Ages) + 1]atomic.Uint64
+	Stripped atomic.Uint64 // events that lost something, for want of consent
+	Redacted atomic.Uint64 // events of which a value was replaced or dropped
 }
 
 // Counters are the numbers that the metrics show, by name.
 func (p *Pipeline) Counters() map[string]*atomic.Uint64 {
-	return map[string]*atomic.Uint64{
+	counters := map[string]*atomic.Uint64{
 		"spoor_schema_violating_events_total": &p.Stats.Violating,
 		"spoor_events_redacted_total":         &p.Stats.Redacted,
 		"spoor_dead_letters_total":            &p.Stats.Refused,
 		"spoor_events_too_late_total":         &p.Stats.Late,
 		"spoor_consent_dropped_total":         &p.Stats.Dropped,
 		"spoor_consent_stripped_total":        &p.Stats.Stripped,
+		"spoor_events_future_total":           &p.Stats.Future,
 	}
+	for i := 1; i < len(p.Stats.LateBy); i++ {
+		counters[fmt.Sprintf("spoor_events_late_total{age=%q}", quality.AgeName(i))] = &p.Stats.LateBy[i]
+	}
+	return counters
 }
 
 // Lateness says how late an event may come: how long its receipt may be after its timestamp.

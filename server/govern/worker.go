@@ -2,6 +2,7 @@ package govern
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"spoor/engine/event"
@@ -129,7 +130,13 @@ func (w *worker) note(d *event.Draft, as named, v *event.Verdict) {
 	if e.schema != nil {
 		n.Version = e.schema.Version
 	}
-	as.series.Note(n)
+	age, future := as.series.Note(n)
+	if age > 0 {
+		w.pipeline.Stats.LateBy[age].Add(1)
+	}
+	if future {
+		w.pipeline.Stats.Future.Add(1)
+	}
 }
 
 // decide is Govern without the counting.
@@ -245,6 +252,7 @@ func (w *worker) verdict(d *event.Draft, e *eventRules) event.Verdict {
 		w.mark(d, markViolations, []string{"eventName:unknown"})
 	case e.schema != nil && len(w.checker.Violations) > 0:
 		w.violating(e)
+		w.noted.Missing = slices.ContainsFunc(w.checker.Violations, schema.Violation.Missing)
 		if first := w.checker.Violations[0]; e.mode == schema.Enforce {
 			return refusal(CodeViolation, first.Path, e.schema.Explain(first), e.schema.Version)
 		}

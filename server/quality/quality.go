@@ -39,6 +39,7 @@ type Counts struct {
 	Duplicates uint64 `json:"duplicates"`
 	Future     uint64 `json:"future"`    // their time is more than five minutes after their receipt
 	Violating  uint64 `json:"violating"` // they do not obey their schema
+	Missing    uint64 `json:"missing"`   // of those: a field that the schema requires is missing
 	Unknown    uint64 `json:"unknown"`   // their name has no schema, and the policy minds
 	Refused    uint64 `json:"refused"`   // they went to the dead letters
 	Dropped    uint64 `json:"dropped"`   // for want of consent
@@ -52,6 +53,7 @@ func (c *Counts) add(o *Counts) {
 	c.Duplicates += o.Duplicates
 	c.Future += o.Future
 	c.Violating += o.Violating
+	c.Missing += o.Missing
 	c.Unknown += o.Unknown
 	c.Refused += o.Refused
 	c.Dropped += o.Dropped
@@ -76,7 +78,7 @@ type Event struct {
 	Received                             int64 // microseconds since the Unix epoch
 	Time                                 int64 // of the event; equal to Received where none was sent
 	Violating, Unknown, Refused, Dropped bool
-	Redacted, TooLate                    bool
+	Missing, Redacted, TooLate           bool
 	Version                              int // of the schema; 0: none
 }
 
@@ -107,23 +109,26 @@ func (s *Series) at(micros int64) *Counts {
 	return &h.counts
 }
 
-// Note counts an event.
-func (s *Series) Note(e *Event) {
+// AgeName is the name of a bucket of lateness: its bound.
+func AgeName(bucket int) string { return ageNames[bucket] }
+
+// Note counts an event. bucket is that of its lateness.
+func (s *Series) Note(e *Event) (bucket int, future bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.at(e.Received)
 	c.Received++
 	s.latest = max(s.latest, e.Received)
 	age := time.Duration(e.Received-e.Time) * time.Microsecond
-	if age < -futureAfter {
+	if future = age < -futureAfter; future {
 		c.Future++
 	}
-	bucket := 0
 	for bucket < len(Ages) && age > Ages[bucket] {
 		bucket++
 	}
 	c.ages[bucket]++
 	c.Violating += one(e.Violating)
+	c.Missing += one(e.Missing)
 	c.Unknown += one(e.Unknown)
 	c.Refused += one(e.Refused)
 	c.Dropped += one(e.Dropped)
@@ -137,6 +142,7 @@ func (s *Series) Note(e *Event) {
 			s.versions[e.Version]++
 		}
 	}
+	return bucket, future
 }
 
 func one(is bool) uint64 {

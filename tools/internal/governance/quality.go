@@ -29,9 +29,9 @@ func (x *Quality) Run(ctx context.Context, c *Console) error {
 	}
 	var r struct {
 		Series []struct {
-			Event, Source                                             string
-			Received, Duplicates, Future, Violating, Unknown, Refused uint64
-			Late                                                      map[string]uint64
+			Event, Source                                                      string
+			Received, Duplicates, Future, Violating, Missing, Unknown, Refused uint64
+			Late                                                               map[string]uint64
 		}
 		Sources []struct{ Source, Latest, Watermark string }
 	}
@@ -42,11 +42,11 @@ func (x *Quality) Run(ctx context.Context, c *Console) error {
 	if x.JSON {
 		return c.show(answer)
 	}
-	rows := [][]string{{"EVENT", "SOURCE", "RECEIVED", "DUPLICATES", "LATE >1H", "FUTURE", "VIOLATING", "UNKNOWN", "REFUSED"}}
+	rows := [][]string{{"EVENT", "SOURCE", "RECEIVED", "DUPLICATES", "LATE >1H", "FUTURE", "VIOLATING", "MISSING", "UNKNOWN", "REFUSED"}}
 	for _, s := range r.Series {
 		late := s.Late["1d"] + s.Late["7d"] + s.Late["30d"] + s.Late["older"]
 		row := []string{s.Event, s.Source}
-		for _, n := range []uint64{s.Received, s.Duplicates, late, s.Future, s.Violating, s.Unknown, s.Refused} {
+		for _, n := range []uint64{s.Received, s.Duplicates, late, s.Future, s.Violating, s.Missing, s.Unknown, s.Refused} {
 			row = append(row, fmt.Sprint(n))
 		}
 		rows = append(rows, row)
