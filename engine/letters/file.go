@@ -166,14 +166,13 @@ func (s *Store) read(b []byte) error {
 }
 
 func (s *Store) operations(b []byte) error {
-	r := reader{b: b}
-	for len(r.b) > 0 {
-		op := r.b[0]
-		r.b = r.b[1:]
-		index, body := r.uvarint(), r.text()
+	r := newReader(b)
+	for r.more() {
+		op, index, body := r.Byte(), r.Uvarint(), r.text()
+		if err := r.error(); err != nil {
+			return err
+		}
 		switch {
-		case r.err != nil:
-			return r.err
 		case op == opWhole && s.last == 0 && len(s.queue) == 0:
 			if err := s.readWhole(index, body); err != nil {
 				return err
@@ -191,13 +190,13 @@ func (s *Store) operations(b []byte) error {
 }
 
 func (s *Store) readWhole(last uint64, body []byte) error {
-	r := reader{b: body}
+	r := newReader(body)
 	before := uint64(0)
-	for len(r.b) > 0 {
-		index := r.uvarint()
+	for r.more() {
+		index := r.Uvarint()
 		l := r.letter()
-		if r.err != nil {
-			return r.err
+		if err := r.error(); err != nil {
+			return err
 		}
 		if index < before || index > last || s.byID[l.ID] != nil {
 			return fmt.Errorf("the letter %.100q of log index %d is out of order or there twice", l.ID, index)

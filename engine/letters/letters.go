@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"spoor/segment/encoding"
 )
 
 // Letter is an event that was refused. It must not be changed.
@@ -80,58 +82,35 @@ func AppendText[T string | []byte](dst []byte, t T) []byte {
 
 // reader reads an entry. After an error it reads zeros.
 type reader struct {
-	b   []byte
-	err error
+	*encoding.Lane
+	nameless bool // a letter had no id
 }
 
-func (r *reader) fail() {
-	if r.err == nil {
-		r.err = fmt.Errorf("%w: an entry is cut off", ErrEntry)
+func newReader(b []byte) *reader { return &reader{Lane: encoding.NewLane(b)} }
+
+func (r *reader) more() bool { return len(r.Rest()) > 0 }
+
+// error says what was wrong first: behind a cut there is no letter.
+func (r *reader) error() error {
+	switch {
+	case r.nameless:
+		return fmt.Errorf("%w: a letter has no id", ErrEntry)
+	case r.Err() != nil:
+		return fmt.Errorf("%w: an entry is cut off", ErrEntry)
 	}
-	r.b = nil
+	return nil
 }
 
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) text() []byte {
-	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		r.fail()
-		return nil
-	}
-	t := r.b[:n]
-	r.b = r.b[n:]
-	return t
-}
+func (r *reader) text() []byte { return r.Bytes(r.Count(len(r.Rest()))) }
 
 func (r *reader) letter() *Letter {
 	l := &Letter{}
 	for _, t := range []*string{&l.ID, &l.Name, &l.Source, &l.Reason, &l.Message, &l.Path} {
 		*t = string(r.text())
 	}
-	l.Version, l.Received = int(r.uvarint()), r.varint()
+	l.Version, l.Received = int(r.Uvarint()), r.Varint()
 	l.Event = slices.Clone(r.text())
-	if r.err == nil && l.ID == "" {
-		r.err = fmt.Errorf("%w: a letter has no id", ErrEntry)
-	}
+	r.nameless = r.nameless || r.Err() == nil && l.ID == ""
 	return l
 }
 
@@ -203,19 +182,19 @@ func (s *Store) apply(index uint64, op byte, body []byte) (n int, err error) {
 
 // change applies an operation. It reads it whole before it changes anything.
 func (s *Store) change(index uint64, op byte, body []byte) (n int, err error) {
-	r := reader{b: body}
-	b := Bounds{Bytes: int64(min(r.uvarint(), MaxBytes)), Oldest: r.varint()}
+	r := newReader(body)
+	b := Bounds{Bytes: int64(min(r.Uvarint(), MaxBytes)), Oldest: r.Varint()}
 	var put []*Letter
 	var ids []string
-	for len(r.b) > 0 {
+	for r.more() {
 		if op == opPut {
 			put = append(put, r.letter())
 		} else {
 			ids = append(ids, string(r.text()))
 		}
 	}
-	if r.err != nil {
-		return 0, r.err
+	if err := r.error(); err != nil {
+		return 0, err
 	}
 	for _, l := range put {
 		if s.byID[l.ID] == nil {
