@@ -64,16 +64,11 @@ func (b *body) release() {
 
 func (b *body) take(bytes int) error {
 	if !b.s.bytes.Take(context.Background(), b.tenant, int64(bytes), int64(bytes), b.s.opts.WaitTimeout) {
-		return b.s.errBodyBudget()
+		b.s.metrics.overloaded.Inc()
+		return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
 	}
 	b.taken += int64(bytes)
 	return nil
-}
-
-// errBodyBudget counts and tells that a body found no room.
-func (s *Server) errBodyBudget() error {
-	s.metrics.overloaded.Inc()
-	return fail(fasthttp.StatusServiceUnavailable, "overloaded", "the server holds as many request bodies as it may; nothing was stored, send it again").again().final()
 }
 
 // grow takes what decompressing needs. It does not wait: those who hold memory
