@@ -1,9 +1,9 @@
 package export
 
 import (
+	"io"
+	"sync"
 	"time"
-
-	"spoor/server/stream"
 )
 
 const (
@@ -13,18 +13,47 @@ const (
 	flushAge = 100 * time.Millisecond
 )
 
-// Stream is the body of an export.
+// Stream is the body of an export: one goroutine writes, the connection reads.
+// Nothing but one piece is held between them.
 type Stream struct {
-	*stream.Body
+	r       *io.PipeReader
+	w       *io.PipeWriter
 	lines   Format
+	extend  func() error // gives the connection time for the next piece
 	buf     []byte
 	flushed time.Time
+	begun   bool
+
+	once    sync.Once
+	started chan struct{} // closed when there is something to send, or the end
+	failed  error         // before anything was sent; read after started
 }
 
 // NewStream makes a stream. extend is called before each piece is written to the client.
 func NewStream(lines Format, extend func() error) *Stream {
-	return &Stream{Body: stream.New(extend), lines: lines, flushed: time.Now()}
+	x := &Stream{lines: lines, extend: extend, started: make(chan struct{}), flushed: time.Now()}
+	x.r, x.w = io.Pipe()
+	return x
 }
+
+// Started waits for the first piece, or the end. An error means that the
+// export failed before it: there is no stream then.
+func (x *Stream) Started() error {
+	<-x.started
+	return x.failed
+}
+
+// Read is called by the connection's goroutine.
+func (x *Stream) Read(p []byte) (int, error) {
+	n, err := x.r.Read(p)
+	if derr := x.extend(); derr != nil && err == nil {
+		err = derr
+	}
+	return n, err
+}
+
+// Close is called when the answer was sent or the client is gone.
+func (x *Stream) Close() error { return x.r.Close() }
 
 // Run writes what each yields. An error before the first piece is told by
 // Started; a later one cuts the stream off without its end mark.
@@ -42,15 +71,23 @@ func (x *Stream) Run(each func(yield func(event []byte) error) error) {
 	})
 	if err == nil {
 		err = x.flush()
+	} else if !x.begun {
+		x.failed = err
 	}
-	x.End(err)
+	_ = x.w.CloseWithError(err) // nil is the regular end
+	x.start()
 }
 
+func (x *Stream) start() { x.once.Do(func() { close(x.started) }) }
+
 func (x *Stream) flush() error {
-	if _, err := x.Write(x.buf); err != nil || len(x.buf) == 0 {
-		return err
+	x.begun = true
+	x.start()
+	if len(x.buf) == 0 {
+		return nil
 	}
+	_, err := x.w.Write(x.buf)
 	x.buf = x.buf[:0]
 	x.flushed = time.Now()
-	return nil
+	return err
 }

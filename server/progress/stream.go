@@ -10,10 +10,9 @@ package progress
 
 import (
 	"encoding/json"
+	"io"
 	"sync"
 	"time"
-
-	"spoor/server/stream"
 )
 
 const (
@@ -23,16 +22,45 @@ const (
 	firstAfter = 100 * time.Millisecond
 )
 
-// Stream is the body of the answer.
+// Stream is the body of the answer: Run writes, the connection reads.
 type Stream struct {
-	*stream.Body
+	r      *io.PipeReader
+	w      *io.PipeWriter
+	extend func() error // gives the connection time for the next piece
 
 	mu          sync.Mutex
 	done, total int64
+
+	begun   bool          // there was a line
+	started chan struct{} // closed when there is something to send, or the end
+	failed  error         // before anything was sent; read after started
 }
 
 // NewStream makes a stream. extend is called before each line is written to the client.
-func NewStream(extend func() error) *Stream { return &Stream{Body: stream.New(extend)} }
+func NewStream(extend func() error) *Stream {
+	x := &Stream{extend: extend, started: make(chan struct{})}
+	x.r, x.w = io.Pipe()
+	return x
+}
+
+// Started waits for the first line, or the end. An error is that of work which failed
+// before: there is no stream then.
+func (x *Stream) Started() error {
+	<-x.started
+	return x.failed
+}
+
+// Read is called by the connection's goroutine.
+func (x *Stream) Read(p []byte) (int, error) {
+	n, err := x.r.Read(p)
+	if derr := x.extend(); derr != nil && err == nil {
+		err = derr
+	}
+	return n, err
+}
+
+// Close is called when the answer was sent or the client is gone.
+func (x *Stream) Close() error { return x.r.Close() }
 
 type place struct {
 	Done  int64 `json:"done"`
@@ -71,20 +99,27 @@ func (x *Stream) Run(work func(told func(done, total int64)) (any, error), faile
 	close(ended)
 	ticks.Wait()
 	switch {
-	case err == nil:
-		err = x.line(map[string]any{"result": result})
-	case x.Begun():
+	case err != nil && !x.begun:
+		x.failed = err
+		close(x.started)
+	case err != nil:
 		code, message := failed(err)
 		err = x.line(map[string]failure{"error": {code, message}})
+	default:
+		err = x.line(map[string]any{"result": result})
 	}
-	x.End(err)
+	_ = x.w.CloseWithError(err)
 }
 
 // line is called by one goroutine at a time.
 func (x *Stream) line(v any) error {
+	if !x.begun {
+		x.begun = true
+		close(x.started)
+	}
 	b, err := json.Marshal(v)
 	if err == nil {
-		_, err = x.Write(append(b, '\n'))
+		_, err = x.w.Write(append(b, '\n'))
 	}
 	return err
 }
