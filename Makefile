@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench bench-peers golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -97,6 +97,16 @@ bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
 reliability: ## Durability at the counts of docs/reliability.md, as root for all of it; about an hour
 	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
+
+# The peers of "spoor bench run", at these versions.
+CHDB         := 4.4.0
+DUCKDB       := 2.0.1
+VICTORIALOGS := v1.52.2
+
+bench-peers: ## Install what "spoor bench run" compares with into bench/.peers; needs python3
+	@python3 -m venv bench/.peers && bench/.peers/bin/pip -q install chdb==$(CHDB) duckdb==$(DUCKDB)
+	@GOBIN='$(CURDIR)/bench/.peers/bin' $(GO) install github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@$(VICTORIALOGS)
+	@echo 'Installed. Now: bin/spoor bench run --events 1000000'
 
 golden: ## Write the golden files of all formats anew, after a format was changed on purpose
 	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update

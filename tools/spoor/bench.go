@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"spoor/bench/ingest"
+	"spoor/bench/peers"
 	"spoor/bench/questions"
 	"spoor/bench/workload"
 	"spoor/engine/query"
@@ -34,6 +35,8 @@ type benchCmd struct {
 	Ingest   ingestCmd     `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
 	Query    benchQueryCmd `cmd:"" help:"Measure the questions that have marks, in this process."`
 	Load     loadCmd       `cmd:"" help:"Send events as fast as a server takes them, and measure."`
+	Run      benchRunCmd   `cmd:"" help:"Measure beside ClickHouse, DuckDB and VictoriaLogs, with equal answers."`
+	Compare  compareCmd    `cmd:"" help:"Compare two reports of bench run."`
 }
 
 // generateCmd writes the workload.
@@ -313,4 +316,83 @@ func (c *loadCmd) Run(ctx context.Context, env *environment, g *globals) error {
 		return err
 	}
 	return r.FirstError
+}
+
+// benchRunCmd measures Spoor beside its peers.
+type benchRunCmd struct {
+	Events int64    `help:"Lines of the stream, resends among them." default:"10000000" placeholder:"N"`
+	Seed   uint64   `help:"Another seed, another stream; what was tuned with one is measured with another." default:"2" placeholder:"S"`
+	Runs   int      `help:"How often each question is asked of each system after once for warmth; medians count." default:"7" placeholder:"N"`
+	Peers  string   `help:"Where make bench-peers has put the peers; what is not there is left out." default:"bench/.peers" type:"path" placeholder:"DIR"`
+	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
+	Memory byteSize `help:"Memory setting of the server." default:"1024MiB" placeholder:"SIZE"`
+	Out    string   `help:"Write the report as JSON to this file too." type:"path" placeholder:"FILE"`
+	JSON   bool     `help:"Print the report as JSON." name:"json"`
+}
+
+// Help implements kong.HelpProvider.
+func (benchRunCmd) Help() string {
+	return examples("Loads one file into a server of this binary and into each peer, asks all the same eleven questions in turn, and wants equal answers. Needs about a kilobyte of disk and, with peers, 300 bytes of memory for an event; exit code 1 when answers differ.",
+		"spoor bench run --events 1000000",
+		"spoor bench run --out after.json && spoor bench compare before.json after.json")
+}
+
+// Run measures and prints the report.
+func (c *benchRunCmd) Run(ctx context.Context, env *environment) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r, err := peers.Run(ctx, peers.Config{
+		Events: c.Events, Seed: c.Seed, Runs: c.Runs, Dir: c.Dir, Binary: binary, Args: []string{"--memory", c.Memory.String()}, PeersDir: c.Peers,
+		Progress: func(step string) { _, _ = fmt.Fprintln(env.Stderr, step+" ...") },
+	})
+	if err != nil {
+		return fmt.Errorf("bench run: %w", err)
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if c.Out != "" {
+		if err := os.WriteFile(c.Out, text, 0o644); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		_, err = env.Stdout.Write(text)
+	} else {
+		err = r.WriteTable(env.Stdout)
+	}
+	if err == nil && !r.Equal() {
+		err = errors.New("answers differ")
+	}
+	return err
+}
+
+// compareCmd compares two reports.
+type compareCmd struct {
+	Before string `arg:"" help:"Report of the earlier run." type:"existingfile"`
+	After  string `arg:"" help:"Report of the later one." type:"existingfile"`
+}
+
+// Help implements kong.HelpProvider.
+func (compareCmd) Help() string {
+	return examples("Prints each figure of both and their ratio, after by before.", "spoor bench compare before.json after.json")
+}
+
+// Run prints the comparison.
+func (c *compareCmd) Run(env *environment) error {
+	var reports [2]peers.Report
+	for i, name := range []string{c.Before, c.After} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &reports[i]); err != nil {
+			return fmt.Errorf("read report %s: %w", name, err)
+		}
+	}
+	return peers.Compare(env.Stdout, &reports[0], &reports[1])
 }
