@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench bench-peers golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench profile bench-peers golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -98,6 +98,15 @@ reliability: ## Durability at the counts of docs/reliability.md, as root for all
 	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
 
+# What is profiled: a query over the workload in PROFILEDATA, or without one the server while it loads.
+QUERY       ?=
+PROFILEDATA ?= /tmp/spoor-profile
+
+profile: build ## Where the time of QUERY goes, or of ingest without one: top functions, and cpu.prof for go tool pprof
+	@if [ -n '$(QUERY)' ]; then bin/spoor bench query --data '$(PROFILEDATA)' --query '$(QUERY)' --runs 50 --profile cpu.prof; \
+	else bin/spoor bench ingest --events 3000000 --profile '$(CURDIR)/cpu.prof'; fi
+	@$(GO) tool pprof -top -nodecount 40 bin/spoor cpu.prof
+
 # The peers of "spoor bench run", at these versions.
 CHDB         := 4.4.0
 DUCKDB       := 2.0.1
@@ -123,4 +132,4 @@ fmt: ## Format the source
 	@$(GO) run $(GOFUMPT) -w .
 
 clean: ## Remove what make has built; DATA stays
-	@rm -rf bin bench.txt coverage.out
+	@rm -rf bin bench.txt coverage.out cpu.prof

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,8 +24,10 @@ type Config struct {
 
 	Binary string   // the server to start
 	Args   []string // further flags of it
-	Server string   // URL of a server to load instead; what /proc and the disk tell is then not measured
-	Key    string
+	// Profile is the file to which the server writes a CPU profile, from its start to its first stop; "": none.
+	Profile string
+	Server  string // URL of a server to load instead; what /proc and the disk tell is then not measured
+	Key     string
 
 	// CrashEvents are sent before the server is killed: what a start then reads from its log.
 	CrashEvents int64
@@ -32,7 +35,7 @@ type Config struct {
 	Progress func(step string)
 	// Loaded is called when everything is loaded, compacted and measured, if set; the server goes
 	// on when it returns. It is not called for a server that was not started here.
-	Loaded func(ctx context.Context, address string, soFar *Report) error
+	Loaded func(ctx context.Context, address, pid string, soFar *Report) error
 }
 
 // Bounds of a Config.
@@ -96,7 +99,11 @@ func (m *measurement) remote(ctx context.Context) error {
 
 // local measures a server of its own.
 func (m *measurement) local(ctx context.Context) (err error) {
-	p, took, err := start(ctx, m.c.Binary, m.data, m.c.Args)
+	args := m.c.Args
+	if m.c.Profile != "" {
+		args = append(slices.Clone(args), "--cpu-profile", m.c.Profile)
+	}
+	p, took, err := start(ctx, m.c.Binary, m.data, args)
 	if err != nil {
 		return err
 	}
@@ -133,7 +140,7 @@ func (m *measurement) local(ctx context.Context) (err error) {
 		return err
 	}
 	if m.c.Loaded != nil {
-		if err := m.c.Loaded(ctx, p.address, r); err != nil {
+		if err := m.c.Loaded(ctx, p.address, p.pid(), r); err != nil {
 			return err
 		}
 	}

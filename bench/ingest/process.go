@@ -51,6 +51,11 @@ func UsageOf(pid string) (Usage, error) {
 	return u, err
 }
 
+// ResetPeak makes the kernel begin anew to look for the process's peak of memory.
+func ResetPeak(pid string) error {
+	return os.WriteFile("/proc/"+pid+"/clear_refs", []byte("5"), 0)
+}
+
 // procField reads the number behind a name in a file of lines.
 func procField(pid, file, name string) (int64, error) {
 	path := "/proc/" + pid + "/" + file

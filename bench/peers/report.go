@@ -66,6 +66,7 @@ type Times struct {
 	Median  float64 `json:"median_ms"`
 	Fastest float64 `json:"fastest_ms"`
 	Slowest float64 `json:"slowest_ms"`
+	PeakRSS int64   `json:"peak_rss_bytes"` // of the system while it was asked this, what it holds anyway included
 	// Differs tells where the answer is not Spoor's; a time of a wrong answer is no result.
 	Differs string `json:"differs,omitempty"`
 }

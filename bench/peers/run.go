@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"spoor/bench/ingest"
@@ -74,6 +75,7 @@ type run struct {
 	file    string
 	base    string // of Spoor
 	drivers []*driver
+	pids    []string // of Spoor's server, then of the drivers
 	report  *Report
 }
 
@@ -92,8 +94,8 @@ func (r *run) generate() (err error) {
 }
 
 // loaded is called while Spoor is up and has everything.
-func (r *run) loaded(ctx context.Context, address string, own *ingest.Report) (err error) {
-	r.base = "http://" + address
+func (r *run) loaded(ctx context.Context, address, pid string, own *ingest.Report) (err error) {
+	r.base, r.pids = "http://"+address, []string{pid}
 	l := Load{
 		Name: "Spoor", Seconds: own.LoadSeconds, CPU: own.ServerCPU, PrepareSeconds: own.CompactSeconds, PeakRSS: own.PeakRSS, Bytes: own.DataBytes,
 	}
@@ -123,7 +125,7 @@ func (r *run) peers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.drivers = append(r.drivers, d)
+		r.drivers, r.pids = append(r.drivers, d), append(r.pids, strconv.Itoa(d.cmd.Process.Pid))
 		l, err := d.fill(r.file, r.c.Events)
 		if err != nil {
 			return fmt.Errorf("load %s: %w", peer.kind, err)
@@ -153,6 +155,9 @@ func (r *run) ask(ctx context.Context) error {
 	for _, q := range questions.All(person) {
 		r.c.Progress("asking: " + q.Name)
 		row := Question{Name: q.Name, Text: q.Text}
+		for _, pid := range r.pids {
+			_ = ingest.ResetPeak(pid) // where that cannot be done, peaks are those of the whole run
+		}
 		want, _, err := r.spoor(ctx, q.Text, true)
 		if err != nil {
 			return err
@@ -182,6 +187,9 @@ func (r *run) ask(ctx context.Context) error {
 		for i := range took {
 			t := timesOf(r.report.Loads[i].Name, took[i])
 			t.Differs = differs[i]
+			if u, err := ingest.UsageOf(r.pids[i]); err == nil {
+				t.PeakRSS = u.PeakRSS
+			}
 			row.Times = append(row.Times, t)
 		}
 		row.finish()

@@ -115,10 +115,11 @@ type ingestCmd struct {
 	Connections int   `help:"Connections that send at the same time." default:"16" placeholder:"N"`
 	CrashEvents int64 `help:"Events to send before the server is killed." default:"250000" placeholder:"N"`
 
-	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
-	Memory byteSize `help:"Memory setting of the server." default:"256MiB" placeholder:"SIZE"`
-	Remote bool     `help:"Load the server of --server instead of one of its own; its memory, CPU, disk and starts are then not measured."`
-	JSON   bool     `help:"Print the figures as JSON, for programs." name:"json"`
+	Dir     string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
+	Memory  byteSize `help:"Memory setting of the server." default:"256MiB" placeholder:"SIZE"`
+	Profile string   `help:"Write a CPU profile of the server, from its start to its first stop." type:"path" placeholder:"FILE"`
+	Remote  bool     `help:"Load the server of --server instead of one of its own; its memory, CPU, disk and starts are then not measured."`
+	JSON    bool     `help:"Print the figures as JSON, for programs." name:"json"`
 }
 
 // Help implements kong.HelpProvider.
@@ -138,7 +139,7 @@ func (c *ingestCmd) Run(ctx context.Context, env *environment, g *globals) error
 			Names:  c.Names, LateDays: c.LateDays, LatePerMille: c.LatePerMille,
 		},
 		From: c.From, Batch: c.Batch, Connections: c.Connections, CrashEvents: c.CrashEvents, Dir: c.Dir,
-		Args: []string{"--memory", c.Memory.String()}, Key: g.Key,
+		Args: []string{"--memory", c.Memory.String()}, Profile: c.Profile, Key: g.Key,
 	}
 	if c.Remote {
 		config.Server = g.Server
@@ -201,6 +202,7 @@ type benchQueryCmd struct {
 	Only    string `help:"Only questions whose name has this text." placeholder:"TEXT"`
 	Memory  int64  `help:"Memory of the store in MiB." default:"1024" placeholder:"MIB"`
 	JSON    bool   `help:"Print JSON instead of a table." name:"json"`
+	Query   string `help:"Ask this instead of the questions that have marks." placeholder:"QUERY"`
 	Profile string `help:"Write a CPU profile of the measurement." type:"path" placeholder:"FILE"`
 }
 
@@ -209,7 +211,8 @@ func (benchQueryCmd) Help() string {
 	return examples("Loads the events of spoor bench generate into a store of its own, once, and asks each question there: warm, no answer kept, in one process.",
 		"spoor bench query --data /tmp/marks",
 		"spoor bench query --data /tmp/small --events 1000000 --json",
-		"spoor bench query --data /tmp/marks --only funnel --runs 50 --profile cpu.out")
+		"spoor bench query --data /tmp/marks --only funnel --runs 50 --profile cpu.out",
+		"spoor bench query --data /tmp/marks --query 'paths from page_viewed from 2026-05-01 to 2026-05-31'")
 }
 
 // measured is what --json prints.
@@ -242,9 +245,12 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 	}
 	var list []questions.Question
 	for _, q := range questions.All(person) {
-		if strings.Contains(q.Name, c.Only) {
+		if c.Query == "" && strings.Contains(q.Name, c.Only) {
 			list = append(list, q)
 		}
+	}
+	if c.Query != "" {
+		list = append(list, questions.Question{Name: c.Query, Text: c.Query})
 	}
 	if len(list) == 0 {
 		return usageError{fmt.Errorf("no question's name has %q", c.Only)}
@@ -262,15 +268,11 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	if c.Profile != "" {
-		f, err := os.Create(c.Profile)
+		stop, err := profileCPU(c.Profile)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	rows, err := questions.Measure(ctx, list, c.Runs, time.Now, ask)
 	if err != nil {
@@ -281,7 +283,22 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		out.SetIndent("", "  ")
 		return out.Encode(measured{c.Events, c.Seed, runtime.Version(), runtime.GOMAXPROCS(0), rows})
 	}
-	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents)
+	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents && c.Query == "")
+}
+
+// profileCPU begins to write a CPU profile; stop ends it.
+func profileCPU(file string) (stop func() error, err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // loadCmd measures how fast a server takes events.

@@ -67,6 +67,8 @@ type serveCmd struct {
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
+
+	CPUProfile string `help:"Write a CPU profile of the whole run to this file when the server ends, for go tool pprof." type:"path" placeholder:"FILE"`
 }
 
 // Help implements kong.HelpProvider.
@@ -89,7 +91,14 @@ const (
 )
 
 // Run runs the server.
-func (c *serveCmd) Run(ctx context.Context, env *environment) error {
+func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
+	if c.CPUProfile != "" {
+		stop, err := profileCPU(c.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
 	}
