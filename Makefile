@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench profile bench-peers golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -116,6 +116,11 @@ bench-peers: ## Install what "spoor bench run" compares with into bench/.peers; 
 	@python3 -m venv bench/.peers && bench/.peers/bin/pip -q install chdb==$(CHDB) duckdb==$(DUCKDB)
 	@GOBIN='$(CURDIR)/bench/.peers/bin' $(GO) install github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@$(VICTORIALOGS)
 	@echo 'Installed. Now: bin/spoor bench run --events 1000000'
+
+REPORTS ?=
+
+plots: ## Draw REPORTS, what bench run --out wrote at several sizes, into docs/images
+	@cd bench/plot && $(GO) run . -out ../../docs/images $(abspath $(REPORTS))
 
 golden: ## Write the golden files of all formats anew, after a format was changed on purpose
 	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update
