@@ -132,7 +132,7 @@ func drawTo(file, title, unit string, lines []line) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "events", unit
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = plainTicks{}, plainTicks{}
 	p.Add(plotter.NewGrid())
 	p.Legend.Left, p.Legend.Top = true, true
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
@@ -154,5 +154,27 @@ func drawTo(file, title, unit string, lines []line) error {
 		p.Add(curve, dots)
 		p.Legend.Add(l.name, curve, dots)
 	}
+	p.Y.Max *= 10 // room for the legend
 	return p.Save(20*vg.Centimeter, 14*vg.Centimeter, file)
+}
+
+// plainTicks are those of a logarithmic scale, labelled as persons write numbers: 0.1, 500, 2 k, 10 M.
+type plainTicks struct{}
+
+func (plainTicks) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	for i, t := range ticks {
+		if t.Label == "" {
+			continue
+		}
+		switch {
+		case t.Value >= 1e6:
+			ticks[i].Label = fmt.Sprintf("%g M", t.Value/1e6)
+		case t.Value >= 1e3:
+			ticks[i].Label = fmt.Sprintf("%g k", t.Value/1e3)
+		default:
+			ticks[i].Label = fmt.Sprintf("%g", t.Value)
+		}
+	}
+	return ticks
 }
