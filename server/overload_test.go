@@ -16,7 +16,7 @@ import (
 )
 
 func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
-	n := start(t, server.Options{MaxWaiting: 4, WaitTimeout: 50 * time.Millisecond}, func(l *testLog) { l.hold = make(chan struct{}) })
+	n := start(t, server.Options{MaxWaiting: 4, WaitTimeout: time.Second}, func(l *testLog) { l.hold = make(chan struct{}) })
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
@@ -25,9 +25,7 @@ func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), "spoor_collector_waiting 4\n")
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_collector_waiting", 4)
 	r := n.post("/api/events", event(5))
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "overloaded", r.errorCode(t))
@@ -39,7 +37,7 @@ func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
 
 func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
 	// The budget is raised to 4 MiB.
-	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: 5 * time.Second})
+	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: maxBecoming})
 	body := "[" + event(1) + "," + strings.Repeat(" ", 1<<20-len(event(1))-3) + "]"
 	for range 4 { // bodies that stop just before their end hold it all
 		conn := n.dial()
@@ -47,9 +45,7 @@ func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
 		_, err := fmt.Fprintf(conn, "POST /api/events/batch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)-1])
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 4*len(body)))
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_body_bytes", 4*len(body))
 	r := n.post("/api/events", event(1))
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "overloaded", r.errorCode(t))
@@ -93,9 +89,7 @@ func TestShutdownAnswersWhatWasTaken(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_collector_waiting %d\n", clients))
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_collector_waiting", clients)
 	done := make(chan error, 1)
 	go func() { done <- n.srv.Shutdown(context.Background()) }()
 	select {
@@ -121,10 +115,8 @@ func TestShutdownEndsQueriesThatTakeTooLong(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		m := string(n.do("GET", "/metrics", nil).body)
-		return strings.Contains(m, "spoor_queries_running 1\n") && strings.Contains(m, "spoor_exports_running 1\n")
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_queries_running", 1)
+	n.becomes("spoor_exports_running", 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
