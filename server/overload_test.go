@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +53,30 @@ func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "overloaded", r.errorCode(t))
 	require.Equal(t, "1", r.header.Get("Retry-After"))
+}
+
+func TestConnectionsBeyondTheLimitAreToldToComeAgain(t *testing.T) {
+	n := start(t, server.Options{MaxConns: 4})
+	held := make([]net.Conn, 4)
+	for i := range held {
+		held[i] = n.dial()
+		defer held[i].Close()
+		_, err := io.WriteString(held[i], "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(held[i]), nil)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+	}
+	for range 100 {
+		r := n.post("/api/events", event(1))
+		require.Equal(t, 503, r.status)
+		require.Equal(t, "too_many_connections", r.errorCode(t))
+		require.Equal(t, "1", r.header.Get("Retry-After"))
+		require.Equal(t, "application/json; charset=utf-8", r.header.Get("Content-Type"))
+	}
+	require.NoError(t, held[0].Close())
+	require.Eventually(t, func() bool { return n.post("/api/events", event(1)).status == 200 }, maxBecoming, time.Millisecond)
+	require.Regexp(t, `spoor_http_connections_refused_total \d{3}\n`, string(n.do("GET", "/metrics", nil).body))
 }
 
 func TestWhatTheLogSaysBecomesAnAnswer(t *testing.T) {
