@@ -13,9 +13,9 @@ LISTEN ?= 127.0.0.1:7480
 DATA   ?= ./data
 EVENTS ?= 100000
 
-# Tests: packages at a time, limit of one package, and -race where a C compiler is.
+# Tests: packages at a time, limit of one package (one that hangs shows where), and -race where a C compiler is.
 P           ?= 2
-TESTTIMEOUT ?= 10m
+TESTTIMEOUT ?= 5m
 TESTFLAGS   ?=
 RACE        ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 TEST         = $(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -p $(P) -timeout $(TESTTIMEOUT) $(TESTFLAGS)

@@ -127,13 +127,16 @@ func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) 
 	calls := s.dialectCalls(b)
 	events, from := b.Events()
 	var index uint64
+	met := 0 // events that were counted
 	err := s.patiently(func() error {
 		if err := s.checkReady(); err != nil || len(events) == 0 {
 			return err
 		}
 		r, who := s.request(ctx, h.body)
 		defer r.Release()
-		if err := s.many(r, events, source); err != nil {
+		r.Met = met
+		err := s.many(r, events, source)
+		if met = r.Met; err != nil {
 			return err
 		}
 		s.decided(who, r)

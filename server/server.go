@@ -127,29 +127,30 @@ func (o *Options) setDefaults() {
 
 // Server serves one Backend over HTTP.
 type Server struct {
-	back    Backend
-	opts    Options
-	log     *slog.Logger
-	http    *fasthttp.Server
-	collect *collect.Collector
-	govern  *govern.Pipeline
-	erase   *erase.API
-	inflate *inflate.Pool
-	bytes   *fair.Gate // bytes of request bodies
-	places  *fair.Gate // of requests with events between their last byte and their answer
-	room    *fair.Gate // bytes of events between there and their answer
-	turns   *fair.Gate // at decompressing and decoding
-	limits  *access.Limits
-	keysMu  sync.Mutex    // held while a key is made
-	queries *fair.Gate    // places of queries that run
-	exports chan struct{} // held by exports that run
-	chores  chan struct{} // held by the verification or backup that runs
-	metrics *serverMetrics
-	routes  *routes
+	back     Backend
+	opts     Options
+	log      *slog.Logger
+	http     *fasthttp.Server
+	collect  *collect.Collector
+	govern   *govern.Pipeline
+	erase    *erase.API
+	inflate  *inflate.Pool
+	bytes    *fair.Gate // bytes of request bodies
+	places   *fair.Gate // of requests with events between their last byte and their answer
+	room     *fair.Gate // bytes of events between there and their answer
+	turns    *fair.Gate // at decompressing and decoding
+	limits   *access.Limits
+	keysMu   sync.Mutex    // held while a key is made
+	queries  *fair.Gate    // places of queries that run
+	exports  chan struct{} // held by exports that run
+	chores   chan struct{} // held by the verification or backup that runs
+	refusing chan struct{} // held by connections without a place
+	metrics  *serverMetrics
+	routes   *routes
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
-	streams sync.WaitGroup // exports and chores that write, and what expires letters
+	streams sync.WaitGroup // exports and chores that write, connections that are refused, and what expires letters
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -161,15 +162,16 @@ func New(back Backend, opts Options) *Server {
 	opts.setDefaults()
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
-		inflate: inflate.NewPool(),
-		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
-		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
-		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
-		turns:   fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
-		limits:  access.NewLimits(access.MaxBuckets),
-		queries: fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
-		exports: make(chan struct{}, maxExports),
-		chores:  make(chan struct{}, 1),
+		inflate:  inflate.NewPool(),
+		bytes:    fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
+		places:   fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
+		room:     fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
+		turns:    fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
+		limits:   access.NewLimits(access.MaxBuckets),
+		queries:  fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
+		exports:  make(chan struct{}, maxExports),
+		chores:   make(chan struct{}, 1),
+		refusing: make(chan struct{}, maxRefusing),
 	}
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -188,7 +190,7 @@ func New(back Backend, opts Options) *Server {
 		HeaderReceived:               s.headerReceived,
 		ExpectHandler:                s.expect,
 		Logger:                       discardLogger{},
-		Concurrency:                  opts.MaxConns,
+		Concurrency:                  opts.MaxConns + connSlack,
 		ReadBufferSize:               maxHeaderBytes,
 		ReadTimeout:                  opts.HeaderTimeout,
 		WriteTimeout:                 opts.WriteTimeout,
@@ -214,7 +216,7 @@ func (discardLogger) Printf(string, ...any) {}
 
 // Serve serves connections of ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(ln); err != nil {
+	if err := s.http.Serve(&bounded{ln, s}); err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil

@@ -43,6 +43,7 @@ type Origin struct {
 	Address    netip.Addr // of the client; the zero Addr: not known
 	UserAgent  string     // of the request
 	Again      bool       // a dead letter is sent again: what is completed was completed before
+	Counted    bool       // it was decided on before, and the body is read again: it counts once
 }
 
 // Govern makes g decide over the events of d; nil lets all pass.
@@ -50,6 +51,9 @@ func (d *Decoder) Govern(g Governor) { d.gov = g }
 
 // SetOrigin says where the events come from that are read next.
 func (d *Decoder) SetOrigin(o Origin) { d.origin = o }
+
+// Counted tells of the events that are read next whether they were counted before.
+func (d *Decoder) Counted(before bool) { d.origin.Counted = before }
 
 // Letter is the event that was refused last, where it is to be kept, else nil.
 // It ends with the next call of the decoder.

@@ -23,6 +23,10 @@ type Request struct {
 	// Origin is where the events come from, set before One or Many.
 	Origin event.Origin
 
+	// Met is how many of the body's first events were decided on: they are counted
+	// once. It is set before Many where the body was tried before.
+	Met int
+
 	// Allow tells which event names may be stored; nil: all. Decoded is called once
 	// when the body is not needed any more and the request only waits for the log,
 	// or will not; nil: nothing is. Both are set before One or Many and go with Release.
@@ -92,7 +96,7 @@ func (r *Request) Release() {
 		r.Rejected, r.Assigned, r.texts = nil, nil, nil
 	}
 	r.reset()
-	r.Origin = event.Origin{}
+	r.Origin, r.Met = event.Origin{}, 0
 	r.Allow, r.Decoded = nil, nil
 	requests.Put(r)
 }
@@ -174,11 +178,11 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	defer c.leave()
 	r.source = source
 	r.open(len(body) > maxSharedBody)
-	err := r.b.dec.AddAll(body, source, r.b.newID, r.each)
+	err := r.all(body)
 	if err == errFull {
 		r.clearVerdicts()
 		r.reopen()
-		err = r.b.dec.AddAll(body, source, r.b.newID, r.each)
+		err = r.all(body)
 	}
 	if err != nil {
 		r.clearVerdicts()
@@ -187,6 +191,12 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	}
 	r.hand()
 	return r.wait()
+}
+
+// all reads the events of body into the builder.
+func (r *Request) all(body []byte) error {
+	r.b.dec.Counted(r.Met > 0)
+	return r.b.dec.AddAll(body, r.source, r.b.newID, r.each)
 }
 
 func (r *Request) clearVerdicts() {
@@ -214,6 +224,9 @@ func (r *Request) item(it event.Item) error {
 		})
 	case it.Assigned:
 		r.Assigned = append(r.Assigned, Assigned{Index: it.Index, id: r.keepID(it.Row)})
+	}
+	if r.Met = max(r.Met, it.Index+1); r.Met == it.Index+1 {
+		d.Counted(false) // what follows was not decided on before
 	}
 	if r.own && r.b.due() {
 		r.seal(d)

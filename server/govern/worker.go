@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"spoor/engine/event"
 	"spoor/engine/schema"
@@ -50,6 +51,7 @@ type worker struct {
 	matches []redact.Match
 	text    []byte
 	noted   quality.Event
+	counts  bool     // the event was not counted before
 	changed []string // paths of values that were replaced or dropped
 	refuse  string   // path of personal data that refuses the event
 }
@@ -78,9 +80,17 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	w.changed = w.changed[:0]
 	w.refuse = ""
 	w.noted = quality.Event{Received: d.Origin().ReceivedAt}
+	w.counts = !d.Origin().Counted
 	v := w.decide(d, s, e)
 	w.note(d, n, &v)
 	return v
+}
+
+// count counts the event once, however often its body is read.
+func (w *worker) count(n *atomic.Uint64) {
+	if w.counts {
+		n.Add(1)
+	}
 }
 
 // named is what holds for an event name and where it is counted.
@@ -116,7 +126,7 @@ func (w *worker) name(d *event.Draft) named {
 // note counts the event for its quality.
 func (w *worker) note(d *event.Draft, as named, v *event.Verdict) {
 	n, e := &w.noted, as.rules
-	if d.Origin().Again || n.Received == 0 { // it was counted when it came
+	if d.Origin().Again || !w.counts || n.Received == 0 { // it was counted when it came
 		return
 	}
 	n.Time = n.Received
@@ -161,11 +171,11 @@ func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdic
 		}
 	}
 	if len(w.changed) > 0 {
-		w.pipeline.Stats.Redacted.Add(1)
+		w.count(&w.pipeline.Stats.Redacted)
 		w.mark(d, markRedacted, w.changed)
 	}
 	if v.Reject != nil {
-		w.pipeline.Stats.Refused.Add(1)
+		w.count(&w.pipeline.Stats.Refused)
 	}
 	return v
 }
@@ -178,7 +188,7 @@ func (w *worker) late(d *event.Draft) event.Verdict {
 		return event.Verdict{}
 	}
 	w.noted.TooLate = true
-	w.pipeline.Stats.Late.Add(1)
+	w.count(&w.pipeline.Stats.Late)
 	if l.Refuse {
 		return refusal(CodeLate, "timestamp", "the event is later than is allowed", 0)
 	}
@@ -274,8 +284,8 @@ func refusal(code, path, message string, version int) event.Verdict {
 
 func (w *worker) violating(e *eventRules) {
 	w.noted.Violating, w.noted.Unknown = e.schema != nil, e.schema == nil
-	e.violating.Add(1)
-	w.pipeline.Stats.Violating.Add(1)
+	w.count(e.violating)
+	w.count(&w.pipeline.Stats.Violating)
 }
 
 // mark sets a field of the store's own to a list of paths.
