@@ -24,6 +24,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
@@ -146,6 +147,7 @@ type Server struct {
 	chores  chan struct{} // held by the verification or backup that runs
 	metrics *serverMetrics
 	routes  *routes
+	said    sync.Pool // of *calls.Batch
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
@@ -171,6 +173,7 @@ func New(back Backend, opts Options) *Server {
 		exports: make(chan struct{}, maxExports),
 		chores:  make(chan struct{}, 1),
 	}
+	s.said.New = func() any { return calls.NewBatch(opts.Limits) }
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
