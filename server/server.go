@@ -24,6 +24,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
@@ -147,6 +148,7 @@ type Server struct {
 	refusing chan struct{} // held by connections without a place
 	metrics  *serverMetrics
 	routes   *routes
+	said     sync.Pool // of *calls.Batch
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
@@ -173,6 +175,7 @@ func New(back Backend, opts Options) *Server {
 		chores:   make(chan struct{}, 1),
 		refusing: make(chan struct{}, maxRefusing),
 	}
+	s.said.New = func() any { return calls.NewBatch(opts.Limits) }
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)

@@ -21,6 +21,8 @@ type Dead struct {
 
 // sender sends one batch after the other, each until its fate is known.
 type sender struct {
+	refused func(Dead) // is told of each event that was refused
+
 	opts   *Options
 	queue  *queue
 	counts *counters
@@ -197,15 +199,20 @@ func (s *sender) allDead(batch [][]byte, a answer) {
 // the other events must go on.
 func (s *sender) dead(event []byte, code, message string) {
 	s.counts.dead.Add(1)
+	if s.opts.OnDead == nil && !s.opts.Synchronous {
+		return
+	}
+	d := Dead{EventID: idOf(event), Event: bytes.Clone(event), Code: code, Message: message}
+	s.refused(d)
 	if s.opts.OnDead == nil {
 		return
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("OnDead panicked", "eventId", idOf(event), "panic", fmt.Sprint(p))
+			s.log.Error("OnDead panicked", "eventId", d.EventID, "panic", fmt.Sprint(p))
 		}
 	}()
-	s.opts.OnDead(Dead{EventID: idOf(event), Event: bytes.Clone(event), Code: code, Message: message})
+	s.opts.OnDead(d)
 }
 
 // idOf reads the eventId of an event that this package wrote.
