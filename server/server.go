@@ -184,6 +184,7 @@ func New(back Backend, opts Options) *Server {
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
 	})
+	s.room.Tighten(s.sharedRoom)
 	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })
 	s.metrics = newMetrics(s)
 	s.routes = newRoutes(s)
