@@ -120,12 +120,7 @@ export class Spoor {
 
   /** All events of a name, in the order of their times. */
   async events(name: string): Promise<StoredEvent[]> {
-    return (await this.query(`events of "${name}" from 2000-01-01 to 2100-01-01 limit 10000`)).events;
-  }
-
-  /** How many events of a name there are; a look-up by name finds those of duplicates once. */
-  async count(name: string): Promise<number> {
-    return (await this.query(`events of "${name}" from 2000-01-01 to 2100-01-01 limit 10000`)).events.length;
+    return (await this.query(`events of "${name}" from 1900-01-01 to 2100-01-01 limit 10000`)).events;
   }
 }
 
@@ -148,6 +143,8 @@ export class FaultyProxy {
   seen: Seen[] = [];
   fate: (seen: Seen) => Fate | Promise<Fate> = () => "pass";
   target: string;
+  /** What it answers to GET of a .js file. */
+  script = "";
   url = "";
   private server: Server;
 
@@ -181,6 +178,10 @@ export class FaultyProxy {
       parts.push(part);
     }
     const body = Buffer.concat(parts);
+    if (req.method === "GET" && req.url?.endsWith(".js")) {
+      res.writeHead(200, { "Content-Type": "text/javascript" }).end(this.script);
+      return;
+    }
     const url = new URL(req.url as string, this.target);
     const seen: Seen = {
       at: Date.now(),

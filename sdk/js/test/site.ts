@@ -17,7 +17,10 @@ export async function launch(): Promise<Browser> {
     execFileSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "chromium"], quiet);
     path = "/usr/bin/chromium";
   }
-  return chromium.launch({ executablePath: path, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  return chromium.launch({
+    executablePath: path,
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP *.test 127.0.0.1"],
+  });
 }
 
 /** A site with a page that has the script, and any page that a test writes. Its content security policy forbids all that is not its own script. */
@@ -26,6 +29,8 @@ export class Site {
   pages: Record<string, string> = {};
   /** Origins that pages may send to. */
   connect = "*";
+  /** Where scripts may come from. */
+  scripts = "'self'";
   private server: Server = createServer((req, res) => {
     const path = new URL(req.url as string, "http://site").pathname;
     if (path.endsWith(".js")) {
@@ -35,7 +40,7 @@ export class Site {
     }
     res.writeHead(200, {
       "Content-Type": "text/html; charset=utf-8",
-      "Content-Security-Policy": `default-src 'none'; script-src 'self'; connect-src ${this.connect}`,
+      "Content-Security-Policy": `default-src 'none'; script-src ${this.scripts}; connect-src ${this.connect}`,
     });
     res.end(this.pages[path] ?? `<!doctype html><title>Page ${path}</title><script src="/spoor.iife.min.js"></script><h1>Shop</h1>`);
   });

@@ -248,10 +248,10 @@ export function init(options: Options, parts: Parts = {}): Client {
   }
 
   const stops: (() => void)[] = [];
-  function on(target: EventTarget, type: string, run: () => unknown) {
+  function on(type: string, run: () => unknown) {
     const listener = safe(run);
-    target.addEventListener(type, listener);
-    stops.push(() => target.removeEventListener(type, listener));
+    addEventListener(type, listener);
+    stops.push(() => removeEventListener(type, listener));
   }
 
   const client: Client = {
@@ -285,7 +285,6 @@ export function init(options: Options, parts: Parts = {}): Client {
         // A refusal needs to be remembered only where silence would mean consent.
         keeper.reset({ consent: answers }, consent.optOut && !refusedBySignal);
       } else {
-        keeper.save();
         resume();
       }
     },
@@ -310,14 +309,16 @@ export function init(options: Options, parts: Parts = {}): Client {
     },
   };
   // Whatever happens, the page goes on.
-  for (const method of Object.keys(client) as (keyof Client)[]) {
+  let method: keyof Client;
+  for (method in client) {
     client[method] = safe(client[method] as () => never, method === "variant" ? "" : undefined) as never;
   }
 
   safe(() => {
-    on(window, "pagehide", leave);
-    on(window, "online", queue.hurry);
-    on(document, "visibilitychange", () => granted() && queue.hurry());
+    on("pagehide", leave);
+    const hurry = () => granted() && queue.hurry();
+    on("online", hurry);
+    on("visibilitychange", hurry); // hidden: it may be the last moment; visible: timers may have slept
     resume();
     for (const plugin of o.plugins || []) {
       safe((p: Plugin<Client>) => {

@@ -10,15 +10,15 @@ const MIN_GZIP = 1024;
 
 /**
  * Sends requests that need no preflight: the key is in the address and the content
- * type is plain text or none; that a body is compressed the server sees in its first bytes.
+ * type is none; that a body is compressed the server sees in its first bytes.
  */
 export function transportOf(host: string, writeKey: string | undefined, timeout: number) {
   const address = (path: string) => host + path + (writeKey ? `?writeKey=${encodeURIComponent(writeKey)}` : "");
   return {
     async post(path: string, text: string): Promise<Reply> {
-      let body: string | Blob = text;
-      if (text.length > MIN_GZIP && typeof CompressionStream === "function") {
-        body = await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
+      let body = new Blob([text]);
+      if (body.size > MIN_GZIP && typeof CompressionStream === "function") {
+        body = await new Response(body.stream().pipeThrough(new CompressionStream("gzip"))).blob();
       }
       const abort = new AbortController();
       const timer = setTimeout(() => abort.abort(), timeout);
@@ -28,7 +28,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
           body,
           credentials: "omit",
           redirect: "error",
-          keepalive: (typeof body === "string" ? body.length * 3 : body.size) < KEEPALIVE_BYTES,
+          keepalive: body.size < KEEPALIVE_BYTES,
           signal: abort.signal,
         });
         return { status: r.status, retryAfter: r.headers.get("Retry-After"), body: await r.text() };

@@ -65,19 +65,12 @@ export function readAnswer(reply: Reply, events: number, now: number): Answer {
 /** Tells whether an answer accounts for each event once: a proxy's page of status 200 does not. */
 function accounts(said: Record<string, any>, events: number): boolean {
   const rejected: Rejection[] = said.rejected || [];
-  return (
-    said.accepted + said.duplicates + rejected.length === events &&
-    new Set(rejected.map((r) => r.index)).size === rejected.length &&
-    rejected.every((r) => r.index >= 0 && r.index < events)
-  );
+  const named = new Set(rejected.map((r) => r.index).filter((index) => index >= 0 && index < events));
+  return named.size === rejected.length && said.accepted + said.duplicates + named.size === events;
 }
 
 /** Reads seconds or a date, in milliseconds from now. */
 function readRetryAfter(text: string | null, now: number): number {
-  if (!text) {
-    return 0;
-  }
-  const seconds = +text;
-  const wait = seconds >= 0 ? seconds * 1000 : Date.parse(text) - now;
+  const wait = Number(text) >= 0 ? Number(text) * 1000 : Date.parse(text as string) - now; // null is 0
   return wait > 0 ? Math.min(wait, MAX_RETRY_AFTER) : 0;
 }

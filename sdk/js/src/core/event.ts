@@ -39,7 +39,7 @@ export function writeEvent<C>(d: Draft, id: string, now: number, o: CommonOption
       traits: d.traits,
       context: { ...d.context, ...options.context },
     };
-    for (const { beforeSend } of [{ beforeSend: o.beforeSend } as Plugin, ...(o.plugins || [])]) {
+    for (const { beforeSend } of [o, ...(o.plugins || [])] as Plugin[]) {
       if (beforeSend) {
         const result = beforeSend(event);
         if (result === false) {
@@ -103,7 +103,8 @@ export function withDefaults<C, O extends CommonOptions<C>>(options: O, defaults
       >
     >;
   const all = { flushEvery: 2000, batchBytes: 512 << 10, timeout: 30_000, retryBase: 500, retryMax: 60_000, ...defaults } as typeof o;
-  for (const name of Object.keys(all) as (keyof typeof all)[]) {
+  let name: keyof typeof all;
+  for (name in all) {
     o[name] ??= all[name] as never;
   }
   o.host = String(o.host).replace(/\/+$/, "");

@@ -74,13 +74,12 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
   let lastSend = -Infinity;
   let limit = o.batchEvents;
   let lastKey = "";
-  const waiters = new Set<{ key: string; done: (settled: boolean) => void }>();
+  const waiters = new Map<(settled: boolean) => void, string>(); // and the key up to which they wait
 
   function drop(reason: string, events: number) {
     if (events) {
-      const dropped = { ...w.shared().dropped };
+      const dropped = (w.shared().dropped ||= {});
       dropped[reason] = (dropped[reason] || 0) + events;
-      w.shared().dropped = dropped;
       w.share();
     }
   }
@@ -110,9 +109,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       waiting.shift(); // The store hangs.
       drop("queue_full", 1);
     }
-    if (!saved) {
-      save();
-    }
+    save();
     wake(++fresh >= o.batchEvents || w.now() - lastSend > o.flushEvery ? 0 : o.flushEvery);
   }
 
@@ -151,9 +148,9 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
     }
     if (waiters.size) {
       const head = (await store.take(1, 1))[0];
-      for (const waiter of waiters) {
-        if (!head || head[0] > waiter.key) {
-          waiter.done(true);
+      for (const [done, key] of waiters) {
+        if (!head || head[0] > key) {
+          done(true);
         }
       }
     }
@@ -180,6 +177,9 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       }
       lastSend = w.now();
       const answer = await deliver(items).catch(() => undefined);
+      if (!w.open()) {
+        return 0; // Consent was withdrawn: what was the store's is gone, and stays so.
+      }
       const shared = w.shared();
       if (!answer || answer.verdict === "again") {
         const tries = shared.retry?.[1] || 0;
@@ -246,22 +246,15 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
     },
     flush(milliseconds) {
       return new Promise((resolve) => {
-        const waiter = {
-          key: lastKey,
-          done(settled: boolean) {
-            clearTimeout(limitTimer);
-            waiters.delete(waiter);
-            resolve(settled);
-          },
+        const done = (settled: boolean) => {
+          clearTimeout(limitTimer);
+          waiters.delete(done);
+          resolve(settled);
         };
-        const limitTimer = setTimeout(() => waiter.done(false), milliseconds); // Keeps a program alive: somebody waits.
-        waiters.add(waiter);
-        if (running) {
-          again = true;
-          fresh = o.batchEvents;
-        } else {
-          run();
-        }
+        const limitTimer = setTimeout(done, milliseconds, false); // Keeps a program alive: somebody waits.
+        waiters.set(done, lastKey);
+        fresh = o.batchEvents; // Where it runs it is to run again, at once.
+        run();
       });
     },
     unsaved: () => saving.concat(waiting),
@@ -269,8 +262,8 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       waiting = [];
       await saved;
       await store.clear();
-      for (const waiter of waiters) {
-        waiter.done(true);
+      for (const done of waiters.keys()) {
+        done(true);
       }
     },
     stop() {
