@@ -2,6 +2,9 @@ module spoor
 
 go 1.26.0
 
+// What npm installs for sdk/js may hold Go.
+ignore ./sdk/js/node_modules
+
 require (
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
 	github.com/VictoriaMetrics/metrics v1.44.0

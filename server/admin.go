@@ -14,6 +14,7 @@ import (
 	"spoor/server/call"
 	"spoor/server/openapi"
 	"spoor/server/progress"
+	"spoor/server/sdkfile"
 )
 
 // maxCompact is how long a compaction that was asked for may take.
@@ -175,7 +176,7 @@ Send an event:
   curl -X POST http://ADDRESS/api/events -d '{"eventName":"signed_up","userId":"u1","properties":{"plan":"free"}}'
 Send many (JSON array, {"batch":[...]}, or one event per line; gzip or zstd):
   curl -X POST http://ADDRESS/api/events/batch --data-binary @events.ndjson
-Ask:
+SCRIPTAsk:
   curl -X POST http://ADDRESS/api/query -d 'funnel signed_up -> activated within 3d last 30d'
   curl -X POST http://ADDRESS/api/query -d 'events of any limit 10'
 Save a query and ask for it by name:
@@ -195,10 +196,20 @@ func (s *Server) getOpenAPI(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// textOfRoot is the text of / of a server with a script or without.
+func textOfRoot(script *sdkfile.File) string {
+	line := ""
+	if script != nil {
+		line = "Track a web page, with one line of its HTML:\n" +
+			`  <script async src="http://ADDRESS` + script.Path() + `" data-write-key="KEY"></script>` + "\n"
+	}
+	return strings.Replace(rootText, "SCRIPT", line, 1)
+}
+
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
 	address := ctx.Conn().LocalAddr().String()
-	before, rest, more := "", rootText, true
+	before, rest, more := "", s.root, true
 	for more { // piece by piece: a flood of requests makes no garbage
 		before, rest, more = strings.Cut(rest, "ADDRESS")
 		ctx.Response.AppendBodyString(before)

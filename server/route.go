@@ -121,6 +121,11 @@ func newRoutes(s *Server) *routes {
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
 	add("/openapi.yaml", "openapi", false, method{"GET", access.Open, s.getOpenAPI})
+	if f := s.opts.Script; f != nil {
+		get := method{"GET", access.Open, f.Serve}
+		add(f.Path(), "script", false, get)
+		add(f.Pattern(), "script_by_hash", false, get)
+	}
 	r.dialects = map[string]*routeMetrics{}
 	for _, name := range s.opts.Dialects.Names() {
 		r.dialects[name] = s.metrics.route(name)

@@ -32,6 +32,7 @@ import (
 	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
+	"spoor/server/sdkfile"
 )
 
 // Options tune a Server. Zero values take the defaults.
@@ -42,6 +43,8 @@ type Options struct {
 	Now  func() time.Time
 	// Dialects are the protocols of other systems; default: none.
 	Dialects *dialect.Mounted
+	// Script is the SDK for web pages; nil: it is not served.
+	Script *sdkfile.File
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 	Lateness  govern.Lateness
@@ -148,6 +151,7 @@ type Server struct {
 	refusing chan struct{} // held by connections without a place
 	metrics  *serverMetrics
 	routes   *routes
+	root     string    // what / answers
 	said     sync.Pool // of *calls.Batch
 
 	ctx     context.Context // ends when shutdown gives up waiting
@@ -175,6 +179,7 @@ func New(back Backend, opts Options) *Server {
 		chores:   make(chan struct{}, 1),
 		refusing: make(chan struct{}, maxRefusing),
 	}
+	s.root = textOfRoot(opts.Script)
 	s.said.New = func() any { return calls.NewBatch(opts.Limits) }
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())

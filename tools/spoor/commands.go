@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/codegen"
 	"spoor/tools/internal/governance"
 )
 
@@ -29,6 +30,7 @@ type commands struct {
 	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
 	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
+	Codegen codegen.Command    `cmd:"" group:"govern" help:"Write functions that track events, typed by their schemas."`
 	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
 	Quality governance.Quality `cmd:"" group:"govern" help:"Show what came in and what was wrong with it."`
 	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`

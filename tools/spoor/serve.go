@@ -23,6 +23,7 @@ import (
 	"spoor/cluster"
 	"spoor/cluster/datadir"
 	"spoor/engine"
+	"spoor/sdk/js"
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
@@ -34,6 +35,7 @@ import (
 	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
 	"spoor/server/govern"
+	"spoor/server/sdkfile"
 	"spoor/tools/internal/logquota"
 )
 
@@ -54,6 +56,8 @@ type serveCmd struct {
 	SnowplowPrefix  string `help:"The same for trackers of Snowplow." default:"/snowplow" placeholder:"PATH"`
 	AmplitudePrefix string `help:"The same for Amplitude's HTTP API." default:"/amplitude" placeholder:"PATH"`
 	MixpanelPrefix  string `help:"The same for Mixpanel's import API." default:"/mixpanel" placeholder:"PATH"`
+
+	SDKPath string `help:"Path of the SDK for web pages, which ad blockers may know by its usual name. Empty: it is not served." name:"sdk-path" default:"/s.js" placeholder:"PATH"`
 
 	Memory      byteSize      `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	EraseWithin time.Duration `help:"How long what was erased may stay in the bytes of files; no answer has it from the first moment." default:"24h" placeholder:"TIME"`
@@ -126,6 +130,15 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	if !ok {
 		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix, --snowplow-prefix, --amplitude-prefix and --mixpanel-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
 	}
+	var script *sdkfile.File
+	if c.SDKPath != "" {
+		if script, err = sdkfile.New(c.SDKPath, js.Script); err != nil {
+			return usageError{fmt.Errorf("--sdk-path: %w", err)}
+		}
+		if taken, _ := dialects.Find([]byte(c.SDKPath)); taken != nil {
+			return usageError{fmt.Errorf("--sdk-path: %s is a path of SDKs of %s", c.SDKPath, taken.Name())}
+		}
+	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(int64(c.Memory)))
@@ -153,7 +166,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
 	stopChores := chores(ctx, log, node, back, erased)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
 	}), node, keys)
 	stopChores()
