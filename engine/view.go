@@ -296,3 +296,9 @@ func (v *View) Left(s *segment.Section) (rows scan.Bits, n int, err error) {
 	rows, err = scan.NewWorker(scan.Persons{}, v.Identity).Rows(m.Where, s)
 	return rows, rows.Count(), err
 }
+
+// Erasures is the log index of the last erasure that the view knows, 0 for none.
+func (v *View) Erasures() uint64 { return v.erased.set.Last() }
+
+// Expired tells whether the events of a name on a day are older than the retention allows.
+func (v *View) Expired(name string, day int32) bool { return v.erased.set.Expired(name, day) }

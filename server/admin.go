@@ -47,6 +47,14 @@ func (s *Server) getCluster(ctx *fasthttp.RequestCtx, _ string) error {
 	return answerValue(ctx, s.back.Cluster())
 }
 
+// getRaw tells how far the raw tier is.
+func (s *Server) getRaw(ctx *fasthttp.RequestCtx, _ string) error {
+	if s.opts.Raw == nil {
+		return fail(fasthttp.StatusNotFound, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
+	}
+	return answerValue(ctx, s.opts.Raw())
+}
+
 // postFlush writes the memtable to segments.
 func (s *Server) postFlush(ctx *fasthttp.RequestCtx, _ string) error {
 	if err := s.back.Flush(s.ctx); err != nil {

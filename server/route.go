@@ -110,6 +110,7 @@ func newRoutes(s *Server) *routes {
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
+	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})

@@ -32,6 +32,7 @@ import (
 	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
+	"spoor/server/rawtier"
 	"spoor/server/sdkfile"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 	Lateness  govern.Lateness
+	// Raw tells of the raw tier; nil: there is none.
+	Raw func() rawtier.Status
 	// Elapsed is a clock that is never set, for rates; default the system's.
 	Elapsed func() time.Duration
 	// Random is where keys come from; default crypto/rand.

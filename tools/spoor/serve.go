@@ -35,8 +35,10 @@ import (
 	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
 	"spoor/server/govern"
+	"spoor/server/rawtier"
 	"spoor/server/sdkfile"
 	"spoor/tools/internal/logquota"
+	"spoor/tools/internal/raw"
 )
 
 // serveCmd runs the server.
@@ -63,6 +65,8 @@ type serveCmd struct {
 	EraseWithin time.Duration `help:"How long what was erased may stay in the bytes of files; no answer has it from the first moment." default:"24h" placeholder:"TIME"`
 
 	FlushRows int `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
+
+	raw.Serve `embed:""`
 
 	BackupDir       string      `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 	Geoip           string      `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
@@ -164,10 +168,14 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
-	stopChores := chores(ctx, log, node, back, erased)
+	tier, err := c.Tier(c.Data, c.EraseWithin, back, log)
+	if err != nil {
+		return errors.Join(usageError{err}, raft.Close(context.WithoutCancel(ctx)), db.Close())
+	}
+	stopChores := chores(ctx, log, node, back, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
-		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
 	}), node, keys)
 	stopChores()
 
@@ -197,11 +205,22 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// chores lets events expire and cuts the log behind what was erased, until ctx
-// ends or stop is called, which waits for them.
-func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog) (stop func()) {
+// rawStatus tells of a raw tier, if there is one.
+func rawStatus(tier *rawtier.Tier) func() rawtier.Status {
+	if tier == nil {
+		return nil
+	}
+	return tier.Status
+}
+
+// chores lets events expire, cuts the log behind what was erased, and writes the raw tier, if
+// there is one, until ctx ends or stop is called, which waits for them.
+func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog, tier *rawtier.Tier) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
+	if tier != nil {
+		running.Go(func() { tier.Run(ctx) })
+	}
 	running.Go(func() {
 		back.Expire(ctx, time.Now, func(err error) { log.Error("events did not expire; it will be tried again", "error", err) })
 	})
