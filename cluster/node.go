@@ -24,6 +24,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"spoor/cluster/logstore"
+	"spoor/cluster/peer"
 )
 
 // Node is one member of the cluster. Its methods are safe for concurrent use.
@@ -36,20 +37,24 @@ type Node struct {
 	sm    *machine
 	raft  *raft.Raft
 	addr  raft.ServerAddress // of this node, for the others
+	peers *peer.Port         // nil where nobody can reach this node
 
 	queue chan *pending // asked of the library and not answered, oldest first
 	load  load
 
-	readiness  readiness
-	fatal      atomic.Pointer[error]
-	checkpoint chan struct{} // holds a token while none is taken
-	notify     chan bool     // the library says here whether this node leads
-	ctx        context.Context
-	stop       context.CancelFunc
-	wg         sync.WaitGroup // watch and what it starts
-	answering  sync.WaitGroup // the goroutine that hands answers on
-	closing    sync.Once
-	closed     error
+	readiness readiness
+	commands  atomic.Uint32 // newest version of entries that may be proposed
+	fatal     atomic.Pointer[error]
+	// refusedSince is when proposals began to be refused while the lead is handed over, in ns; 0: they are taken.
+	refusedSince atomic.Int64
+	checkpoint   chan struct{} // holds a token while none is taken
+	notify       chan bool     // the library says here whether this node leads
+	ctx          context.Context
+	stop         context.CancelFunc
+	wg           sync.WaitGroup // watch and what it starts
+	answering    sync.WaitGroup // the goroutine that hands answers on
+	closing      sync.Once
+	closed       error
 }
 
 // Open starts a node. Entries that are in the log and not durable in the machine
@@ -67,9 +72,13 @@ func Open(cfg Config, sm StateMachine) (*Node, error) {
 		notify:     make(chan bool, 16),
 	}
 	n.checkpoint <- struct{}{}
+	n.AllowCommands(1)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	if err := n.open(sm); err != nil {
 		n.stop()
+		if n.peers != nil {
+			_ = n.peers.Close()
+		}
 		if n.store != nil {
 			_ = n.store.Close()
 		}
@@ -104,7 +113,7 @@ func (n *Node) open(sm StateMachine) error {
 	n.feed = newFeed(n.store, n.snaps.latest.Load())
 	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
 	n.snaps.taking = &n.sm.taking
-	trans, err := newTransport(&n.cfg)
+	trans, err := n.newTransport()
 	if err != nil {
 		return err
 	}
@@ -132,6 +141,9 @@ func (n *Node) start(trans raft.Transport) error {
 		return err
 	}
 	n.raft, n.addr = r, self.Address
+	if n.peers != nil {
+		n.serveOthers(n.peers)
+	}
 	committed := r.CommitIndex
 	n.feed.committed.Store(&committed)
 	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 {
@@ -247,6 +259,9 @@ func (n *Node) shutdown(ctx context.Context) error {
 		err := n.raft.Shutdown().Error()
 		close(n.queue)
 		n.answering.Wait()
+		if n.peers != nil {
+			err = errors.Join(err, n.peers.Close())
+		}
 		stopped <- errors.Join(err, n.store.Close())
 	}()
 	select {

@@ -22,6 +22,7 @@ import (
 
 	"spoor/cluster"
 	"spoor/cluster/datadir"
+	"spoor/cluster/roster"
 	"spoor/engine"
 	"spoor/sdk/js"
 	"spoor/server"
@@ -38,6 +39,7 @@ import (
 	"spoor/server/rawtier"
 	"spoor/server/sdkfile"
 	"spoor/tools/internal/logquota"
+	"spoor/tools/internal/member"
 	"spoor/tools/internal/raw"
 )
 
@@ -46,6 +48,8 @@ type serveCmd struct {
 	Data   string `help:"Directory of the data; it is made if it does not exist." default:"./data" type:"path" placeholder:"DIR"`
 	Listen string `help:"Address to listen on. Beyond this machine a key is needed: one below, or one made by spoor key create." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	NodeID string `help:"Name of this node; it never changes." default:"n1" placeholder:"NAME"`
+
+	Member member.Flags `embed:""`
 
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
@@ -89,8 +93,9 @@ func (serveCmd) Help() string {
 
 const (
 	// The parts of a shutdown; together below 10 seconds.
-	drainTime = 4 * time.Second // for requests that came
-	closeTime = 4 * time.Second // for the checkpoint and the log
+	handOverTime = 1500 * time.Millisecond // for the next leader
+	drainTime    = 4 * time.Second         // for requests that came
+	closeTime    = 4 * time.Second         // for the checkpoint and the log
 	// limitShare of a container's memory is where the collector of garbage begins to work harder.
 	limitShare = 0.9
 	// limitFactor times --memory is that point where there is no container:
@@ -109,6 +114,9 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	}
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
+	}
+	if err := c.Member.Check(c.NodeID); err != nil {
+		return usageError{err}
 	}
 	keys, err := access.NewRing(c.WriteKey, c.ReadKey, c.AdminKey)
 	if err != nil {
@@ -161,7 +169,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	raft, err := cluster.Open(cluster.Config{ID: c.NodeID, Dir: c.Data, Bootstrap: true, Logger: log, OnFatal: fatal}, db)
+	raft, others, err := c.open(ctx, log, db, fatal)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
@@ -172,11 +180,11 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	if err != nil {
 		return errors.Join(usageError{err}, raft.Close(context.WithoutCancel(ctx)), db.Close())
 	}
-	stopChores := chores(ctx, log, node, back, erased, tier)
+	stopChores := chores(log, node, back, others, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Nodes: backend.Nodes{Roster: others}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
-	}), node, keys)
+	}), node, others, keys)
 	stopChores()
 
 	// Not the context of the command: that has ended.
@@ -190,6 +198,24 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err // what is at work still uses the store
 	}
 	return errors.Join(err, db.Close())
+}
+
+// open starts the node, and what it knows of others.
+func (c *serveCmd) open(ctx context.Context, log *slog.Logger, db *engine.DB, fatal func(error)) (*cluster.Node, *roster.Roster, error) {
+	cfg := cluster.Config{ID: c.NodeID, Dir: c.Data, Logger: log, OnFatal: fatal}
+	self := member.Node{ID: c.NodeID, Data: c.Data, Version: build().Version, Durable: db.DurableIndex(), Log: log}
+	if len(c.AdminKey) > 0 {
+		self.AdminKey = c.AdminKey[0]
+	}
+	opts, err := c.Member.Configure(ctx, self, &cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := cluster.Open(cfg, db)
+	if err != nil {
+		return nil, nil, err
+	}
+	return node, roster.New(node, db, opts), nil
 }
 
 // erasedLog is told when something has gone from the files that the log may still hold.
@@ -213,11 +239,12 @@ func rawStatus(tier *rawtier.Tier) func() rawtier.Status {
 	return tier.Status
 }
 
-// chores lets events expire, cuts the log behind what was erased, and writes the raw tier, if
-// there is one, until ctx ends or stop is called, which waits for them.
-func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog, tier *rawtier.Tier) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+// chores watches over the other nodes, lets events expire, cuts the log behind what was erased, and writes the
+// raw tier, if there is one, until stop is called, which waits for them: a node goes on to be one while it shuts down.
+func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog, tier *rawtier.Tier) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	running.Go(func() { others.Run(ctx) })
 	if tier != nil {
 		running.Go(func() { tier.Run(ctx) })
 	}
@@ -251,7 +278,7 @@ func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *bac
 }
 
 // serve listens until ctx ends or serving fails, and then lets requests finish.
-func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, keys *access.Ring) error {
+func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, others *roster.Roster, keys *access.Ring) error {
 	if !access.IsLoopback(c.Listen) && keys.Empty() {
 		// Keys may stand in what is not applied yet.
 		if err := node.Wait(ctx); err != nil {
@@ -264,6 +291,12 @@ func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %s: %w", c.Listen, err), srv.Shutdown(ctx))
+	}
+	if at, ok := ln.Addr().(*net.TCPAddr); ok && !at.IP.IsUnspecified() && c.Member.Advertise == "" {
+		others.SetHTTP("http://" + ln.Addr().String())
+	}
+	if p := others.Peers(); p != nil {
+		p.HandleRest(srv.Handle)
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -292,6 +325,9 @@ func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger
 	if ctx.Err() != nil {
 		err = nil
 		log.Info("shutting down; once more ends it at once")
+		leaving, cancel := context.WithTimeout(context.Background(), handOverTime)
+		others.HandOver(leaving)
+		cancel()
 	}
 	draining, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
