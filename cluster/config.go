@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"spoor/cluster/logstore"
+	"spoor/cluster/peer"
 	"spoor/internal/vfs"
 )
 
@@ -53,6 +55,14 @@ type Config struct {
 	ID string
 	// RaftAddr is where the node listens for the others, "" for a cluster of one that listens nowhere.
 	RaftAddr string
+	// RaftAdvertise is where the others find it, "" for RaftAddr.
+	RaftAdvertise string
+	// PeerTLS are the certificates of the node; nil: none, and RaftAddr is a loopback address.
+	PeerTLS *peer.TLS
+	// Formats are the versions that this program understands.
+	Formats peer.Formats
+	// PeerDial connects to other nodes; nil: TCP. Tests put faults here.
+	PeerDial func(ctx context.Context, address string) (net.Conn, error)
 	// Dir holds the log and the snapshots.
 	Dir string
 	FS  vfs.FS // nil for the operating system's
@@ -73,7 +83,7 @@ type Config struct {
 	ElectionTimeout  time.Duration // without a leader until a node stands for election
 	StallLimit       time.Duration // for one call to the disk
 
-	// Transport takes the place of the one that RaftAddr would make.
+	// Transport takes the place of the Raft library's share of RaftAddr.
 	Transport raft.Transport
 }
 

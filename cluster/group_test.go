@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
+	"spoor/cluster/peer"
 	"spoor/internal/vfs"
 )
 
@@ -152,7 +153,7 @@ func TestASnapshotFromAnotherNodeIsRefusedBeforeItIsStored(t *testing.T) {
 
 func TestAPortThatOthersReachIsRefused(t *testing.T) {
 	for addr, ok := range map[string]bool{"127.0.0.1:0": true, "localhost:1": true, "[::1]:7": true, "0.0.0.0:7481": false, "10.0.0.1:1": false, ":1": false, "nonsense": false} {
-		require.Equal(t, ok, checkLoopback(addr) == nil, addr)
+		require.Equal(t, ok, peer.CheckLoopback(addr) == nil, addr)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"spoor/cluster/logstore"
+	"spoor/cluster/peer"
 )
 
 // Node is one member of the cluster. Its methods are safe for concurrent use.
@@ -36,6 +37,7 @@ type Node struct {
 	sm    *machine
 	raft  *raft.Raft
 	addr  raft.ServerAddress // of this node, for the others
+	peers *peer.Port         // nil where nobody can reach this node
 
 	queue chan *pending // asked of the library and not answered, oldest first
 	load  load
@@ -70,6 +72,9 @@ func Open(cfg Config, sm StateMachine) (*Node, error) {
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	if err := n.open(sm); err != nil {
 		n.stop()
+		if n.peers != nil {
+			_ = n.peers.Close()
+		}
 		if n.store != nil {
 			_ = n.store.Close()
 		}
@@ -104,7 +109,7 @@ func (n *Node) open(sm StateMachine) error {
 	n.feed = newFeed(n.store, n.snaps.latest.Load())
 	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
 	n.snaps.taking = &n.sm.taking
-	trans, err := newTransport(&n.cfg)
+	trans, err := n.newTransport()
 	if err != nil {
 		return err
 	}
@@ -247,6 +252,9 @@ func (n *Node) shutdown(ctx context.Context) error {
 		err := n.raft.Shutdown().Error()
 		close(n.queue)
 		n.answering.Wait()
+		if n.peers != nil {
+			err = errors.Join(err, n.peers.Close())
+		}
 		stopped <- errors.Join(err, n.store.Close())
 	}()
 	select {

@@ -22,7 +22,13 @@ import (
 	"spoor/internal/vfs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Servers and clients of fasthttp leave goroutines behind that end by themselves when they wake.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))
+}
 
 // list is a state machine that remembers what it was given, in order.
 type list struct {
@@ -424,8 +430,10 @@ func TestTheLogIsCutWhenItHasGrown(t *testing.T) {
 		_, _, err := n.Propose(within(t), make([]byte, 4<<10))
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return n.Status().LogBytes < cfg.CheckpointBytes }, 10*time.Second, 5*time.Millisecond)
-	require.Greater(t, n.Status().FirstIndex, uint64(100))
+	require.Eventually(t, func() bool {
+		s := n.Status()
+		return s.LogBytes < cfg.CheckpointBytes && s.FirstIndex > 100
+	}, 10*time.Second, 5*time.Millisecond)
 }
 
 func TestALogAndAStoreThatDoNotFitAreRefused(t *testing.T) {

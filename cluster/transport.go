@@ -1,57 +1,55 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"net"
-	"time"
 
 	"github.com/hashicorp/raft"
-)
+	"github.com/valyala/fasthttp"
 
-const (
-	// rpcTimeout bounds one request to another node.
-	rpcTimeout = 10 * time.Second
-	// pooledConnections are kept open to each node.
-	pooledConnections = 3
+	"spoor/cluster/peer"
 )
 
 // newTransport makes the way to the other nodes. Without an address there is
 // none, and no port is opened.
-func newTransport(c *Config) (raft.Transport, error) {
-	if c.Transport != nil {
+func (n *Node) newTransport() (raft.Transport, error) {
+	c := &n.cfg
+	if c.RaftAddr != "" {
+		var err error
+		if n.peers, err = peer.Open(peer.Options{
+			Listen: c.RaftAddr, Advertise: c.RaftAdvertise, Cluster: n.store.Cluster(), ID: c.ID,
+			Formats: c.Formats, TLS: c.PeerTLS, Logger: c.Logger, Dial: c.PeerDial,
+		}); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case c.Transport != nil:
 		return steady{c.Transport}, nil
+	case n.peers != nil:
+		return steady{n.peers.RaftTransport(newLogger(c.Logger))}, nil
 	}
-	if c.RaftAddr == "" {
-		_, t := raft.NewInmemTransport(raft.ServerAddress(c.ID))
-		return steady{t}, nil
-	}
-	if err := checkLoopback(c.RaftAddr); err != nil {
-		return nil, err
-	}
-	t, err := raft.NewTCPTransportWithConfig(c.RaftAddr, nil, &raft.NetworkTransportConfig{
-		Logger:  newLogger(c.Logger),
-		MaxPool: pooledConnections,
-		// With more than one, a follower whose log failed for a moment can stay without entries for ever.
-		MaxRPCsInFlight: 1,
-		Timeout:         rpcTimeout,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listen for other nodes at %s: %w", c.RaftAddr, err)
-	}
+	_, t := raft.NewInmemTransport(raft.ServerAddress(c.ID))
 	return steady{t}, nil
 }
 
-// checkLoopback refuses addresses that others can reach: the port takes orders
-// from whoever connects.
-func checkLoopback(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("address for other nodes: %w", err)
+// Peers is the port for the other nodes, nil where Config.RaftAddr is empty.
+func (n *Node) Peers() *peer.Port { return n.peers }
+
+// ErrNoPeer is wrapped when a node is not a member, or this one has no port for others.
+var ErrNoPeer = errors.New("no such node in the cluster")
+
+// Call sends a call to another member, see peer.Port.Call.
+func (n *Node) Call(ctx context.Context, id string, req *fasthttp.Request, resp *fasthttp.Response) error {
+	if n.peers != nil {
+		for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+			if s.ID == raft.ServerID(id) {
+				return n.peers.Call(ctx, id, string(s.Address), req, resp)
+			}
+		}
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("address for other nodes: %s can be reached from other machines, and the port knows no authentication; use 127.0.0.1", addr)
-	}
-	return nil
+	return fmt.Errorf("call %q: %w: %w", id, peer.ErrNotReached, ErrNoPeer)
 }
 
 // steady hands heartbeats to the library's main loop like all other messages.
