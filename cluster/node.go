@@ -42,6 +42,7 @@ type Node struct {
 	queue chan *pending // asked of the library and not answered, oldest first
 	load  load
 
+	takeover   takeover
 	readiness  readiness
 	fatal      atomic.Pointer[error]
 	checkpoint chan struct{} // holds a token while none is taken
@@ -107,8 +108,8 @@ func (n *Node) open(sm StateMachine) error {
 		return err
 	}
 	n.feed = newFeed(n.store, n.snaps.latest.Load())
-	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
-	n.snaps.taking = &n.sm.taking
+	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed, latest: &n.snaps.latest}
+	n.snaps.accept = n.accept
 	trans, err := n.newTransport()
 	if err != nil {
 		return err
@@ -137,11 +138,15 @@ func (n *Node) start(trans raft.Transport) error {
 		return err
 	}
 	n.raft, n.addr = r, self.Address
+	n.takeover.open.Store(true)
 	committed := r.CommitIndex
 	n.feed.committed.Store(&committed)
 	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 {
 		if servers[0].ID != self.ID {
 			return errors.Join(fmt.Errorf("the data in %s is that of node %s alone; start it as that one", n.cfg.Dir, servers[0].ID), r.Shutdown().Error())
+		}
+		if last, durable := r.LastIndex(), n.sm.sm.DurableIndex(); durable > last {
+			return errors.Join(fmt.Errorf("the store in %s holds what entry %d brought, the log ends with entry %d, and there is no other node to get the rest from; restore a backup", n.cfg.Dir, durable, last), r.Shutdown().Error())
 		}
 		n.electAlone()
 	}
@@ -186,7 +191,11 @@ func checkFit(snaps *snapshots, first, last, durable uint64, dir string) error {
 	if first > meta.Index+1 {
 		return fmt.Errorf("%w: it begins with entry %d, and the newest snapshot ends with entry %d; restore %s from a backup", logstore.ErrDamaged, first, meta.Index, dir)
 	}
-	if durable > max(last, meta.Index) {
+	installed, err := snaps.installed()
+	if err != nil {
+		return err
+	}
+	if durable > max(last, meta.Index, installed) {
 		return fmt.Errorf("%w: it ends with entry %d, but the store holds what entry %d brought; the two are not of the same moment, restore them together", logstore.ErrDamaged, max(last, meta.Index), durable)
 	}
 	if meta.Index == 0 {
