@@ -160,7 +160,7 @@ func (s *Snapshot) describe(ctx context.Context, m *manifest) error {
 		return err
 	}
 	s.Manifest = frame.Wrap(manifestMagic, manifestVersion, body)
-	s.Files, err = ReadSnapshot(s.Manifest)
+	s.Files, _, err = ReadSnapshot(s.Manifest)
 	return err
 }
 
@@ -197,17 +197,21 @@ func sumOf(ctx context.Context, r io.ReaderAt, n int64) (string, error) {
 // ErrSnapshot is wrapped when the manifest of a snapshot, or what it names, is not what it should be.
 var ErrSnapshot = errors.New("snapshot cannot be used")
 
-// ReadSnapshot lists the files that the manifest of a snapshot names, each once.
-func ReadSnapshot(manifest []byte) ([]SnapshotFile, error) {
+// ErrSourceDamaged is wrapped when bytes of a snapshot are what its manifest says, and no sound file.
+var ErrSourceDamaged = errors.New("the snapshot was taken of a damaged store")
+
+// ReadSnapshot lists the files that the manifest of a snapshot names, each once, and tells the log
+// index that it includes.
+func ReadSnapshot(manifest []byte) (files []SnapshotFile, applied uint64, err error) {
 	m, err := parseSnapshot(manifest)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	files := make([]SnapshotFile, 0, len(m.Backup))
+	files = make([]SnapshotFile, 0, len(m.Backup))
 	for _, f := range m.Backup {
 		files = append(files, SnapshotFile{Name: f.Name, Bytes: f.Bytes, SHA256: f.SHA})
 	}
-	return files, nil
+	return files, m.Applied, nil
 }
 
 var snapshotSuffixes = []string{segmentSuffix, identitySuffix, docsSuffix, traits.Suffix, letters.Suffix}
@@ -322,7 +326,7 @@ func (s *Staged) open(ctx context.Context, db *DB, dir string) error {
 	m.Letters.Name, m.Documents, m.Backup = own[m.Letters.Name], own[m.Documents], nil
 	var err error
 	if s.live, err = loadLive(db.fs, db.dir, m); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrSourceDamaged, err)
 	}
 	for _, fm := range m.Files {
 		f, err := db.openFile(fm)
@@ -331,6 +335,9 @@ func (s *Staged) open(ctx context.Context, db *DB, dir string) error {
 		}
 		s.files = append(s.files, f)
 		if _, err := f.r.Verify(ctx); err != nil {
+			if ctx.Err() == nil {
+				err = fmt.Errorf("%w: %w", ErrSourceDamaged, err)
+			}
 			return fmt.Errorf("%s: %w", fm.Name, err)
 		}
 	}
