@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ type machine struct {
 	applied atomic.Uint64                   // index of the last command that was applied or skipped
 	ctx     atomic.Pointer[context.Context] // of the checkpoint that is being taken
 	latest  *atomic.Uint64                  // index of the newest snapshot
+	fail    func(error)                     // ends the node
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -49,6 +51,10 @@ func (m *machine) Apply(l *raft.Log) any {
 
 func (m *machine) apply(l *raft.Log) any {
 	var answer any
+	if l.Term == 0 && bytes.Equal(l.Data, ghostData) {
+		m.fail(fmt.Errorf("entry %d was taken for committed before it was there; a start anew ends that", l.Index))
+		return nil
+	}
 	if l.Type == raft.LogCommand {
 		if l.Index > m.skip {
 			answer = m.sm.Apply(l.Index, l.Data)

@@ -107,8 +107,8 @@ func (n *Node) open(sm StateMachine) error {
 	if err := checkFit(n.snaps, first, last, sm.DurableIndex(), n.cfg.Dir); err != nil {
 		return err
 	}
-	n.feed = newFeed(n.store, n.snaps.latest.Load())
-	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed, latest: &n.snaps.latest}
+	n.feed = newFeed(n.store, func() (index, term uint64) { return n.snaps.latest.Load(), n.snaps.term.Load() })
+	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed, latest: &n.snaps.latest, fail: n.fail}
 	n.snaps.accept = n.accept
 	trans, err := n.newTransport()
 	if err != nil {
@@ -126,8 +126,8 @@ func (n *Node) open(sm StateMachine) error {
 // start runs the library.
 func (n *Node) start(trans raft.Transport) error {
 	rc := n.cfg.raftConfig(n.notify)
-	stable := votes{n.store.StableStore()}
 	self := raft.Server{ID: rc.LocalID, Address: trans.LocalAddr()}
+	stable := votes{n.store.StableStore(), &n.feed.ghosts, trans.EncodePeer(self.ID, self.Address)}
 	if n.cfg.Bootstrap {
 		if err := n.bootstrap(stable, self); err != nil {
 			return fmt.Errorf("make a cluster: %w", err)

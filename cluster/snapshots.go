@@ -38,6 +38,7 @@ type snapshots struct {
 	dir     string
 	accept  func(manifest) error // decides about what another node sends; nil: nothing is accepted
 	latest  atomic.Uint64
+	term    atomic.Uint64 // of the newest
 	machine atomic.Uint64 // what the newest says of the machine
 }
 
@@ -64,6 +65,7 @@ func openSnapshots(fsys vfs.FS, dir string) (*snapshots, error) {
 		s.machine.Store(m.MachineIndex)
 	}
 	s.latest.Store(newest.Index)
+	s.term.Store(newest.Term)
 	return s, nil
 }
 
@@ -230,6 +232,7 @@ func (k *sinkFile) Close() error {
 		return k.err
 	}
 	k.s.latest.Store(k.file.Meta.Index)
+	k.s.term.Store(k.file.Meta.Term)
 	k.s.machine.Store(m.MachineIndex)
 	k.err = k.s.removeOld()
 	return k.err

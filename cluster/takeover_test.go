@@ -120,9 +120,9 @@ func (g *group) join(i int) {
 // requireEqual waits until all nodes have the entries of the one that leads.
 func (g *group) requireEqual(t *testing.T) {
 	t.Helper()
-	_, err := g.propose(within(t), "the last one", -1)
+	leader, err := g.propose(within(t), "the last one", -1)
 	require.NoError(t, err)
-	want := g.lists[0].all()
+	want := g.lists[leader].all()
 	for i := range g.lists {
 		if !assert.Eventually(t, func() bool { return slices.Equal(g.lists[i].all(), want) }, 25*time.Second, 2*time.Millisecond, "node %d", i) {
 			for j, n := range g.nodes {
@@ -265,4 +265,56 @@ func TestAMachineAheadOfItsLogWithoutAnInstallIsRefused(t *testing.T) {
 	l.durable = 501
 	_, err = Open(testConfig(mem), l)
 	require.ErrorIs(t, err, logstore.ErrDamaged)
+}
+
+func TestALeaderThatComesBackWithMoreThanTheSnapshotCoversGoesOnFromTheSnapshot(t *testing.T) {
+	g := startGroup(t, (*group).installers)
+	_, err := g.propose(within(t), "before", -1)
+	require.NoError(t, err)
+	g.cut(0)
+	answers := make(chan error, 50)
+	for i := range cap(answers) { // it cannot commit them
+		go func() {
+			_, _, err := g.nodes[0].Propose(within(t), []byte(fmt.Sprintf("lost %d", i)))
+			answers <- err
+		}()
+	}
+	for range cap(answers) {
+		require.Error(t, <-answers)
+	}
+	tail := g.nodes[0].Status().LastIndex
+	leader, err := g.propose(within(t), "after", 0)
+	require.NoError(t, err)
+	require.NoError(t, g.nodes[leader].Checkpoint(within(t)))
+	s := g.nodes[leader].Status()
+	require.Greater(t, tail, s.CheckpointIndex)
+	require.Greater(t, s.FirstIndex, uint64(3), "the log is cut")
+	g.join(0)
+	g.requireEqual(t) // by the state that it takes over
+	g.requireEqual(t) // and by the log behind it
+	require.False(t, g.nodes[0].feed.ghosts.present())
+}
+
+func TestANodeThatDoesNotKnowTheEndOfItsLogDoesNotStandForElection(t *testing.T) {
+	n, _ := start(t, testConfig(vfs.NewMem()))
+	defer stop(t, n)
+	v := votes{n.store.StableStore(), &n.feed.ghosts, []byte("me")}
+	n.feed.ghosts.appear(5, 2, 9)
+	require.ErrorIs(t, v.Set([]byte(keyVoteCandidate), []byte("me")), errGhosts)
+	require.NoError(t, v.Set([]byte(keyVoteCandidate), []byte("another")))
+	for index, term := range map[uint64]uint64{5: 2, 6: 0, 9: 0} {
+		var l raft.Log
+		require.True(t, n.feed.ghosts.get(index, &l))
+		require.Equal(t, term, l.Term)
+	}
+	require.False(t, n.feed.ghosts.get(4, &raft.Log{}))
+	require.False(t, n.feed.ghosts.get(10, &raft.Log{}))
+	_, _, err := n.Propose(within(t), []byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, v.Set([]byte(keyVoteCandidate), []byte("me")), "an entry was stored")
+
+	failed := make(chan error, 1)
+	m := &machine{sm: &list{}, feed: n.feed, fail: func(err error) { failed <- err }}
+	require.Nil(t, m.Apply(&raft.Log{Index: 7, Type: raft.LogCommand, Data: ghostData}))
+	require.ErrorContains(t, <-failed, "before it was there")
 }
