@@ -61,6 +61,8 @@ type Config struct {
 	PeerTLS *peer.TLS
 	// Formats are the versions that this program understands.
 	Formats peer.Formats
+	// EntryVersion tells the version of an entry; nil: all are of version 1.
+	EntryVersion func(entry []byte) uint32
 	// PeerDial connects to other nodes; nil: TCP. Tests put faults here.
 	PeerDial func(ctx context.Context, address string) (net.Conn, error)
 	// Dir holds the log and the snapshots.

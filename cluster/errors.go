@@ -20,6 +20,8 @@ var (
 	ErrTooLarge = errors.New("entry is too large")
 	// ErrDiskFull: the disk has no space for the log.
 	ErrDiskFull = errors.New("the disk is full")
+	// ErrTooNew: a member of the cluster would not understand the entry.
+	ErrTooNew = errors.New("the cluster has nodes of an older release")
 	// ErrClosed: the node is closing.
 	ErrClosed = errors.New("the node is closed")
 

@@ -20,14 +20,21 @@ type logger struct {
 
 func newLogger(l *slog.Logger) hclog.Logger { return &logger{l: l.With("part", "raft")} }
 
-// ordinary are warnings that every start of a node brings.
+// ordinary is what every start of a node brings, and what is said over and over of a node
+// that does not answer: package roster tells of that once.
 var ordinary = map[string]bool{
-	"heartbeat timeout reached, starting election": true,
+	"heartbeat timeout reached, starting election":      true,
+	"failed to appendEntries to":                        true,
+	"failed to heartbeat to":                            true,
+	"failed to contact":                                 true,
+	"failed to make requestVote RPC":                    true,
+	"rejecting pre-vote request since we have a leader": true,
+	"failed to get previous log":                        true, // a follower that is behind
 }
 
 func level(l hclog.Level, msg string) slog.Level {
 	switch {
-	case l >= hclog.Error:
+	case l >= hclog.Error && !ordinary[msg]:
 		return slog.LevelError
 	case l == hclog.Warn && !ordinary[msg]:
 		return slog.LevelWarn

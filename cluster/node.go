@@ -42,17 +42,20 @@ type Node struct {
 	queue chan *pending // asked of the library and not answered, oldest first
 	load  load
 
-	takeover   takeover
-	readiness  readiness
-	fatal      atomic.Pointer[error]
-	checkpoint chan struct{} // holds a token while none is taken
-	notify     chan bool     // the library says here whether this node leads
-	ctx        context.Context
-	stop       context.CancelFunc
-	wg         sync.WaitGroup // watch and what it starts
-	answering  sync.WaitGroup // the goroutine that hands answers on
-	closing    sync.Once
-	closed     error
+	takeover  takeover
+	readiness readiness
+	commands  atomic.Uint32 // newest version of entries that may be proposed
+	fatal     atomic.Pointer[error]
+	// refusedSince is when proposals began to be refused while the lead is handed over, in ns; 0: they are taken.
+	refusedSince atomic.Int64
+	checkpoint   chan struct{} // holds a token while none is taken
+	notify       chan bool     // the library says here whether this node leads
+	ctx          context.Context
+	stop         context.CancelFunc
+	wg           sync.WaitGroup // watch and what it starts
+	answering    sync.WaitGroup // the goroutine that hands answers on
+	closing      sync.Once
+	closed       error
 }
 
 // Open starts a node. Entries that are in the log and not durable in the machine
@@ -70,6 +73,7 @@ func Open(cfg Config, sm StateMachine) (*Node, error) {
 		notify:     make(chan bool, 16),
 	}
 	n.checkpoint <- struct{}{}
+	n.AllowCommands(1)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	if err := n.open(sm); err != nil {
 		n.stop()
@@ -139,6 +143,9 @@ func (n *Node) start(trans raft.Transport) error {
 	}
 	n.raft, n.addr = r, self.Address
 	n.takeover.open.Store(true)
+	if n.peers != nil {
+		n.serveOthers(n.peers)
+	}
 	committed := r.CommitIndex
 	n.feed.committed.Store(&committed)
 	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 {

@@ -107,6 +107,11 @@ func (n *Node) Propose(ctx context.Context, data []byte) (result any, index uint
 	if err := ctx.Err(); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrOverloaded, err)
 	}
+	if f := n.cfg.EntryVersion; f != nil {
+		if v, most := f(data), n.commands.Load(); v > most {
+			return nil, 0, fmt.Errorf("%w: the entry is of version %d, and a member understands no more than %d", ErrTooNew, v, most)
+		}
+	}
 	bytes := int64(len(data))
 	inFlight, err := n.load.add(bytes)
 	if err != nil {
@@ -137,6 +142,7 @@ func (n *Node) answer() {
 	defer n.answering.Done()
 	for p := range n.queue {
 		p.err = p.future.Error()
+		n.noteRefusal(p.err)
 		n.load.remove(p.bytes)
 		if p.then != nil {
 			p.then(p.err)
@@ -146,21 +152,12 @@ func (n *Node) answer() {
 	}
 }
 
+// AllowCommands says up to which version every member understands entries: newer ones are
+// refused. A node begins with version 1.
+func (n *Node) AllowCommands(version uint32) { n.commands.Store(version) }
+
 // Barrier returns when everything that was proposed before it, on any node, is
 // applied on this one, which has to lead: what is read then is no older than the call.
 func (n *Node) Barrier(ctx context.Context) error {
-	if _, err := n.load.add(0); err != nil {
-		return err
-	}
-	p := &pending{future: n.raft.Barrier(enqueueTimeout), done: make(chan struct{})}
-	n.queue <- p
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return fmt.Errorf("barrier: %w", ctx.Err())
-	}
-	if p.err != nil {
-		return fmt.Errorf("barrier: %w", proposeError(p.err))
-	}
-	return nil
+	return n.do(ctx, "barrier", func() raft.Future { return n.raft.Barrier(enqueueTimeout) })
 }

@@ -64,6 +64,12 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	}
 }
 
+// IsReady tells whether WaitReady would return at once.
+func (n *Node) IsReady() bool {
+	ready, _ := n.readiness.get()
+	return ready
+}
+
 // watch follows the lead and takes checkpoints when the log has grown. It also
 // empties notify, on which the library blocks.
 func (n *Node) watch() {
@@ -99,6 +105,7 @@ func (n *Node) watch() {
 			}
 		case <-tick.C:
 			n.watchFollower(leads)
+			n.watchRefusals(leads)
 			if n.needsCheckpoint() {
 				checks.Add(1)
 				go func() {
@@ -155,6 +162,34 @@ func (n *Node) watchFollower(leads bool) {
 	}
 }
 
+// noteRefusal remembers since when proposals are refused because the lead is being handed over.
+func (n *Node) noteRefusal(err error) {
+	switch {
+	case err == nil:
+		n.refusedSince.Store(0)
+	case errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		n.refusedSince.CompareAndSwap(0, time.Now().UnixNano())
+	}
+}
+
+// refusalTimeouts is for how many election timeouts a leader may refuse proposals.
+const refusalTimeouts = 3
+
+// watchRefusals ends a leader that goes on refusing: the library can forget that handing the
+// lead over has failed. It asks for an entry of its own, so that it is not a silence that it counts.
+func (n *Node) watchRefusals(leads bool) {
+	since := n.refusedSince.Load()
+	switch {
+	case since == 0:
+	case !leads:
+		n.refusedSince.Store(0)
+	case time.Since(time.Unix(0, since)) > refusalTimeouts*n.cfg.ElectionTimeout:
+		n.fail(fmt.Errorf("it leads and has refused every write since %s, as if it still handed the lead over; a start anew ends that", time.Unix(0, since).UTC().Format(time.RFC3339)))
+	default:
+		n.submit(func() raft.Future { return n.raft.Barrier(enqueueTimeout) }, func(error) {})
+	}
+}
+
 func (n *Node) needsCheckpoint() bool {
 	last, err := n.store.LastIndex()
 	if err != nil || n.Failed() != nil || len(n.checkpoint) == 0 {
@@ -206,12 +241,12 @@ func (n *Node) Checkpoint(ctx context.Context) error {
 // CutLog takes a checkpoint and removes from the disk all entries that came before the
 // call, where Checkpoint leaves what shares a file with later ones: after it, what was deleted from
 // the machine is not in the log of this node either. Other nodes have to be asked themselves. It
-// writes a file of the log's, so it is not for every checkpoint. This node has to lead.
+// writes a file of the log's, so it is not for every checkpoint. The cluster needs a leader.
 func (n *Node) CutLog(ctx context.Context) error {
 	if err := n.store.Roll(); err != nil {
 		return fmt.Errorf("cut the log: %w", err)
 	}
-	if err := n.Barrier(ctx); err != nil { // an entry in the new file: one has to stay
+	if err := n.newEntry(ctx); err != nil { // in the new file: one has to stay
 		return fmt.Errorf("cut the log: %w", err)
 	}
 	// The snapshot before the newest is of an earlier cut and holds indexes alone.

@@ -43,6 +43,27 @@ const (
 	entryHash      byte = 18
 )
 
+// Versions of log entries that this program understands. An entry of a new type, or of an old one
+// that older programs would read in another way, has the next version; the cluster proposes it only when
+// every member understands it. So a release that brings one reads it, and what it
+// brings begins to work when the last node has been upgraded.
+const (
+	MinEntryVersion = 1
+	MaxEntryVersion = 1
+)
+
+// EntryVersion is the version of an entry; one that is not known is newer than all.
+func EntryVersion(entry []byte) uint32 {
+	if len(entry) == 0 {
+		return MaxEntryVersion + 1
+	}
+	switch entry[0] {
+	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter:
+		return 1
+	}
+	return MaxEntryVersion + 1
+}
+
 // ErrEntry is wrapped when a log entry cannot be read. It means damage or a
 // newer program, for what is proposed was checked before.
 var ErrEntry = errors.New("unreadable log entry")

@@ -10,7 +10,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
 
+	"spoor/cluster/roster"
 	"spoor/engine"
+	"spoor/server/access"
 	"spoor/server/call"
 	"spoor/server/openapi"
 	"spoor/server/progress"
@@ -42,8 +44,30 @@ func (s *Server) checkReady() error {
 	return nil
 }
 
-func (s *Server) getCluster(ctx *fasthttp.RequestCtx, _ string) error {
-	return answerValue(ctx, s.back.Cluster())
+// leads is nil while this node decides over writes.
+func (s *Server) leads() error {
+	if !s.opts.Nodes.IsLeader() {
+		return ErrNotLeader
+	}
+	return s.back.Ready()
+}
+
+// ownStatus is what a server says of its cluster that knows no other node.
+func (s *Server) ownStatus() roster.Status {
+	c := s.back.Cluster()
+	return roster.Status{Leader: c.Node, Term: c.Term, CommandVersion: engine.MaxEntryVersion, Nodes: []roster.NodeStatus{
+		{ID: c.Node, Voter: true, State: roster.StateLeader, Applied: c.Applied, Silent: new(float64)},
+	}}
+}
+
+// postJoin takes a node into the cluster that has an admin key, or a token.
+func (s *Server) postJoin(ctx *fasthttp.RequestCtx, name string) error {
+	if err := s.checkReady(); err != nil {
+		return err
+	}
+	refused := s.admit(ctx, access.Admin, false)
+	ctx.Response.Header.Del(fasthttp.HeaderWWWAuthenticate)
+	return s.governs(func(c *call.Call) (any, error) { return s.nodes.Join(c, refused == nil) })(ctx, name)
 }
 
 // postFlush writes the memtable to segments.

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/server/access"
+	"spoor/server/nodes"
 )
 
 // caller is who sends a request, as far as it was asked for.
@@ -131,8 +132,12 @@ func isOwnOrigin(origin, host []byte) bool {
 
 // clientAddress is the address that a request comes from: that of the
 // connection, or behind a proxy that is trusted the last one in X-Forwarded-For
-// that is no such proxy. What stands before it anybody may have written.
+// that is no such proxy. What stands before it anybody may have written. Another
+// node says for whom it carries a request, on the port that is for nodes alone.
 func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) netip.Addr {
+	if client, forwarded := nodes.WasForwarded(ctx); forwarded {
+		return client // as the node found it that it came to
+	}
 	var peer netip.Addr
 	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
 		peer = tcp.AddrPort().Addr().Unmap()
@@ -189,7 +194,7 @@ func allowOrigin(ctx *fasthttp.RequestCtx, methods string) (answered bool) {
 	if len(origin) > 0 {
 		h.SetBytesV(fasthttp.HeaderAccessControlAllowOrigin, origin)
 		h.Set(fasthttp.HeaderAccessControlAllowCredentials, "true")
-		h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, X-Spoor-Rejected, Retry-After")
+		h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, Spoor-Session, X-Spoor-Rejected, Retry-After")
 		h.Add(fasthttp.HeaderVary, "Origin")
 	}
 	if !preflight {

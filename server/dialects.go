@@ -16,6 +16,7 @@ import (
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/inflate"
+	"spoor/server/nodes"
 )
 
 // dialectMethods are what paths of dialects take: some clients GET what others POST.
@@ -41,6 +42,9 @@ func (s *Server) serveDialect(ctx *fasthttp.RequestCtx, d dialect.Dialect, run d
 	if !errors.As(err, &r) {
 		f = s.failureOf(err)
 		r = &dialect.Refusal{Status: f.status, Code: f.code, Message: f.message, RetryAfter: f.retry}
+	}
+	if r.Code == codeNotLeader {
+		nodes.SayNotLeader(ctx)
 	}
 	if r.Status == fasthttp.StatusInternalServerError {
 		s.log.Error("request failed", "method", string(ctx.Method()), "dialect", d.Name(), "error", err)

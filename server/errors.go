@@ -14,6 +14,7 @@ import (
 	"spoor/engine/event"
 	"spoor/server/call"
 	"spoor/server/collect"
+	"spoor/server/nodes"
 )
 
 // failure is an answer other than 200: what a client is told.
@@ -34,6 +35,9 @@ func fail(status int, code, format string, args ...any) *failure {
 func (f *failure) again() *failure { f.retry = 1; return f }
 
 func (f *failure) final() *failure { f.close = true; return f }
+
+// codeNotLeader says that nothing was stored, and that another node may store it.
+const codeNotLeader = "not_leader"
 
 // maxQuoted bounds what an answer repeats of the input, in bytes.
 const maxQuoted = 100
@@ -71,6 +75,9 @@ func (s *Server) answerError(ctx *fasthttp.RequestCtx, err error) {
 		}
 	}
 	f := s.failureOf(err)
+	if f.code == codeNotLeader {
+		nodes.SayNotLeader(ctx)
+	}
 	if f.status == fasthttp.StatusInternalServerError {
 		s.log.Error("request failed", "method", string(ctx.Method()), "path", quoted(ctx.URI().PathOriginal()), "error", err)
 	}
@@ -101,7 +108,11 @@ func (s *Server) failureOf(err error) *failure {
 	var gov *call.Failure
 	switch {
 	case errors.As(err, &gov):
-		return fail(gov.Status, gov.Code, "%s", gov.Message)
+		f = fail(gov.Status, gov.Code, "%s", gov.Message)
+		if gov.Status == fasthttp.StatusServiceUnavailable {
+			f.retry = 1
+		}
+		return f
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &rej):
@@ -113,7 +124,7 @@ func (s *Server) failureOf(err error) *failure {
 	case errors.Is(err, collect.ErrClosed), errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
 		return fail(fasthttp.StatusServiceUnavailable, "shutting_down", "the server is shutting down; nothing was stored, send it again").again().final()
 	case errors.Is(err, ErrNotLeader):
-		return fail(fasthttp.StatusServiceUnavailable, "not_leader", "this node does not lead the cluster now; nothing was stored, send it again").again()
+		return fail(fasthttp.StatusServiceUnavailable, codeNotLeader, "this node does not lead the cluster now; nothing was stored, send it again").again()
 	case errors.Is(err, ErrErased):
 		return fail(fasthttp.StatusForbidden, "person_erased", "the person was erased; what is sent of this id is taken again after POST /api/users/ID/allow")
 	case errors.Is(err, ErrUnknown):

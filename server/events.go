@@ -12,6 +12,7 @@ import (
 	"spoor/engine/traits"
 	"spoor/server/call"
 	"spoor/server/collect"
+	"spoor/server/nodes"
 )
 
 // postEvent stores one event.
@@ -149,6 +150,7 @@ func setIndex(ctx *fasthttp.RequestCtx, index uint64) {
 	if index != 0 {
 		var text [20]byte
 		ctx.Response.Header.SetBytesV("X-Spoor-Index", strconv.AppendUint(text[:0], index, 10))
+		ctx.Response.Header.SetBytesV(nodes.SessionHeader, strconv.AppendUint(text[:0], index, 10))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/server/collect"
+	"spoor/server/nodes"
 )
 
 // serverMetrics are the numbers of one server, in Prometheus text.
@@ -71,6 +73,9 @@ func newMetrics(s *Server) *serverMetrics {
 	}
 	gauges["spoor_dead_letters"] = func() float64 { n, _, _ := s.back.Letters().Len(); return float64(n) }
 	gauges["spoor_dead_letter_bytes"] = func() float64 { _, bytes, _ := s.back.Letters().Len(); return float64(bytes) }
+	maps.Copy(gauges, nodes.Gauges(s.opts.Nodes))
+	gauges["spoor_cluster_term"] = func() float64 { return float64(s.back.Cluster().Term) }
+	gauges["spoor_cluster_members"] = func() float64 { return float64(len(s.back.Cluster().Members)) }
 	for name, n := range s.govern.Counters() {
 		gauges[name] = func() float64 { return float64(n.Load()) }
 	}

@@ -125,6 +125,8 @@ func (s *slow) Query(ctx context.Context, _ string, _ server.QueryOptions) ([]by
 
 func (s *slow) Ready() error { return nil }
 
+func (s *slow) Store() server.StoreStatus { return server.StoreStatus{} }
+
 func (s *slow) DocumentsIndex() uint64 { return 0 }
 
 func (s *slow) Documents(string) []server.Document { return nil }

@@ -13,6 +13,7 @@ import (
 
 	"spoor/server/access"
 	"spoor/server/dialect"
+	"spoor/server/nodes"
 )
 
 // route is one address of the API.
@@ -21,6 +22,7 @@ type route struct {
 	methods []method
 	allow   string // the Allow header
 	open    bool   // browsers of other sites may post here, see cors.go
+	own     bool   // what it changes is of this node alone
 	always  bool   // served before the node is ready
 	numbers *routeMetrics
 }
@@ -109,7 +111,13 @@ func newRoutes(s *Server) *routes {
 	add("/api/queries/", "saved_query", false,
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
-	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
+	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
+	add("/api/cluster/join", "cluster_join", false, method{"POST", access.Open, s.postJoin})
+	add("/api/cluster/token", "cluster_token", false, method{"POST", access.Admin, s.governs(s.nodes.Token)})
+	add("/api/cluster/transfer", "cluster_transfer", false, method{"POST", access.Admin, s.governs(s.nodes.Transfer)})
+	add("/api/cluster/nodes/*/promote", "node_promote", false, method{"POST", access.Admin, s.governs(s.nodes.Promote)})
+	add("/api/cluster/nodes/*/demote", "node_demote", false, method{"POST", access.Admin, s.governs(s.nodes.Demote)})
+	add("/api/cluster/nodes/*", "node", false, method{"DELETE", access.Admin, s.governs(s.nodes.Remove)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})
@@ -118,6 +126,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/keys/", "key", false, method{"DELETE", access.Admin, s.deleteKey})
 	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
+	for _, path := range []string{"/api/admin/flush", "/api/admin/compact", "/api/admin/verify", "/api/admin/backup"} {
+		r.exact[path].own = true
+	}
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
 	add("/openapi.yaml", "openapi", false, method{"GET", access.Open, s.getOpenAPI})
@@ -208,7 +219,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if speak != nil {
-		s.serveDialect(ctx, spoken, speak)
+		if ctx.IsOptions() || s.serveHere(ctx) { // some write by GET
+			s.serveDialect(ctx, spoken, speak)
+		}
 		return
 	}
 	if rt == nil {
@@ -224,6 +237,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.answerFailure(ctx, fail(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", rt.allow))
 		return
 	}
+	if m.writes(rt) && !s.serveHere(ctx) {
+		return
+	}
+	if err == nil && m.reads(rt) { // first: a key may have been revoked by what it waits for
+		err = s.fresh.Await(s.ctx, ctx)
+	}
 	if err == nil {
 		err = s.admit(ctx, m.role, rt.open)
 	}
@@ -236,6 +255,55 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if err != nil {
 		s.answerError(ctx, err)
 	}
+}
+
+// writes tells whether only the leader may decide what becomes of a request.
+func (m *method) writes(rt *route) bool {
+	return !rt.own && m.verb != "GET" && m.role != access.Read && (m.role != access.Open || rt.name == "cluster_join")
+}
+
+// reads tells whether a request asks for what writes have stored.
+func (m *method) reads(rt *route) bool {
+	return !rt.always && (m.role == access.Read || m.verb == "GET" && m.role == access.Admin)
+}
+
+// serveHere tells whether this node serves a request that may write. It does where
+// it leads; else the leader answers the request, or nobody can.
+func (s *Server) serveHere(ctx *fasthttp.RequestCtx) bool {
+	if _, forwarded := nodes.WasForwarded(ctx); forwarded {
+		if s.opts.Nodes.IsLeader() {
+			return true
+		}
+		s.answerError(ctx, ErrNotLeader) // the node that it came from looks for the next one
+		return false
+	}
+	here, err := s.forward.Here(s.ctx)
+	if here {
+		return true
+	}
+	if err == nil {
+		err = s.sendToLeader(ctx)
+	}
+	if err != nil {
+		s.answerError(ctx, err)
+	}
+	return false
+}
+
+// sendToLeader reads a request whole, so that a slow client holds memory of this node alone, and has
+// the leader answer it, who asks for the key.
+func (s *Server) sendToLeader(ctx *fasthttp.RequestCtx) error {
+	h := &ctx.Request.Header
+	if key, verdict := s.opts.Keys.Admit(access.Write, access.FromAuthorization(h.Peek(fasthttp.HeaderAuthorization)), h.Peek("X-Write-Key"), ctx.QueryArgs().Peek("writeKey")); verdict == access.Granted {
+		ctx.SetUserValue(callerKey{}, &caller{key: key}) // whose share of the memory it takes
+	}
+	b := bodies.Get().(*body)
+	b.s, b.tenant = s, callerOf(ctx).tenant()
+	defer b.release()
+	if err := b.read(ctx, s.opts.MaxBodyBytes); err != nil {
+		return err
+	}
+	return s.forward.Forward(s.ctx, ctx, b.data, s.clientAddress(ctx))
 }
 
 func (rt *route) method(verb []byte) *method {

@@ -31,6 +31,7 @@ import (
 	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
+	"spoor/server/nodes"
 )
 
 // Options tune a Server. Zero values take the defaults.
@@ -39,6 +40,8 @@ type Options struct {
 	// Keys are those of the command line; New adds those of the log. Default: none.
 	Keys *access.Ring
 	Now  func() time.Time
+	// Nodes is this server among others; default: it is alone.
+	Nodes nodes.Cluster
 	// Dialects are the protocols of other systems; default: none.
 	Dialects *dialect.Mounted
 	// Countries finds the country of an address; nil: nobody does.
@@ -134,6 +137,9 @@ type Server struct {
 	collect *collect.Collector
 	govern  *govern.Pipeline
 	erase   *erase.API
+	nodes   *nodes.API
+	forward *nodes.Forwarder
+	fresh   *nodes.Freshness
 	inflate *inflate.Pool
 	bytes   *fair.Gate // bytes of request bodies
 	places  *fair.Gate // of requests with events between their last byte and their answer
@@ -179,8 +185,13 @@ func New(back Backend, opts Options) *Server {
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
 	})
-	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.back.Ready, s.opts.Now, s.opts.CommitTimeout) })
+	if s.opts.Nodes == nil {
+		s.opts.Nodes = nodes.Alone{Status: s.ownStatus, Applied: func() uint64 { return back.Store().AppliedIndex }}
+	}
+	s.streams.Go(func() { s.govern.ExpireLetters(s.ctx, s.leads, s.opts.Now, s.opts.CommitTimeout) })
 	s.metrics = newMetrics(s)
+	s.nodes, s.fresh = nodes.NewAPI(s.opts.Nodes), nodes.NewFreshness(s.opts.Nodes, opts.WaitTimeout)
+	s.forward = nodes.NewForwarder(s.opts.Nodes, opts.WaitTimeout, opts.CommitTimeout+opts.WaitTimeout, s.metrics.set)
 	s.routes = newRoutes(s)
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
@@ -211,6 +222,9 @@ func New(back Backend, opts Options) *Server {
 type discardLogger struct{}
 
 func (discardLogger) Printf(string, ...any) {}
+
+// Handle serves one request that another node carried here; whoever calls it knows that it is one.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
 
 // Serve serves connections of ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -45,7 +46,8 @@ func (p *Port) Handle(path string, h fasthttp.RequestHandler) {
 	p.handlers[path] = h
 }
 
-// HandleRest serves the calls of all paths that Handle was not called for.
+// HandleRest serves the calls of all paths that Handle was not called for. Their
+// bodies are streams, ctx.RequestBodyStream(), of any length.
 func (p *Port) HandleRest(h fasthttp.RequestHandler) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,6 +72,8 @@ func (p *Port) newServer() *fasthttp.Server {
 		WriteTimeout:                 serveWriteTimeout,
 		IdleTimeout:                  serveIdleTimeout,
 		MaxRequestBodySize:           MaxBodyBytes,
+		StreamRequestBody:            true,
+		HeaderReceived:               headerReceived,
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,
@@ -78,22 +82,52 @@ func (p *Port) newServer() *fasthttp.Server {
 	}
 }
 
+// headerReceived lets a handler begin with the first byte of a body, so that it can
+// take memory for the rest as it comes.
+func headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if length := h.ContentLength(); length > 0 || length == -1 {
+		return fasthttp.RequestConfig{ReadTimeout: serveReadTimeout, MaxRequestBodySize: 1}
+	}
+	return fasthttp.RequestConfig{}
+}
+
 type discard struct{}
 
 func (discard) Printf(string, ...any) {}
 
 func (p *Port) serve(ctx *fasthttp.RequestCtx) {
 	p.mu.Lock()
-	h := p.handlers[string(ctx.URI().PathOriginal())]
-	if h == nil {
-		h = p.fallback
-	}
+	h, rest := p.handlers[string(ctx.URI().PathOriginal())], p.fallback
 	p.mu.Unlock()
+	if h == nil {
+		h = rest
+	} else if err := readBody(ctx); err != nil {
+		ctx.Error(err.Error(), fasthttp.StatusBadRequest)
+		ctx.SetConnectionClose()
+		return
+	}
 	if h == nil {
 		ctx.Error("this node does not serve "+string(ctx.Path())+" yet", fasthttp.StatusServiceUnavailable)
 		return
 	}
 	h(ctx)
+}
+
+// readBody puts the whole body where ctx.PostBody() finds it.
+func readBody(ctx *fasthttp.RequestCtx) error {
+	stream := ctx.RequestBodyStream()
+	if stream == nil {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(stream, MaxBodyBytes+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the body: %w", err)
+	case len(b) > MaxBodyBytes:
+		return fmt.Errorf("the body has more than %d bytes", MaxBodyBytes)
+	}
+	ctx.Request.SetBodyRaw(b)
+	return nil
 }
 
 // Call sends a request to a node at an address and reads the answer, whatever its

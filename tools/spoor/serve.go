@@ -22,6 +22,7 @@ import (
 
 	"spoor/cluster"
 	"spoor/cluster/datadir"
+	"spoor/cluster/roster"
 	"spoor/engine"
 	"spoor/server"
 	"spoor/server/access"
@@ -35,6 +36,7 @@ import (
 	"spoor/server/enrich"
 	"spoor/server/govern"
 	"spoor/tools/internal/logquota"
+	"spoor/tools/internal/member"
 )
 
 // serveCmd runs the server.
@@ -42,6 +44,8 @@ type serveCmd struct {
 	Data   string `help:"Directory of the data; it is made if it does not exist." default:"./data" type:"path" placeholder:"DIR"`
 	Listen string `help:"Address to listen on. Beyond this machine a key is needed: one below, or one made by spoor key create." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	NodeID string `help:"Name of this node; it never changes." default:"n1" placeholder:"NAME"`
+
+	Member member.Flags `embed:""`
 
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
@@ -79,8 +83,9 @@ func (serveCmd) Help() string {
 
 const (
 	// The parts of a shutdown; together below 10 seconds.
-	drainTime = 4 * time.Second // for requests that came
-	closeTime = 4 * time.Second // for the checkpoint and the log
+	handOverTime = 1500 * time.Millisecond // for the next leader
+	drainTime    = 4 * time.Second         // for requests that came
+	closeTime    = 4 * time.Second         // for the checkpoint and the log
 	// limitShare of a container's memory is where the collector of garbage begins to work harder.
 	limitShare = 0.9
 	// limitFactor times --memory is that point where there is no container:
@@ -92,6 +97,9 @@ const (
 func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
+	}
+	if err := c.Member.Check(c.NodeID); err != nil {
+		return usageError{err}
 	}
 	keys, err := access.NewRing(c.WriteKey, c.ReadKey, c.AdminKey)
 	if err != nil {
@@ -135,18 +143,18 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	raft, err := cluster.Open(cluster.Config{ID: c.NodeID, Dir: c.Data, Bootstrap: true, Logger: log, OnFatal: fatal}, db)
+	raft, others, err := c.open(ctx, log, db, fatal)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
-	stopChores := chores(ctx, log, node, back, erased)
+	stopChores := chores(log, node, back, others, erased)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Nodes: backend.Nodes{Roster: others}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
-	}), node, keys)
+	}), node, others, keys)
 	stopChores()
 
 	// Not the context of the command: that has ended.
@@ -162,6 +170,24 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	return errors.Join(err, db.Close())
 }
 
+// open starts the node, and what it knows of others.
+func (c *serveCmd) open(ctx context.Context, log *slog.Logger, db *engine.DB, fatal func(error)) (*cluster.Node, *roster.Roster, error) {
+	cfg := cluster.Config{ID: c.NodeID, Dir: c.Data, Logger: log, OnFatal: fatal}
+	self := member.Node{ID: c.NodeID, Data: c.Data, Version: build().Version, Durable: db.DurableIndex(), Log: log}
+	if len(c.AdminKey) > 0 {
+		self.AdminKey = c.AdminKey[0]
+	}
+	opts, err := c.Member.Configure(ctx, self, &cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := cluster.Open(cfg, db)
+	if err != nil {
+		return nil, nil, err
+	}
+	return node, roster.New(node, db, opts), nil
+}
+
 // erasedLog is told when something has gone from the files that the log may still hold.
 type erasedLog chan struct{}
 
@@ -175,11 +201,12 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// chores lets events expire and cuts the log behind what was erased, until ctx
-// ends or stop is called, which waits for them.
-func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *backend.Backend, erased erasedLog) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+// chores watches over the other nodes, lets events expire and cuts the log behind what was
+// erased, until stop is called, which waits for them: a node goes on to be one while it shuts down.
+func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	running.Go(func() { others.Run(ctx) })
 	running.Go(func() {
 		back.Expire(ctx, time.Now, func(err error) { log.Error("events did not expire; it will be tried again", "error", err) })
 	})
@@ -210,7 +237,7 @@ func chores(ctx context.Context, log *slog.Logger, node *backend.Node, back *bac
 }
 
 // serve listens until ctx ends or serving fails, and then lets requests finish.
-func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, keys *access.Ring) error {
+func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, srv *server.Server, node *backend.Node, others *roster.Roster, keys *access.Ring) error {
 	if !access.IsLoopback(c.Listen) && keys.Empty() {
 		// Keys may stand in what is not applied yet.
 		if err := node.Wait(ctx); err != nil {
@@ -223,6 +250,12 @@ func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %s: %w", c.Listen, err), srv.Shutdown(ctx))
+	}
+	if at, ok := ln.Addr().(*net.TCPAddr); ok && !at.IP.IsUnspecified() && c.Member.Advertise == "" {
+		others.SetHTTP("http://" + ln.Addr().String())
+	}
+	if p := others.Peers(); p != nil {
+		p.HandleRest(srv.Handle)
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -251,6 +284,9 @@ func (c *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger
 	if ctx.Err() != nil {
 		err = nil
 		log.Info("shutting down; once more ends it at once")
+		leaving, cancel := context.WithTimeout(context.Background(), handOverTime)
+		others.HandOver(leaving)
+		cancel()
 	}
 	draining, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
