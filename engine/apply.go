@@ -58,7 +58,7 @@ func EntryVersion(entry []byte) uint32 {
 		return MaxEntryVersion + 1
 	}
 	switch entry[0] {
-	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter:
+	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter, entryHash:
 		return 1
 	}
 	return MaxEntryVersion + 1

@@ -89,6 +89,8 @@ type Auditor struct {
 	making   uint64 // index of the entry whose state is summed
 	results  []Result
 	last     *Verdict
+	asked    bool           // somebody asked for a comparison that is at work
+	failed   error          // of the last one
 	repaired map[string]int // in a row, by node
 	counts   Counts
 	round    sync.Mutex // one at a time

@@ -55,6 +55,37 @@ type Partition struct {
 // ErrNotLeader is answered by Round on a node that does not lead.
 var ErrNotLeader = errors.New("only the leader compares the replicas")
 
+// Report is what there is to say about the replicas.
+type Report struct {
+	Running bool     `json:"running"`         // a comparison is at work
+	Last    *Verdict `json:"last,omitempty"`  // of this leader; none since it leads
+	Error   string   `json:"error,omitempty"` // why the last one that was asked for came to none
+}
+
+// Compare begins a comparison on this node, which has to lead, unless begin is false or one is at work, and
+// tells what there is.
+func (a *Auditor) Compare(begin bool) (Report, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.node == nil || !a.node.IsLeader() {
+		return Report{}, ErrNotLeader
+	}
+	if begin && !a.asked && a.ctx.Err() == nil {
+		a.asked, a.failed = true, nil
+		a.wg.Go(func() {
+			_, err := a.Round(a.ctx)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.asked, a.failed = false, err
+		})
+	}
+	r := Report{Running: a.asked, Last: a.last}
+	if a.failed != nil {
+		r.Error = a.failed.Error()
+	}
+	return r, nil
+}
+
 // Round compares all members now, and repairs what it can if that is wanted. It takes as long as it takes to
 // read every event at the share of a core that is set.
 func (a *Auditor) Round(ctx context.Context) (*Verdict, error) {

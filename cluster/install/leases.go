@@ -229,7 +229,9 @@ func (l *Leases) endIdle() {
 
 // Close ends all leases. Nothing may be asked for any more.
 func (l *Leases) Close() {
+	l.mu.Lock()
 	l.stop()
+	l.mu.Unlock()
 	l.wg.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
