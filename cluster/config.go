@@ -85,6 +85,10 @@ type Config struct {
 	ElectionTimeout  time.Duration // without a leader until a node stands for election
 	StallLimit       time.Duration // for one call to the disk
 
+	// Installer takes over the state of other nodes when the log does not reach back as far as this
+	// node is behind; nil: such a node has to be set up anew.
+	Installer Installer
+
 	// Transport takes the place of the Raft library's share of RaftAddr.
 	Transport raft.Transport
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -27,8 +26,6 @@ func TestGoldenSnapshotIsWrittenAndReadAsEver(t *testing.T) {
 	mem := vfs.NewMem()
 	s, err := openSnapshots(mem, "snapshots")
 	require.NoError(t, err)
-	s.taking = &atomic.Bool{}
-	s.taking.Store(true)
 	servers := raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: "127.0.0.1:7481"}}}
 	sink, err := s.Create(raft.SnapshotVersionMax, 7, 2, servers, 1, nil)
 	require.NoError(t, err)

@@ -22,7 +22,8 @@ type group struct {
 	failed chan error
 }
 
-func startGroup(t *testing.T) *group {
+// startGroup starts them; change sets up each one before.
+func startGroup(t *testing.T, change ...func(g *group, c *Config, l *list)) *group {
 	t.Helper()
 	g := &group{failed: make(chan error, 3)}
 	for i := range 3 {
@@ -43,6 +44,9 @@ func startGroup(t *testing.T) *group {
 		cfg.ClusterID = [16]byte{1}
 		cfg.OnFatal = func(err error) { g.failed <- err }
 		l := openList(t, cfg.FS, "/data-"+cfg.ID)
+		for _, f := range change {
+			f(g, &cfg, l)
+		}
 		n, err := Open(cfg, l)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = n.Close(within(t)) })
@@ -116,10 +120,7 @@ func TestWritesGoOnWhenTheLeaderIsGone(t *testing.T) {
 	require.Equal(t, want, g.lists[leader].all())
 
 	// Back in the group, the old leader drops what it could not commit and gets what it missed.
-	for j := 1; j < 3; j++ {
-		g.wires[0].Connect(g.wires[j].LocalAddr(), g.wires[j])
-		g.wires[j].Connect(g.wires[0].LocalAddr(), g.wires[0])
-	}
+	g.join(0)
 	for i := range g.lists {
 		require.Eventually(t, func() bool { return len(g.lists[i].all()) == len(want) }, 20*time.Second, 5*time.Millisecond)
 		require.Equal(t, want, g.lists[i].all())
@@ -141,11 +142,18 @@ func TestAFollowerTakesItsOwnCheckpointAndKeepsALogForOthers(t *testing.T) {
 	}
 }
 
-func TestASnapshotFromAnotherNodeIsRefusedBeforeItIsStored(t *testing.T) {
+func TestASnapshotFromAnotherNodeIsRefusedAsLongAsTheMachineLacksItsState(t *testing.T) {
 	n, _ := start(t, testConfig(vfs.NewMem()))
 	defer stop(t, n)
-	_, err := n.snaps.Create(1, 1000, 5, raft.Configuration{}, 1, nil)
-	require.ErrorIs(t, err, errInstall)
+	for _, index := range []uint64{1, 1000} {
+		sink, err := n.snaps.Create(1, index, 5, raft.Configuration{}, 1, nil)
+		require.NoError(t, err)
+		b, err := encodeManifest(index)
+		require.NoError(t, err)
+		_, err = sink.Write(b)
+		require.NoError(t, err)
+		require.ErrorIs(t, sink.Close(), errInstall)
+	}
 	list, err := n.snaps.List()
 	require.NoError(t, err)
 	require.Empty(t, list)

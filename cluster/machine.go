@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -19,33 +21,45 @@ type machine struct {
 	feed    *feed
 	answers []any
 
-	applied atomic.Uint64 // index of the last command that was applied or skipped
-	// taking is true from Snapshot until Release, so that the snapshot store can
-	// tell a snapshot of this node from one that another node sends.
-	taking atomic.Bool
-	ctx    atomic.Pointer[context.Context] // of the checkpoint that is being taken
+	mu      sync.Mutex                      // held while entries are applied, and while the state is exchanged
+	applied atomic.Uint64                   // index of the last command that was applied or skipped
+	ctx     atomic.Pointer[context.Context] // of the checkpoint that is being taken
+	latest  *atomic.Uint64                  // index of the newest snapshot
+	fail    func(error)                     // ends the node
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
 
 // ApplyBatch answers exactly one value per entry, or the library panics.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	clear(m.answers)
 	m.answers = m.answers[:0]
 	for _, l := range logs {
-		m.answers = append(m.answers, m.Apply(l))
+		m.answers = append(m.answers, m.apply(l))
 	}
 	return m.answers
 }
 
 // Apply applies one entry.
 func (m *machine) Apply(l *raft.Log) any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.apply(l)
+}
+
+func (m *machine) apply(l *raft.Log) any {
 	var answer any
+	if l.Term == 0 && bytes.Equal(l.Data, ghostData) {
+		m.fail(fmt.Errorf("entry %d was taken for committed before it was there; a start anew ends that", l.Index))
+		return nil
+	}
 	if l.Type == raft.LogCommand {
 		if l.Index > m.skip {
 			answer = m.sm.Apply(l.Index, l.Data)
 		}
-		m.applied.Store(l.Index)
+		m.applied.Store(max(l.Index, m.applied.Load())) // a state that was taken over may be ahead
 	}
 	m.feed.advance(l.Index)
 	return answer
@@ -72,7 +86,6 @@ type snapshot struct {
 
 // Snapshot pins nothing but an index: files that the machine makes durable later hold what was applied until now.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
-	m.taking.Store(true)
 	return &snapshot{m: m, upTo: m.applied.Load()}, nil
 }
 
@@ -99,20 +112,32 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	if err != nil {
 		return err
 	}
+	if k, ok := sink.(*sinkFile); ok {
+		k.own = true
+	}
 	_, err = sink.Write(b)
 	return err
 }
 
 // Release ends the snapshot.
-func (s *snapshot) Release() { s.m.taking.Store(false) }
+func (s *snapshot) Release() {}
 
-// errInstall is answered to a leader that sends a snapshot.
-var errInstall = errors.New("this node is so far behind that the log has been cut; it has to be set up anew from a backup of the leader's data directory")
-
-// Restore is only called for a snapshot that another node sent.
+// Restore is only called for a snapshot that another node sent, which was accepted because the
+// machine holds what it stands for: the log goes on behind it.
 func (m *machine) Restore(r io.ReadCloser) error {
-	_ = r.Close()
-	return errInstall
+	b, err := io.ReadAll(io.LimitReader(r, maxManifestBytes))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	state, err := readManifest(b)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.applied.Store(max(state.MachineIndex, m.applied.Load()))
+	m.mu.Unlock()
+	m.feed.advance(max(m.latest.Load(), m.feed.applied.Load()))
+	return nil
 }
 
 func encodeManifest(index uint64) ([]byte, error) {

@@ -42,6 +42,7 @@ type Node struct {
 	queue chan *pending // asked of the library and not answered, oldest first
 	load  load
 
+	takeover  takeover
 	readiness readiness
 	commands  atomic.Uint32 // newest version of entries that may be proposed
 	fatal     atomic.Pointer[error]
@@ -110,9 +111,9 @@ func (n *Node) open(sm StateMachine) error {
 	if err := checkFit(n.snaps, first, last, sm.DurableIndex(), n.cfg.Dir); err != nil {
 		return err
 	}
-	n.feed = newFeed(n.store, n.snaps.latest.Load())
-	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
-	n.snaps.taking = &n.sm.taking
+	n.feed = newFeed(n.store, func() (index, term uint64) { return n.snaps.latest.Load(), n.snaps.term.Load() })
+	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed, latest: &n.snaps.latest, fail: n.fail}
+	n.snaps.accept = n.accept
 	trans, err := n.newTransport()
 	if err != nil {
 		return err
@@ -129,8 +130,8 @@ func (n *Node) open(sm StateMachine) error {
 // start runs the library.
 func (n *Node) start(trans raft.Transport) error {
 	rc := n.cfg.raftConfig(n.notify)
-	stable := votes{n.store.StableStore()}
 	self := raft.Server{ID: rc.LocalID, Address: trans.LocalAddr()}
+	stable := votes{n.store.StableStore(), &n.feed.ghosts, trans.EncodePeer(self.ID, self.Address)}
 	if n.cfg.Bootstrap {
 		if err := n.bootstrap(stable, self); err != nil {
 			return fmt.Errorf("make a cluster: %w", err)
@@ -141,6 +142,7 @@ func (n *Node) start(trans raft.Transport) error {
 		return err
 	}
 	n.raft, n.addr = r, self.Address
+	n.takeover.open.Store(true)
 	if n.peers != nil {
 		n.serveOthers(n.peers)
 	}
@@ -149,6 +151,9 @@ func (n *Node) start(trans raft.Transport) error {
 	if servers := r.GetConfiguration().Configuration().Servers; len(servers) == 1 {
 		if servers[0].ID != self.ID {
 			return errors.Join(fmt.Errorf("the data in %s is that of node %s alone; start it as that one", n.cfg.Dir, servers[0].ID), r.Shutdown().Error())
+		}
+		if last, durable := r.LastIndex(), n.sm.sm.DurableIndex(); durable > last {
+			return errors.Join(fmt.Errorf("the store in %s holds what entry %d brought, the log ends with entry %d, and there is no other node to get the rest from; restore a backup", n.cfg.Dir, durable, last), r.Shutdown().Error())
 		}
 		n.electAlone()
 	}
@@ -193,7 +198,11 @@ func checkFit(snaps *snapshots, first, last, durable uint64, dir string) error {
 	if first > meta.Index+1 {
 		return fmt.Errorf("%w: it begins with entry %d, and the newest snapshot ends with entry %d; restore %s from a backup", logstore.ErrDamaged, first, meta.Index, dir)
 	}
-	if durable > max(last, meta.Index) {
+	installed, err := snaps.installed()
+	if err != nil {
+		return err
+	}
+	if durable > max(last, meta.Index, installed) {
 		return fmt.Errorf("%w: it ends with entry %d, but the store holds what entry %d brought; the two are not of the same moment, restore them together", logstore.ErrDamaged, max(last, meta.Index), durable)
 	}
 	if meta.Index == 0 {

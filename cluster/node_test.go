@@ -498,7 +498,7 @@ func TestABatchOfTheLibraryIsAnsweredOneForOne(t *testing.T) {
 	s, err := logstore.Open(logstore.Options{FS: vfs.NewMem(), Dir: "/log", NewCluster: logstore.ClusterID{1}, SegmentBytes: 4096, OnFatal: func(error) {}})
 	require.NoError(t, err)
 	defer s.Close()
-	m := &machine{sm: &list{}, skip: 2, feed: newFeed(s, 0)}
+	m := &machine{sm: &list{}, skip: 2, feed: newFeed(s, func() (index, term uint64) { return 0, 0 })}
 	answers := m.ApplyBatch([]*raft.Log{
 		{Index: 1, Type: raft.LogConfiguration}, {Index: 2, Type: raft.LogCommand, Data: []byte("durable")}, {Index: 3, Type: raft.LogCommand, Data: []byte("new")},
 	})

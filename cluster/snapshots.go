@@ -34,10 +34,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //
 //	8 hex digits: CRC32C of what follows | space | JSON
 type snapshots struct {
-	fs     vfs.FS
-	dir    string
-	taking *atomic.Bool // this node is taking a snapshot
-	latest atomic.Uint64
+	fs      vfs.FS
+	dir     string
+	accept  func(manifest) error // decides about what another node sends; nil: nothing is accepted
+	latest  atomic.Uint64
+	term    atomic.Uint64 // of the newest
+	machine atomic.Uint64 // what the newest says of the machine
 }
 
 type snapshotFile struct {
@@ -50,12 +52,20 @@ func openSnapshots(fsys vfs.FS, dir string) (*snapshots, error) {
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
-	s := &snapshots{fs: fsys, dir: dir, taking: &atomic.Bool{}}
-	newest, _, err := s.newest()
+	s := &snapshots{fs: fsys, dir: dir}
+	newest, data, err := s.newest()
 	if err != nil {
 		return nil, err
 	}
+	if newest.Index > 0 {
+		m, err := readManifest(data)
+		if err != nil {
+			return nil, err
+		}
+		s.machine.Store(m.MachineIndex)
+	}
 	s.latest.Store(newest.Index)
+	s.term.Store(newest.Term)
 	return s, nil
 }
 
@@ -92,10 +102,19 @@ func (s *snapshots) read(name string) (snapshotFile, error) {
 	return f, nil
 }
 
-func parseSnapshot(b []byte) (f snapshotFile, err error) {
+// checked is what follows the checksum in a file.
+func checked(b []byte) ([]byte, error) {
 	sum, body, ok := bytes.Cut(b, []byte(" "))
 	if !ok || string(sum) != fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)) {
-		return f, errors.New("it is damaged; restore the data directory from a backup")
+		return nil, errors.New("it is damaged; restore the data directory from a backup")
+	}
+	return body, nil
+}
+
+func parseSnapshot(b []byte) (f snapshotFile, err error) {
+	body, err := checked(b)
+	if err != nil {
+		return f, err
 	}
 	if err := json.Unmarshal(body, &f); err != nil {
 		return f, err
@@ -148,31 +167,29 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	return &f.Meta, io.NopCloser(bytes.NewReader(f.Data)), nil
 }
 
-// Create implements raft.SnapshotStore. A snapshot that a leader sends is refused
-// before anything of it is stored: its state would not be in the machine.
+// Create implements raft.SnapshotStore. A snapshot that a leader sends is stored only
+// when its state is in the machine, see takeover.go.
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {
-	if !s.taking.CompareAndSwap(true, false) {
-		return nil, errInstall
-	}
-	return &sink{s: s, file: snapshotFile{Version: snapshotVersion, Meta: raft.SnapshotMeta{
+	return &sinkFile{s: s, file: snapshotFile{Version: snapshotVersion, Meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%s%016x-%016x", snapshotPrefix, index, term), Index: index, Term: term,
 		Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}}}, nil
 }
 
-// sink is a snapshot that is being written. It exists from Close on.
-type sink struct {
+// sinkFile is a snapshot that is being written. It exists from Close on.
+type sinkFile struct {
 	s    *snapshots
 	file snapshotFile
+	own  bool // of this node, not one that another node sends
 	done bool
 	err  error
 }
 
-func (k *sink) ID() string { return k.file.Meta.ID }
+func (k *sinkFile) ID() string { return k.file.Meta.ID }
 
-func (k *sink) Write(p []byte) (int, error) {
+func (k *sinkFile) Write(p []byte) (int, error) {
 	if len(k.file.Data)+len(p) > maxManifestBytes {
 		return 0, fmt.Errorf("write snapshot %s: more than %d bytes", k.ID(), maxManifestBytes)
 	}
@@ -180,17 +197,29 @@ func (k *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (k *sink) Cancel() error {
+func (k *sinkFile) Cancel() error {
 	k.done = true
 	return nil
 }
 
 // Close makes the snapshot durable. The library may call it twice.
-func (k *sink) Close() error {
+func (k *sinkFile) Close() error {
 	if k.done {
 		return k.err
 	}
 	k.done = true
+	m, err := readManifest(k.file.Data)
+	if err == nil && !k.own {
+		if k.s.accept == nil {
+			err = errInstall
+		} else {
+			err = k.s.accept(m)
+		}
+	}
+	if err != nil {
+		k.err = err
+		return err
+	}
 	k.file.Meta.Size = int64(len(k.file.Data))
 	b, err := json.Marshal(k.file)
 	if err == nil {
@@ -203,6 +232,8 @@ func (k *sink) Close() error {
 		return k.err
 	}
 	k.s.latest.Store(k.file.Meta.Index)
+	k.s.term.Store(k.file.Meta.Term)
+	k.s.machine.Store(m.MachineIndex)
 	k.err = k.s.removeOld()
 	return k.err
 }

@@ -23,6 +23,7 @@ type Status struct {
 	InFlightBytes int64
 	Failed        string // why the node cannot go on, "" while it works
 	Nodes         []Member
+	Install       InstallStatus
 }
 
 // Member is a node of the cluster.
@@ -46,6 +47,7 @@ func (n *Node) Status() Status {
 	s.LastIndex, _ = n.store.LastIndex()
 	s.LogBytes = n.store.Bytes(s.CheckpointIndex, s.LastIndex)
 	s.InFlight, s.InFlightBytes = n.load.get()
+	s.Install = n.installStatus()
 	if err := n.Failed(); err != nil {
 		s.Failed = err.Error()
 	}

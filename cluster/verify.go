@@ -130,12 +130,12 @@ func found(fsys vfs.FS, dir, id string, index uint64) error {
 	if err != nil {
 		return err
 	}
-	snaps.taking.Store(true)
 	self := raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(id)}
 	sink, err := snaps.Create(1, index, firstTerm, raft.Configuration{Servers: []raft.Server{self}}, index, nil)
 	if err != nil {
 		return err
 	}
+	sink.(*sinkFile).own = true
 	b, err := encodeManifest(index)
 	if err == nil {
 		_, err = sink.Write(b)

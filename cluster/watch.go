@@ -99,6 +99,9 @@ func (n *Node) watch() {
 		case <-pollFollower:
 			if _, id := n.raft.LeaderWithID(); id != "" && n.caughtUp() {
 				n.readiness.set(true)
+				if n.cfg.Installer != nil && !n.takeover.running.Load() {
+					n.cfg.Installer.Settled()
+				}
 			}
 		case <-tick.C:
 			n.watchFollower(leads)
@@ -192,7 +195,11 @@ func (n *Node) needsCheckpoint() bool {
 	if err != nil || n.Failed() != nil || len(n.checkpoint) == 0 {
 		return false
 	}
-	return n.store.Bytes(n.snaps.latest.Load(), last) > n.cfg.CheckpointBytes
+	limit := n.cfg.CheckpointBytes
+	if n.takeover.holds.Load() > 0 {
+		limit *= heldLogs
+	}
+	return n.store.Bytes(n.snaps.latest.Load(), last) > limit
 }
 
 // Checkpoint makes everything that was applied durable in the machine and cuts

@@ -25,6 +25,7 @@ import (
 //	entryRetention | 10 | JSON of a retentionChange |               lets events expire
 //	entryLetters   |16 | see letters.Append |                       stores dead letters
 //	entryUnletter  |17 | see letters.AppendBounds |                 removes dead letters
+//	entryHash      |18 |                                            asks for the hash of the state before it
 //
 // A text is a uvarint length and its bytes.
 const (
@@ -39,6 +40,7 @@ const (
 	entryRetention byte = 10
 	entryLetters   byte = 16
 	entryUnletter  byte = 17
+	entryHash      byte = 18
 )
 
 // Versions of log entries that this program understands. An entry of a new type, or of an old one
@@ -56,7 +58,7 @@ func EntryVersion(entry []byte) uint32 {
 		return MaxEntryVersion + 1
 	}
 	switch entry[0] {
-	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter:
+	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter, entryHash:
 		return 1
 	}
 	return MaxEntryVersion + 1
@@ -69,15 +71,6 @@ var ErrEntry = errors.New("unreadable log entry")
 // EventsEntry is the log entry that stores a batch, appended to dst.
 func EventsEntry(dst []byte, b *batch.Batch) []byte {
 	return b.AppendEncoded(append(dst, entryEvents))
-}
-
-// IdentifyEntry links ids and sets traits, call by call.
-func IdentifyEntry(calls ...traits.Call) []byte {
-	b := []byte{entryIdentifies}
-	for i := range calls {
-		b = traits.AppendCall(b, &calls[i])
-	}
-	return b
 }
 
 // PutEntry stores a document: a saved query, a setting. It replaces one of the same kind and name.
@@ -181,7 +174,7 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 		}
 		result := db.applyIdentify(index, calls)
-		if db.traits.Waiting() >= maxWaitingTraits {
+		if db.live().traits.Waiting() >= maxWaitingTraits {
 			db.mem.Lock()
 			if len(db.mem.flushing) == 0 { // else one is on its way
 				db.rotate()
@@ -200,9 +193,9 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		}
 		done := true
 		if kind == entryDelete {
-			done = db.docs.Remove(kindText, name, index)
+			done = db.live().docs.Remove(kindText, name, index)
 		} else {
-			db.docs.Put(document.Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
+			db.live().docs.Put(document.Document{Kind: kindText, Name: name, Value: append([]byte(nil), value...), Index: index})
 		}
 		db.docsDirty.Store(true) // after the change: a flush that clears it has seen it
 		return done, nil
@@ -212,44 +205,10 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		return db.applyRetention(index, body)
 	case entryLetters, entryUnletter:
 		return db.applyLetters(index, kind, body)
+	case entryHash:
+		return nil, db.hashAt(index)
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
-}
-
-// IdentifyResult is what Apply answers for one identify call.
-type IdentifyResult struct {
-	// Linked is false where the anonymousId belongs to another user: the first link stands.
-	Linked bool
-	// LeftOut names the traits that the bounds left out.
-	LeftOut []string
-	// Refused: the ids are of a person who was erased. Nothing was done.
-	Refused bool
-}
-
-// maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
-// comes with the events: a flood of calls with few events brings one about.
-const maxWaitingTraits = 32 << 20
-
-// applyIdentify links the ids of calls and sets their traits.
-func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
-	x := db.identity
-	x.Lock()
-	defer x.Unlock()
-	fresh := db.traits.At(index)
-	out := make([]IdentifyResult, len(calls))
-	for i := range calls {
-		c := &calls[i]
-		if x.Refused(c.UserID, c.AnonymousID) {
-			out[i].Refused = true
-			continue
-		}
-		person, user, anon := x.Observe(c.UserID, c.AnonymousID)
-		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.Linked(anon, user)
-		if fresh && len(c.Traits) > 0 {
-			out[i].LeftOut = db.traits.Set(person, c.Time, i, c.Traits)
-		}
-	}
-	return out
 }
 
 // applyEvents stores the rows of b that are not stored yet.
@@ -260,19 +219,19 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	hashes := make([]uint64, b.N)
 	maybe := make([]bool, b.N)
 	for i := range hashes {
-		hashes[i] = db.idKey.Hash(b.IDs[i], textOf(b, i))
+		hashes[i] = db.live().idKey.Hash(b.IDs[i], textOf(b, i))
 	}
-	db.filters.HasAll(hashes, maybe)
+	db.live().filters.HasAll(hashes, maybe)
 	// An id that changes the filters is new. One that does not was there, in the
 	// filters' opinion: before this batch, or in a row of it above. When they began a
 	// new generation on the way, the rows above may be in the one before.
-	generations := db.filters.Stats().Generations
+	generations := db.live().filters.Stats().Generations
 	for i, h := range hashes {
 		if !refused(i) {
-			maybe[i] = !db.filters.Add(h) || maybe[i]
+			maybe[i] = !db.live().filters.Add(h) || maybe[i]
 		}
 	}
-	if db.filters.Stats().Generations != generations {
+	if db.live().filters.Stats().Generations != generations {
 		for i := range maybe {
 			maybe[i] = true
 		}
@@ -385,7 +344,7 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 // resolve finds the persons of the rows that are kept.
 func (db *DB) resolve(p *part) {
 	b := p.b
-	x := db.identity
+	x := db.live().identity
 	x.Lock()
 	defer x.Unlock()
 	// Rows of one batch often come from one person: the same two codes give the same answer.

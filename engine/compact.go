@@ -33,7 +33,8 @@ func (db *DB) mergeLimits() compaction.Limits {
 // Compact merges until every day is in one file and nothing that was erased is
 // left in any, and flushes first.
 func (db *DB) Compact(ctx context.Context) error {
-	set := db.erasures.Load()
+	l := db.live()
+	set := l.erasures.Load()
 	if _, err := db.Checkpoint(ctx); err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (db *DB) Compact(ctx context.Context) error {
 			return err
 		}
 		if done {
-			return db.purge(ctx, set, true)
+			return db.purge(ctx, l, set, true)
 		}
 	}
 }
@@ -152,14 +153,14 @@ func (db *DB) outdated(files []*file) ([]*file, error) {
 // merge replaces picked by files of whole days.
 func (db *DB) merge(ctx context.Context, picked []*file) error {
 	start := time.Now()
-	set := db.erasures.Load()
+	set := db.live().erasures.Load()
 	counts := map[string]int64{}
 	worker := scan.NewWorker(scan.Persons{}, db.Identity())
 	first, last := picked[0].meta.First, picked[0].meta.Last
 	for _, f := range picked {
 		first, last = min(first, f.meta.First), max(last, f.meta.Last)
 	}
-	merges := db.identity.Merges()
+	merges := db.live().identity.Merges()
 	var added []*file
 	undo := func() {
 		for _, f := range added {

@@ -58,6 +58,9 @@ type Options struct {
 	// has gone up to a log index, so that the log can be cut behind that.
 	EraseWithin time.Duration
 	OnErased    func(index uint64)
+	// OnHash is handed the state as it is at a HashEntry, by Apply: it must not wait, and has to
+	// release it. nil: nobody hashes.
+	OnHash func(*HashPoint)
 	// ManualCompaction leaves merging to calls of Compact.
 	ManualCompaction bool
 	// Random gives a new store its secret, see package idkey; default: the system's. No answer depends on it.
@@ -109,12 +112,8 @@ type DB struct {
 
 	files    fileSet
 	nextFile atomic.Uint64
-	identity *identity.Map
-	traits   *traits.Store               // changed under the lock of identity, so that both are saved as of one moment
-	erasedAt uint64                      // log index of the last erasure; changed under eraseGate and mem
-	erasures atomic.Pointer[erasure.Set] // nil: nothing is erased
-	docs     *document.Store
-	letters  *letters.Store
+	content  atomic.Pointer[live]
+	erasedAt uint64 // log index of the last erasure; changed under eraseGate and mem
 
 	// mem guards the memtables: active takes appends, flushing ones are being written.
 	mem struct {
@@ -124,10 +123,9 @@ type DB struct {
 		closed   int64       // bytes of those in flushing
 		room     sync.Cond   // of the lock: there may be room for more, see awaitRoom
 	}
-	filters      *index.Filters
-	idKey        idkey.Key     // of the hashes in filters and memtables
 	applied      atomic.Uint64 // log index of the last entry that was applied
 	durable      atomic.Uint64 // log index up to which everything is in files
+	through      uint64        // log index up to which files beside segments may have known more than applied when they were read
 	lastReceived atomic.Int64
 	maxTime      atomic.Int64
 	events       atomic.Int64 // accepted since the store was opened
@@ -158,7 +156,24 @@ type DB struct {
 	wg        sync.WaitGroup
 	failed    atomic.Pointer[error]
 	tailSeen  tailCache
+	filterMu  sync.Mutex // held while filters are written, and while others take their place
 }
+
+// live is what the log has made beside events. A state that is taken over from another
+// replica comes in one of its own (see Swap), so whoever needs two parts of it takes both from one.
+type live struct {
+	identity *identity.Map
+	traits   *traits.Store               // changed under the lock of identity, so that both are saved as of one moment
+	erasures atomic.Pointer[erasure.Set] // nil: nothing is erased
+	docs     *document.Store
+	letters  *letters.Store
+	filters  *index.Filters
+	idKey    idkey.Key // of the hashes in filters and memtables
+	// swaps counts the states that were taken over since the store was opened.
+	swaps uint64
+}
+
+func (db *DB) live() *live { return db.content.Load() }
 
 // lockName is the file that the one process locks that may write; the suffixes
 // end the names of segments and of files of documents.
@@ -177,9 +192,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	opts.setDefaults()
 	db := &DB{
 		opts: opts, fs: opts.FS, dir: dir, log: opts.Logger,
-		docs: document.New(),
 		kick: make(chan struct{}, 1), merges: make(chan bool),
 	}
+	db.content.Store(&live{docs: document.New()})
 	db.mem.room.L = &db.mem
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
 	db.ctx, db.stop = context.WithCancel(context.Background())
@@ -217,11 +232,12 @@ func (db *DB) open() error {
 			return err
 		}
 	}
-	if db.idKey, err = idkey.Parse(m.DedupeKey); err != nil {
+	l, err := loadLive(db.fs, db.dir, m)
+	if err != nil {
 		return err
 	}
+	db.content.Store(l)
 	db.nextFile.Store(m.NextFile)
-	db.identityFile, db.identityBytes, db.docsFile = m.IdentityFile, m.IdentityBytes, m.Documents
 	db.files.current = &version{}
 	for _, fm := range m.Files {
 		f, err := db.openFile(fm)
@@ -230,34 +246,55 @@ func (db *DB) open() error {
 		}
 		db.files.current.files = append(db.files.current.files, f)
 	}
-	if db.identity, err = loadIdentity(db.fs, db.dir, m); err != nil {
+	if err := db.loadFilters(); err != nil {
 		return err
 	}
-	if db.traits, err = loadTraits(db.fs, db.dir, m, len(db.identity.Canon())); err != nil {
-		return err
+	db.mem.active = newMemtable()
+	db.adopt(m)
+	if set := l.erasures.Load(); set != nil {
+		db.setErasures(set)
 	}
-	db.traitsFile = m.Traits
-	db.identity.OnMerge(db.traits.Join)
+	return db.removeOrphans(m)
+}
+
+// loadLive reads what a manifest names beside segments. It has no dedupe filters yet.
+func loadLive(fsys vfs.FS, dir string, m *manifest) (*live, error) {
+	l := &live{docs: document.New()}
+	var err error
+	if l.idKey, err = idkey.Parse(m.DedupeKey); err != nil {
+		return nil, err
+	}
+	if l.identity, err = loadIdentity(fsys, dir, m); err != nil {
+		return nil, err
+	}
+	if l.traits, err = loadTraits(fsys, dir, m, len(l.identity.Canon())); err != nil {
+		return nil, err
+	}
+	l.identity.OnMerge(l.traits.Join)
+	if l.letters, err = loadLetters(fsys, dir, m); err != nil {
+		return nil, err
+	}
+	if m.Documents != "" {
+		b, err := vfs.ReadFile(fsys, path.Join(dir, m.Documents))
+		if err != nil {
+			return nil, err
+		}
+		if err := l.docs.Unmarshal(b); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.loadErasures()
+}
+
+// adopt sets what the store remembers of its newest manifest.
+func (db *DB) adopt(m *manifest) {
+	db.identityFile, db.identityBytes, db.docsFile = m.IdentityFile, m.IdentityBytes, m.Documents
+	db.traitsFile, db.lettersFile = m.Traits, m.Letters
 	db.erasedRows, db.forgotten = maps.Clone(m.Erased), m.Forgotten
 	if db.erasedRows == nil {
 		db.erasedRows = map[string]int64{}
 	}
-	if db.letters, err = loadLetters(db.fs, db.dir, m); err != nil {
-		return err
-	}
-	db.lettersFile = m.Letters
-	if db.docsFile != "" {
-		b, err := vfs.ReadFile(db.fs, path.Join(db.dir, db.docsFile))
-		if err != nil {
-			return err
-		}
-		if err := db.docs.Unmarshal(b); err != nil {
-			return err
-		}
-	}
-	if err := db.loadFilters(); err != nil {
-		return err
-	}
+	db.through = max(m.Applied, m.Through)
 	db.applied.Store(m.Applied)
 	db.durable.Store(m.Applied)
 	db.lastReceived.Store(m.LastReceived)
@@ -265,11 +302,6 @@ func (db *DB) open() error {
 	if m.MaxTime == 0 && len(m.Files) == 0 {
 		db.maxTime.Store(noEvents) // there is no manifest, or one of a store without events
 	}
-	db.mem.active = newMemtable()
-	if err := db.loadErasures(); err != nil {
-		return err
-	}
-	return db.removeOrphans(m)
 }
 
 // create writes the first manifest of a store, or the first with a key. Filters
@@ -343,13 +375,18 @@ func (db *DB) loadFilters() error {
 	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(db.files.current.files) > 0) {
 		db.log.Warn("dedupe filters are rebuilt from the segments", "reason", err)
 	}
-	db.filters = filters
-	for _, f := range db.files.current.files {
+	db.live().filters = filters
+	return db.live().know(db.files.current.files, covered)
+}
+
+// know adds the ids of files to the filters, of which they cover those up to a log index.
+func (l *live) know(files []*file, covered uint64) error {
+	for _, f := range files {
 		if f.meta.Last <= covered {
 			continue
 		}
 		err := eachID(f.r, func(id batch.ID, text []byte) error {
-			filters.Add(db.idKey.Hash(id, text))
+			l.filters.Add(l.idKey.Hash(id, text))
 			return nil
 		})
 		if err != nil {

@@ -58,7 +58,7 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 	}
-	if doc, ok := db.docs.Get(erasureDocument, r.ID); ok && doc.Index != index { // asked for again: the first stands
+	if doc, ok := db.live().docs.Get(erasureDocument, r.ID); ok && doc.Index != index { // asked for again: the first stands
 		rec := &erasure.Record{}
 		return rec, json.Unmarshal(doc.Value, rec)
 	}
@@ -80,18 +80,18 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec.Letters = db.letters.Erase(index, func(l *letters.Letter) bool { return taken(l.Event) })
+	rec.Letters = db.live().letters.Erase(index, func(l *letters.Letter) bool { return taken(l.Event) })
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err
 	}
-	db.docs.Set(document.Document{Kind: erasureDocument, Name: r.ID, Value: value, Index: index})
-	db.docs.Trim(erasureDocument, MaxErasures, func(d document.Document) bool {
+	db.live().docs.Set(document.Document{Kind: erasureDocument, Name: r.ID, Value: value, Index: index})
+	db.live().docs.Trim(erasureDocument, MaxErasures, func(d document.Document) bool {
 		old := erasure.Record{}
 		return json.Unmarshal(d.Value, &old) == nil && (old.Kind == erasure.Person || old.Kind == erasure.History || old.Kind == erasure.Allow)
 	})
 	db.docsDirty.Store(true)
-	set, err := db.erasures.Load().With(rec, db.identity.Snapshot().Gone)
+	set, err := db.live().erasures.Load().With(rec, db.live().identity.Snapshot().Gone)
 	if err != nil {
 		return nil, err
 	}
@@ -125,22 +125,22 @@ const maxClosedByErasures = 16
 
 // erasePerson erases somebody from who is who and from the traits.
 func (db *DB) erasePerson(index uint64, user string, mode identity.Mode) identity.Erasure {
-	x := db.identity
+	x := db.live().identity
 	x.Lock()
 	defer x.Unlock()
 	e := x.Erase([]byte(user), mode)
-	if db.traits.At(index); e.Known {
+	if db.live().traits.At(index); e.Known {
 		if mode == identity.Events {
-			db.traits.Join(e.Person, e.Next)
+			db.live().traits.Join(e.Person, e.Next)
 		} else {
-			db.traits.Erase(e.Person)
+			db.live().traits.Erase(e.Person)
 		}
 	}
 	return e
 }
 
 func (db *DB) allow(user string) bool {
-	x := db.identity
+	x := db.live().identity
 	x.Lock()
 	defer x.Unlock()
 	return x.Allow([]byte(user))
@@ -152,7 +152,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 	if err := json.Unmarshal(body, &change); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 	}
-	set := db.erasures.Load()
+	set := db.live().erasures.Load()
 	now := erasure.Cutoffs{Default: erasure.NoCutoff}
 	if set != nil && set.Cutoffs != nil {
 		now = *set.Cutoffs
@@ -180,7 +180,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 	db.mem.Lock()
 	defer db.mem.Unlock()
 	db.closeBefore(index, false)
-	db.docs.Set(docs...)
+	db.live().docs.Set(docs...)
 	db.docsDirty.Store(true)
 	db.setErasures(set.Until(&next))
 	db.applied.Store(index)
@@ -188,16 +188,16 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 }
 
 // loadErasures makes the set of what is erased at the start.
-func (db *DB) loadErasures() error {
-	records, err := db.Erasures()
+func (l *live) loadErasures() error {
+	records, err := l.erasureRecords()
 	if err != nil {
 		return err
 	}
-	cutoffs, err := cutoffsIn(db.docs)
+	cutoffs, err := cutoffsIn(l.docs)
 	if err != nil {
 		return err
 	}
-	gone := db.identity.Snapshot().Gone
+	gone := l.identity.Snapshot().Gone
 	if len(records) == 0 && cutoffs == nil && gone == nil {
 		return nil
 	}
@@ -205,7 +205,7 @@ func (db *DB) loadErasures() error {
 	if err != nil {
 		return fmt.Errorf("read the erasures: %w", err)
 	}
-	db.setErasures(set)
+	l.erasures.Store(set)
 	return nil
 }
 
@@ -224,7 +224,7 @@ func cutoffsIn(docs *document.Store) (*erasure.Cutoffs, error) {
 
 // setErasures brings a set into force.
 func (db *DB) setErasures(set *erasure.Set) {
-	db.erasures.Store(set)
+	db.live().erasures.Store(set)
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
@@ -241,10 +241,12 @@ func (db *DB) setErasures(set *erasure.Set) {
 
 // hide hides erased fields in the sections of a file.
 func (db *DB) hide(r *segment.Reader, f erasure.File) {
-	set := db.erasures.Load()
-	if set == nil {
-		return
+	if set := db.live().erasures.Load(); set != nil {
+		hideErased(set, r, f)
 	}
+}
+
+func hideErased(set *erasure.Set, r *segment.Reader, f erasure.File) {
 	sections := r.Sections()
 	for i := range sections {
 		set.Hide(&sections[i], f)
@@ -252,9 +254,11 @@ func (db *DB) hide(r *segment.Reader, f erasure.File) {
 }
 
 // Erasures are the requests that were applied, oldest first.
-func (db *DB) Erasures() ([]erasure.Record, error) {
+func (db *DB) Erasures() ([]erasure.Record, error) { return db.live().erasureRecords() }
+
+func (l *live) erasureRecords() ([]erasure.Record, error) {
 	var out []erasure.Record
-	for _, d := range db.docs.List(erasureDocument) {
+	for _, d := range l.docs.List(erasureDocument) {
 		var r erasure.Record
 		if err := json.Unmarshal(d.Value, &r); err != nil {
 			return nil, fmt.Errorf("read erasure %s: %w", d.Name, err)
@@ -272,11 +276,11 @@ func (db *DB) Erasures() ([]erasure.Record, error) {
 
 // Retention is what was asked for, and the cutoffs that are in force.
 func (db *DB) Retention() (r erasure.Retention, c erasure.Cutoffs, err error) {
-	if doc, ok := db.docs.Get(retentionDocument, retentionRules); ok {
+	if doc, ok := db.live().docs.Get(retentionDocument, retentionRules); ok {
 		err = json.Unmarshal(doc.Value, &r)
 	}
 	c.Default = erasure.NoCutoff
-	if set := db.erasures.Load(); set != nil && set.Cutoffs != nil {
+	if set := db.live().erasures.Load(); set != nil && set.Cutoffs != nil {
 		c = *set.Cutoffs
 	}
 	return r, c, err
@@ -328,7 +332,8 @@ type purgeState struct {
 
 // purgeDue carries out what waits to be erased from the bytes of files, if it is time.
 func (db *DB) purgeDue(ctx context.Context, now time.Time, idle bool) error {
-	set := db.erasures.Load()
+	l := db.live()
+	set := l.erasures.Load()
 	db.compactMu.Lock()
 	done := db.purged.set == set
 	if done {
@@ -344,15 +349,15 @@ func (db *DB) purgeDue(ctx context.Context, now time.Time, idle bool) error {
 	if _, err := db.Checkpoint(ctx); err != nil {
 		return err
 	}
-	return db.purge(ctx, set, false)
+	return db.purge(ctx, l, set, false)
 }
 
-// purge writes every file anew that holds something of the set. The memtable was
+// purge writes every file anew that holds something of the set, which is of l. The memtable was
 // flushed since the set came into force. While a backup reads the files of persons it waits for
 // that, or leaves the rest to a later call.
-func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
+func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) error {
 	for {
-		done, err := db.purgeOne(ctx, set)
+		done, err := db.purgeOne(ctx, l, set)
 		if err != nil {
 			return fmt.Errorf("erase: %w", err)
 		}
@@ -369,7 +374,7 @@ func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
 		return nil
 	}
 	db.compactMu.Lock()
-	already := db.purged.set == set
+	already := db.purged.set == set || db.live() != l // another state came: it has its own files
 	err := error(nil)
 	if !already {
 		v := db.files.acquire()
@@ -400,9 +405,12 @@ func (db *DB) purge(ctx context.Context, set *erasure.Set, wait bool) error {
 }
 
 // purgeOne writes one file anew; done is true when none holds anything of the set.
-func (db *DB) purgeOne(ctx context.Context, set *erasure.Set) (done bool, err error) {
+func (db *DB) purgeOne(ctx context.Context, l *live, set *erasure.Set) (done bool, err error) {
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()
+	if db.live() != l {
+		return true, nil
+	}
 	if err := errors.Join(ctx.Err(), db.broken()); err != nil {
 		return false, err
 	}
@@ -433,14 +441,14 @@ func (db *DB) refusals(b *batch.Batch) (out []Refusal) {
 		}
 		out[row] = why
 	}
-	if set := db.erasures.Load(); set != nil && set.Cutoffs != nil {
+	if set := db.live().erasures.Load(); set != nil && set.Cutoffs != nil {
 		for i := range b.N {
 			if db.expired(b, i) {
 				refuse(i, ExpiredEvent)
 			}
 		}
 	}
-	x := db.identity
+	x := db.live().identity
 	x.RLock()
 	defer x.RUnlock()
 	if !x.RefusesAny() {
@@ -462,7 +470,7 @@ func (db *DB) refusals(b *batch.Batch) (out []Refusal) {
 
 // expired tells whether a row of a batch is older than the retention allows.
 func (db *DB) expired(b *batch.Batch, row int) bool {
-	set := db.erasures.Load()
+	set := db.live().erasures.Load()
 	if set == nil || set.Cutoffs == nil {
 		return false
 	}

@@ -26,7 +26,8 @@ type file struct {
 	r        *segment.Reader
 	refs     atomic.Int32
 	obsolete atomic.Bool
-	done     atomic.Uint64 // log index of the last erasure that was carried out in it
+	done     atomic.Uint64          // log index of the last erasure that was carried out in it
+	sum      atomic.Pointer[string] // SHA-256 of its bytes, nil until somebody asked
 	shape    struct {
 		once sync.Once
 		compaction.File
@@ -91,7 +92,7 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uin
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
 	buf := bufio.NewWriterSize(h, writeBytes)
-	size, rows, err := assemble(buf, inputs, db.identity, meta)
+	size, rows, err := assemble(buf, inputs, db.live().identity, meta)
 	if err == nil && rows == 0 {
 		_ = h.Close()
 		return nil, db.fs.Remove(tmp)
@@ -226,7 +227,7 @@ func (f *file) holds(erasure uint64) bool { return f.done.Load() < erasure && f.
 // retention demands. What is expired is as good as never stored, whether this replica
 // has dropped its bytes or not.
 func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
-	set := db.erasures.Load()
+	set := db.live().erasures.Load()
 	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
 		return true, nil
 	}

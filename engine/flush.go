@@ -168,7 +168,7 @@ func (db *DB) writeTables(tables []*memtable) (*file, error) {
 			}
 		}
 	}
-	merges := db.identity.Merges()
+	merges := db.live().identity.Merges()
 	return db.writeFile(inputs, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: merges}, 0)
 }
 
@@ -197,7 +197,9 @@ var errBefore = errors.New("nothing was committed")
 // saveFilters writes the dedupe filters if that is worth it, or all is set. That
 // they are not written costs the next start some reading, and no more.
 func (db *DB) saveFilters(all bool) {
-	err := db.filters.Save(db.durable.Load(), all)
+	db.filterMu.Lock()
+	defer db.filterMu.Unlock()
+	err := db.live().filters.Save(db.durable.Load(), all)
 	switch {
 	case err == nil:
 	case errors.Is(err, syscall.ENOSPC):
@@ -261,16 +263,19 @@ func (db *DB) commit(e edit, install func()) error {
 	erased := maps.Clone(db.erasedRows)
 	addCounts(erased, e.erased)
 	maps.DeleteFunc(erased, func(id string, _ int64) bool { // of requests that the log of them no longer has
-		_, ok := db.docs.Get(erasureDocument, id)
+		_, ok := db.live().docs.Get(erasureDocument, id)
 		return !ok
 	})
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile, Letters: db.lettersFile,
-		DedupeKey: db.idKey.Bytes(), Erased: erased, Forgotten: db.forgotten,
+		DedupeKey: db.live().idKey.Bytes(), Erased: erased, Forgotten: db.forgotten,
 	}
 	if e.forget {
-		m.Forgotten = min(db.erasures.Load().Last(), applied)
+		m.Forgotten = min(db.live().erasures.Load().Last(), applied)
+	}
+	if through := db.applied.Load(); through > applied {
+		m.Through = through
 	}
 	for f, index := range e.done {
 		f.done.Store(index)
@@ -303,7 +308,7 @@ func (db *DB) background() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	lastEvents, quiet := int64(0), time.Now()
-	lastErasures := db.erasures.Load()
+	lastErasures := db.live().erasures.Load()
 	opened := time.Now()
 	for {
 		select {
@@ -319,7 +324,7 @@ func (db *DB) background() {
 			}
 			lastEvents, quiet = n, now
 		}
-		if set := db.erasures.Load(); set != lastErasures { // many requests in a row are carried out together
+		if set := db.live().erasures.Load(); set != lastErasures { // many requests in a row are carried out together
 			lastErasures, quiet = set, now
 		}
 		db.mem.Lock()

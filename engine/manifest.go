@@ -25,6 +25,9 @@ const (
 type manifest struct {
 	// Applied is the log index up to which every event is in the files below.
 	Applied uint64 `json:"applied"`
+	// Through is the log index up to which the files beside segments may know what was done, if that
+	// is more than Applied.
+	Through uint64 `json:"through,omitempty"`
 	// LastReceived is the latest receivedAt among them, in microseconds.
 	LastReceived int64 `json:"lastReceived"`
 	// MaxTime is the latest event time among them, in microseconds.

@@ -47,14 +47,14 @@ func TestAFilterThatSaysMaybeToEverythingLosesNothing(t *testing.T) {
 		credulous(t, mem)
 		db := memStore(t, mem, Options{FlushRows: 100})
 		for range 2 {
-			require.True(t, db.filters.Has(rng.Uint64()), "the filter denies an id")
+			require.True(t, db.live().filters.Has(rng.Uint64()), "the filter denies an id")
 		}
 		for i := range log {
 			require.Equal(t, m.apply(&log[i]), applyEntry(db, log, i))
 			_, err := step(ctx, db, rng)
 			require.NoError(t, err)
 		}
-		require.Equal(t, 1, db.filters.Stats().Generations)
+		require.Equal(t, 1, db.live().filters.Stats().Generations)
 		check(t, db, m)
 		require.NoError(t, db.Close())
 	}
@@ -186,7 +186,7 @@ func TestFiltersThatAreMissingOrDamagedAreBuiltAgain(t *testing.T) {
 	}
 	_, err := db.Checkpoint(ctx)
 	require.NoError(t, err)
-	generations := db.filters.Stats().Generations
+	generations := db.live().filters.Stats().Generations
 	require.Greater(t, generations, 2)
 	require.NoError(t, db.Close())
 	damage := func(name string, do func(b []byte) []byte) func(t *testing.T, mem *vfs.Mem) {
@@ -272,7 +272,7 @@ func TestTheNextStartReadsIdsOnlyOfFilesThatTheFiltersDoNotCover(t *testing.T) {
 	require.Greater(t, read[files[1].path], 3)
 	for _, f := range files {
 		require.NoError(t, eachID(f.r, func(id batch.ID, text []byte) error {
-			require.True(t, db.filters.Has(db.idKey.Hash(id, text)))
+			require.True(t, db.live().filters.Has(db.live().idKey.Hash(id, text)))
 			return nil
 		}))
 	}
@@ -281,9 +281,9 @@ func TestTheNextStartReadsIdsOnlyOfFilesThatTheFiltersDoNotCover(t *testing.T) {
 
 // flushOneWithoutFilters flushes as when the filters had not grown enough to be saved.
 func (db *DB) flushOneWithoutFilters(context.Context) error {
-	kept := db.filters
-	db.filters, _, _ = index.OpenFilters(vfs.NewMem(), "nowhere")
-	defer func() { db.filters = kept }()
+	kept := db.live().filters
+	db.live().filters, _, _ = index.OpenFilters(vfs.NewMem(), "nowhere")
+	defer func() { db.live().filters = kept }()
 	return db.flushTables(db.mem.flushing[:1], db.mem.flushing[0].last)
 }
 
@@ -310,7 +310,7 @@ func TestIdsThatAreMadeToCollideCostNoMoreThanOthers(t *testing.T) {
 		s.batch(hostile[from : from+2000])
 	}
 	db := memStore(t, vfs.NewMem(), Options{})
-	key := db.idKey
+	key := db.live().idKey
 	require.NotEqual(t, key.Hash(id0, nil), key.Hash(id1, nil))
 
 	// The work is counted in candidates of the memtable, not in time.
@@ -338,13 +338,13 @@ func TestIdsThatAreMadeToCollideCostNoMoreThanOthers(t *testing.T) {
 func TestEveryStoreHasItsOwnKeyAndKeepsIt(t *testing.T) {
 	mem := vfs.NewMem()
 	db := memStore(t, mem, Options{})
-	key := db.idKey
+	key := db.live().idKey
 	require.NoError(t, db.Close())
 	db = memStore(t, mem, Options{})
-	require.Equal(t, key, db.idKey)
+	require.Equal(t, key, db.live().idKey)
 	require.NoError(t, db.Close())
 	db = memStore(t, vfs.NewMem(), Options{})
-	require.NotEqual(t, key, db.idKey)
+	require.NotEqual(t, key, db.live().idKey)
 	require.NoError(t, db.Close())
 	require.Equal(t, key.Hash(batch.ID{}, []byte("order/1")), key.Hash(batch.ID{}, []byte("order/1")))
 	require.NotEqual(t, xxhash.Sum64String("order/1"), key.Hash(batch.ID{}, []byte("order/1")))

@@ -15,6 +15,7 @@ import (
 
 	"spoor/engine/erasure"
 	"spoor/engine/letters"
+	"spoor/engine/statehash"
 	"spoor/internal/vfs"
 	"spoor/segment"
 )
@@ -298,7 +299,7 @@ func TestWhatIsErasedIsGoneAtOnceAndStaysGoneWhateverHappensToTheFiles(t *testin
 // checkPurged looks at the bytes of the files: nothing that is erased may be left.
 func checkPurged(t *testing.T, db *DB) {
 	t.Helper()
-	set := db.erasures.Load()
+	set := db.live().erasures.Load()
 	for _, f := range db.files.current.files {
 		due, err := set.Due(f.r, erasure.File{Last: f.meta.Last})
 		require.NoError(t, err)
@@ -327,7 +328,7 @@ func TestReplicasEraseAlikeWhateverTheirFilesAndRestarts(t *testing.T) {
 	ctx := context.Background()
 	for seed := range uint64(rounds(20, 1000)) {
 		log := erasingScript(200+seed, 60, 20)
-		var first *StateHash
+		var first *statehash.State
 		var verdicts []any
 		for replica := range uint64(3) {
 			rng := rand.New(rand.NewPCG(seed, replica))

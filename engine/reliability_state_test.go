@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine/document"
+	"spoor/engine/statehash"
 	"spoor/internal/vfs"
 )
 
@@ -49,7 +50,7 @@ func TestTheSameLogGivesTheSameStateWhateverTheOptionsAndRestarts(t *testing.T) 
 		for i := range log {
 			verdicts = append(verdicts, m.apply(&log[i]))
 		}
-		var first *StateHash
+		var first *statehash.State
 		for replica := range uint64(3) {
 			rng := rand.New(rand.NewPCG(seed, replica))
 			mem := vfs.NewMem()
@@ -182,9 +183,9 @@ func TestDocumentsThatAreAheadOfTheLogStandStillUntilItArrives(t *testing.T) {
 	require.NoError(t, err)
 	after := document.New()
 	require.NoError(t, after.Unmarshal(b))
-	require.Equal(t, documentsHash(d), documentsHash(after))
+	require.Equal(t, statehash.Documents(d), statehash.Documents(after))
 	replayed(after) // the manifest covers less of the log than the documents
-	require.Equal(t, documentsHash(d), documentsHash(after))
+	require.Equal(t, statehash.Documents(d), statehash.Documents(after))
 	after.Put(document.Document{Kind: "query", Name: "new", Index: next + 3})
 	require.Len(t, after.List("query"), document.MaxCount)
 }

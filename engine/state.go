@@ -23,10 +23,10 @@ import (
 
 // takePersons returns what the files of persons miss, both as of one moment.
 func (db *DB) takePersons() (ops []byte, change *traits.Change) {
-	x := db.identity
+	x := db.live().identity
 	x.Lock()
 	defer x.Unlock()
-	return x.Take(), db.traits.Take()
+	return x.Take(), db.live().traits.Take()
 }
 
 // savePersons writes what is new of persons and returns the file that this replaces, "" for
@@ -34,11 +34,11 @@ func (db *DB) takePersons() (ops []byte, change *traits.Change) {
 func (db *DB) savePersons() (old string, err error) {
 	ops, change := db.takePersons()
 	if err := db.saveIdentity(ops); err != nil {
-		x := db.identity
+		x := db.live().identity
 		x.Lock()
 		x.Back(ops)
 		x.Unlock()
-		db.traits.Back(change)
+		db.live().traits.Back(change)
 		return "", err
 	}
 	if change == nil {
@@ -46,7 +46,7 @@ func (db *DB) savePersons() (old string, err error) {
 	}
 	f, err := change.Write(db.fs, db.dir, db.traitsFile, func() string { return db.newStateName(traits.Suffix) })
 	if err != nil {
-		db.traits.Back(change)
+		db.live().traits.Back(change)
 		return "", err
 	}
 	if db.traitsFile.Name != f.Name {
@@ -167,7 +167,7 @@ func (db *DB) saveDocuments() (old string, err error) {
 	if !db.docsDirty.Swap(false) && db.docsFile != "" {
 		return "", nil
 	}
-	b, err := db.docs.Marshal()
+	b, err := db.live().docs.Marshal()
 	name := db.newStateName(docsSuffix)
 	if err == nil {
 		err = db.writeWhole(name, b)
@@ -181,7 +181,52 @@ func (db *DB) saveDocuments() (old string, err error) {
 }
 
 // DocumentsIndex is the log index of the last change of any document.
-func (db *DB) DocumentsIndex() uint64 { return db.docs.Changed() }
+func (db *DB) DocumentsIndex() uint64 { return db.live().docs.Changed() }
+
+// IdentifyEntry links ids and sets traits, call by call.
+func IdentifyEntry(calls ...traits.Call) []byte {
+	b := []byte{entryIdentifies}
+	for i := range calls {
+		b = traits.AppendCall(b, &calls[i])
+	}
+	return b
+}
+
+// IdentifyResult is what Apply answers for one identify call.
+type IdentifyResult struct {
+	// Linked is false where the anonymousId belongs to another user: the first link stands.
+	Linked bool
+	// LeftOut names the traits that the bounds left out.
+	LeftOut []string
+	// Refused: the ids are of a person who was erased. Nothing was done.
+	Refused bool
+}
+
+// maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
+// comes with the events: a flood of calls with few events brings one about.
+const maxWaitingTraits = 32 << 20
+
+// applyIdentify links the ids of calls and sets their traits.
+func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
+	x := db.live().identity
+	x.Lock()
+	defer x.Unlock()
+	fresh := db.live().traits.At(index)
+	out := make([]IdentifyResult, len(calls))
+	for i := range calls {
+		c := &calls[i]
+		if x.Refused(c.UserID, c.AnonymousID) {
+			out[i].Refused = true
+			continue
+		}
+		person, user, anon := x.Observe(c.UserID, c.AnonymousID)
+		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.Linked(anon, user)
+		if fresh && len(c.Traits) > 0 {
+			out[i].LeftOut = db.live().traits.Set(person, c.Time, i, c.Traits)
+		}
+	}
+	return out
+}
 
 // LettersEntry is the log entry that stores dead letters, each as letters.Append has it.
 func LettersEntry(b letters.Bounds, encoded []byte) []byte {
@@ -198,32 +243,32 @@ func UnletterEntry(b letters.Bounds, ids []string) []byte {
 }
 
 // Letters are the dead letters; they change by log entries alone.
-func (db *DB) Letters() *letters.Store { return db.letters }
+func (db *DB) Letters() *letters.Store { return db.live().letters }
 
 // maxWaitingLetters is how many bytes of letters wait for a checkpoint, which else comes with the events.
 const maxWaitingLetters = 32 << 20
 
 // applyLetters stores or removes dead letters. It answers how many.
 func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
-	change := db.letters.Put
+	change := db.live().letters.Put
 	if kind == entryUnletter {
-		change = db.letters.Remove
+		change = db.live().letters.Remove
 	}
 	n, err := change(index, body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
 	}
-	if x := db.identity; kind == entryLetters {
+	if x := db.live().identity; kind == entryLetters {
 		x.RLock()
 		if x.RefusesAny() {
-			n -= db.letters.Erase(index, func(l *letters.Letter) bool {
+			n -= db.live().letters.Erase(index, func(l *letters.Letter) bool {
 				user, anon := erasure.IDs(l.Event)
 				return l.Index == index && (user != nil || anon != nil) && x.Refused(user, anon)
 			})
 		}
 		x.RUnlock()
 	}
-	if db.letters.Waiting() >= maxWaitingLetters {
+	if db.live().letters.Waiting() >= maxWaitingLetters {
 		db.mem.Lock()
 		if len(db.mem.flushing) == 0 { // else one is on its way
 			db.rotate()
@@ -236,7 +281,7 @@ func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
 // saveLetters writes the letters that the file misses, and returns the file that
 // this replaces, "" for none. The caller holds manifestMu.
 func (db *DB) saveLetters() (old string, err error) {
-	f, err := db.letters.Save(db.fs, db.dir, db.lettersFile, func() string { return db.newStateName(letters.Suffix) })
+	f, err := db.live().letters.Save(db.fs, db.dir, db.lettersFile, func() string { return db.newStateName(letters.Suffix) })
 	if err != nil {
 		return "", err
 	}
@@ -266,10 +311,11 @@ func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
 // Consent is what the person of an event said of a purpose; known is false where
 // nothing was said. It finds the person as Apply will.
 func (db *DB) Consent(userID, anonymousID []byte, path string) (granted, known bool) {
-	person, ok := db.identity.Next(userID, anonymousID)
+	now := db.live()
+	person, ok := now.identity.Next(userID, anonymousID)
 	if !ok {
 		return false, false
 	}
-	l, known := db.traits.Value(person, path)
+	l, known := now.traits.Value(person, path)
 	return l.Bool, known && l.Kind == batch.KindBool
 }

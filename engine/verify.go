@@ -13,6 +13,7 @@ import (
 	"spoor/engine/identity"
 	"spoor/engine/idkey"
 	"spoor/engine/letters"
+	"spoor/engine/statehash"
 	"spoor/engine/traits"
 	"spoor/index"
 	"spoor/internal/vfs"
@@ -121,19 +122,21 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 // Verify checks the files of a store that is in use. Those of the moment of the
 // call are read, past the caches; writing and queries go on.
 func (db *DB) Verify(ctx context.Context, progress Progress) (*Report, error) {
-	c := &checker{fsys: db.fs, dir: db.dir, progress: progress, report: &Report{}, key: db.idKey, filters: db.filters, covered: ^uint64(0)}
+	c := &checker{fsys: db.fs, dir: db.dir, progress: progress, report: &Report{}, covered: ^uint64(0)}
 	pinned, m, err := db.pin()
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", db.dir, err)
 	}
 	defer pinned.release()
 	c.m, c.docs, c.traits, c.letters = m, pinned.docs, pinned.traits, pinned.letters
+	c.key, c.filters = pinned.live.idKey, pinned.live.filters
 	return c.run(ctx)
 }
 
 // pin is a manifest with the files that it names, which stay while it is held.
 type pin struct {
 	db      *DB
+	live    *live
 	files   *version
 	docs    []byte
 	traits  []byte // a later checkpoint may replace the file
@@ -158,7 +161,7 @@ func (db *DB) pin() (p *pin, m *manifest, err error) {
 	if m, err = readManifest(db.fs, db.dir); err != nil {
 		return nil, nil, err
 	}
-	p = &pin{db: db}
+	p = &pin{db: db, live: db.live()}
 	if m.Documents != "" {
 		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
 			return nil, nil, err
@@ -358,8 +361,7 @@ func (c *checker) checkFile(ctx context.Context, fm *fileMeta, h vfs.File) *segm
 // checkBytes reads all there is in a segment, and that its rows name ids that exist.
 func (c *checker) checkBytes(ctx context.Context, s *segment.Reader) error {
 	if c.identity != nil {
-		rows := rowHasher{x: c.identity}
-		if err := rows.segment(ctx, s, func(int32, uint64) {}); err != nil {
+		if err := statehash.NewRows(c.identity, nil).Each(ctx, s, func(int32, uint64) {}); err != nil {
 			return err
 		}
 	}

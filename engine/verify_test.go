@@ -10,11 +10,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/statehash"
 	"spoor/internal/vfs"
 )
 
 // builtStore is a closed store with files of every type and two levels.
-func builtStore(t *testing.T, seed uint64) (*vfs.Mem, []logEntry, *StateHash) {
+func builtStore(t *testing.T, seed uint64) (*vfs.Mem, []logEntry, *statehash.State) {
 	t.Helper()
 	ctx := context.Background()
 	log, mem := script(seed, 50, 30), vfs.NewMem()
@@ -167,7 +168,7 @@ func TestAnEventThatIsInTwoFilesIsNamed(t *testing.T) {
 	s := newScripter(503)
 	s.batch([]testEvent{{id: "order/1", name: "paid", user: "u1", time: scriptStart}, {id: "order/2", name: "paid", user: "u1", time: scriptStart}})
 	for i := range uint64(2) { // with dedupe switched off, by an empty filter
-		db.filters = memStore(t, vfs.NewMem(), Options{}).filters
+		db.live().filters = memStore(t, vfs.NewMem(), Options{}).live().filters
 		require.Equal(t, 2, db.Apply(i+1, s.entries[0].data).(*EventsResult).Accepted)
 		_, err := db.Checkpoint(ctx)
 		require.NoError(t, err)
@@ -178,7 +179,7 @@ func TestAnEventThatIsInTwoFilesIsNamed(t *testing.T) {
 	require.Contains(t, report.Problems[0].Text+report.Problems[1].Text, `"order/1" is also in`)
 	require.ErrorIs(t, report.Err(), ErrDamaged)
 
-	db.filters = memStore(t, vfs.NewMem(), Options{}).filters
+	db.live().filters = memStore(t, vfs.NewMem(), Options{}).live().filters
 	report, err = db.Verify(ctx, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, report.Err(), "the dedupe filters deny 2 of its ids")

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/identity"
 	"spoor/engine/query/scan"
+	"spoor/engine/statehash"
 	"spoor/engine/traits"
 	"spoor/segment"
 )
@@ -31,6 +34,7 @@ type View struct {
 	Identity *Identity
 	erased   erasedIn
 	files    *version
+	swaps    uint64 // see live
 }
 
 // Empty tells whether no event was ever stored.
@@ -44,6 +48,9 @@ const noEvents = math.MinInt64
 // still there, under the same Meaning, is still true.
 func (v *View) Meaning() string {
 	m := fmt.Sprintf("%d %d", v.Identity.v.Merges, v.erased.set.Last())
+	if v.swaps > 0 {
+		m += fmt.Sprintf(" swap %d", v.swaps)
+	}
 	if s := v.erased.set; s != nil && s.Cutoffs != nil {
 		m += fmt.Sprintf(" %d %v", s.Cutoffs.Default, s.Cutoffs.Events) // in the order of names
 	}
@@ -71,7 +78,9 @@ func (i *Identity) Name(p uint32) string {
 }
 
 // Identity is who is who now, for questions that need no events.
-func (db *DB) Identity() *Identity { return &Identity{db.identity, db.identity.Snapshot(), db.traits} }
+func (db *DB) Identity() *Identity { return db.live().persons() }
+
+func (l *live) persons() *Identity { return &Identity{l.identity, l.identity.Snapshot(), l.traits} }
 
 // memorySegment is a run of the memtable as a segment, made once.
 type memorySegment struct {
@@ -118,7 +127,8 @@ func (db *DB) View() (*View, error) {
 	var openLast uint64
 
 	db.mem.RLock()
-	v.AppliedIndex = db.applied.Load()
+	l := db.live()
+	v.AppliedIndex, v.swaps = db.applied.Load(), l.swaps
 	v.LastReceived, v.DataThrough = db.lastReceived.Load(), db.maxTime.Load()
 	v.files = db.files.acquire()
 	for _, m := range append(db.mem.flushing[:len(db.mem.flushing):len(db.mem.flushing)], db.mem.active) {
@@ -133,7 +143,7 @@ func (db *DB) View() (*View, error) {
 			runs, last = append(runs, r), append(last, m.last)
 		}
 	}
-	v.erased.set = db.erasures.Load()
+	v.erased.set = l.erasures.Load()
 	db.mem.RUnlock()
 
 	if v.erased.set != nil {
@@ -149,7 +159,7 @@ func (db *DB) View() (*View, error) {
 		add(f.r, f.behind())
 	}
 	for i, r := range runs {
-		s, err := r.segment(db.identity)
+		s, err := r.segment(l.identity)
 		if err != nil {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
@@ -158,7 +168,7 @@ func (db *DB) View() (*View, error) {
 		add(s, erasure.File{Last: last[i]})
 	}
 	if len(open) > 0 {
-		s, err := db.tail(openRun, open)
+		s, err := db.tail(openRun, open, l.identity)
 		if err != nil {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
@@ -168,7 +178,7 @@ func (db *DB) View() (*View, error) {
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that
 	// came since are part of the answer.
-	v.Identity = db.Identity()
+	v.Identity = l.persons()
 	return v, nil
 }
 
@@ -180,13 +190,13 @@ type tailCache struct {
 	r     *segment.Reader
 }
 
-func (db *DB) tail(r *run, parts []*part) (*segment.Reader, error) {
+func (db *DB) tail(r *run, parts []*part, x *identity.Map) (*segment.Reader, error) {
 	db.tailSeen.Lock()
 	defer db.tailSeen.Unlock()
 	if db.tailSeen.run == r && db.tailSeen.parts == len(parts) {
 		return db.tailSeen.r, nil
 	}
-	s, err := inMemory(parts, db.identity)
+	s, err := inMemory(parts, x)
 	if err != nil {
 		return nil, err
 	}
@@ -259,10 +269,12 @@ func (i *Identity) Ordinals(person uint32) []uint32 {
 }
 
 // Document returns a document that was committed through the log.
-func (db *DB) Document(kind, name string) (document.Document, bool) { return db.docs.Get(kind, name) }
+func (db *DB) Document(kind, name string) (document.Document, bool) {
+	return db.live().docs.Get(kind, name)
+}
 
 // Documents lists the documents of a kind by name.
-func (db *DB) Documents(kind string) []document.Document { return db.docs.List(kind) }
+func (db *DB) Documents(kind string) []document.Document { return db.live().docs.List(kind) }
 
 // erasedIn is what a query leaves out of the segments of a view.
 type erasedIn struct {
@@ -302,3 +314,92 @@ func (v *View) Erasures() uint64 { return v.erased.set.Last() }
 
 // Expired tells whether the events of a name on a day are older than the retention allows.
 func (v *View) Expired(name string, day int32) bool { return v.erased.set.Expired(name, day) }
+
+// StateHash reads every event. Replicas whose AppliedIndex is equal have equal Days; the other
+// hashes are as of the end of the call: compare them while nothing is applied.
+func (db *DB) StateHash(ctx context.Context) (*statehash.State, error) {
+	v, err := db.View()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Release()
+	out := &statehash.State{AppliedIndex: v.AppliedIndex}
+	return out, v.hash(ctx, db.live(), out)
+}
+
+// hash fills in everything but the index.
+func (v *View) hash(ctx context.Context, l *live, out *statehash.State) (err error) {
+	if out.Days, err = statehash.NewRows(v.Identity.x, v.Left).SumDays(ctx, v.Segments); err != nil {
+		return err
+	}
+	for _, d := range out.Days {
+		out.Rows += d.Rows
+	}
+	l.hash(out)
+	return nil
+}
+
+// hash fills in what the rest of the state sums up to.
+func (l *live) hash(out *statehash.State) {
+	out.Identity, out.Traits = statehash.Persons(l.identity), statehash.Traits(l.traits)
+	out.Documents, out.Letters = statehash.Documents(l.docs), statehash.Letters(l.letters)
+}
+
+// HashEntry asks every replica for the hash of its state as it is at the entry's place in the log.
+func HashEntry() []byte { return []byte{entryHash} }
+
+// HashPoint is the state at a HashEntry. It holds files open until Release.
+type HashPoint struct {
+	db   *DB
+	view *View
+	live *live
+	set  *erasure.Set
+	sum  statehash.State
+}
+
+// hashAt takes what the state is at an entry: the events as a view, for Sum to read; the rest,
+// which is in memory and changes in place, is summed at once.
+func (db *DB) hashAt(index uint64) error {
+	// What was read from files may know of entries behind this one.
+	if db.opts.OnHash == nil || index <= db.through {
+		return nil
+	}
+	v, err := db.View()
+	if err != nil {
+		return err
+	}
+	p := &HashPoint{db: db, view: v, live: db.live(), set: v.erased.set, sum: statehash.State{AppliedIndex: index}}
+	p.live.hash(&p.sum)
+	db.opts.OnHash(p)
+	return nil
+}
+
+// Index is the log index of the entry.
+func (p *HashPoint) Index() uint64 { return p.sum.AppliedIndex }
+
+// ErrDisturbed is answered by Sum when something was erased, or another state came, after the
+// entry and before all was read: texts of what was erased are gone, on this replica sooner than on others.
+var ErrDisturbed = errors.New("the state was erased from while it was hashed")
+
+// Sum reads every event that was there at the entry. rest is called now and then, to let
+// others have the processor.
+func (p *HashPoint) Sum(ctx context.Context, rest func()) (*statehash.State, error) {
+	rows := statehash.NewRows(p.view.Identity.x, p.view.Left)
+	rows.Rest = rest
+	days, err := rows.SumDays(ctx, p.view.Segments)
+	if p.db.live() != p.live || p.live.erasures.Load() != p.set {
+		return nil, ErrDisturbed
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := p.sum
+	out.Days = days
+	for _, d := range days {
+		out.Rows += d.Rows
+	}
+	return &out, nil
+}
+
+// Release lets go of the files.
+func (p *HashPoint) Release() { p.view.Release() }

@@ -79,6 +79,15 @@ func OpenFiltersSized(fsys vfs.FS, dir string, firstKeys int) (f *Filters, cover
 	return openFilters(fsys, dir, firstKeys)
 }
 
+// NewFilters makes empty filters whose files will be in dir, which must have none when they are
+// saved. firstKeys is as in OpenFiltersSized, 0 for what OpenFilters has.
+func NewFilters(fsys vfs.FS, dir string, firstKeys int) *Filters {
+	if firstKeys == 0 {
+		firstKeys = firstFilterKeys
+	}
+	return &Filters{fsys: fsys, dir: dir, first: firstKeys, gens: []*generation{newGeneration(1, 1, firstKeys)}}
+}
+
 func openFilters(fsys vfs.FS, dir string, firstKeys int) (*Filters, uint64, error) {
 	f := &Filters{fsys: fsys, dir: dir, first: firstKeys}
 	numbers, err := f.list()

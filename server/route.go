@@ -114,6 +114,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
 	add("/api/cluster/join", "cluster_join", false, method{"POST", access.Open, s.postJoin})
+	add("/api/cluster/verify", "cluster_verify", false, method{"POST", access.Admin, s.governs(s.nodes.Verify)})
 	add("/api/cluster/token", "cluster_token", false, method{"POST", access.Admin, s.governs(s.nodes.Token)})
 	add("/api/cluster/transfer", "cluster_transfer", false, method{"POST", access.Admin, s.governs(s.nodes.Transfer)})
 	add("/api/cluster/nodes/*/promote", "node_promote", false, method{"POST", access.Admin, s.governs(s.nodes.Promote)})

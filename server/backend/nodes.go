@@ -2,17 +2,38 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"spoor/cluster/audit"
 	"spoor/cluster/roster"
+	"spoor/server"
 	"spoor/server/nodes"
 )
 
 // Nodes is a roster whose errors are those of the server.
-type Nodes struct{ *roster.Roster }
+type Nodes struct {
+	*roster.Roster
+	Audit *audit.Auditor
+}
 
-var _ nodes.Cluster = Nodes{}
+var (
+	_ nodes.Cluster  = Nodes{}
+	_ nodes.Verifier = Nodes{}
+)
+
+// Verify compares the replicas.
+func (n Nodes) Verify(begin bool) (audit.Report, error) {
+	r, err := n.Audit.Compare(begin)
+	if errors.Is(err, audit.ErrNotLeader) {
+		err = fmt.Errorf("%w: %w", server.ErrNotLeader, err)
+	}
+	return r, err
+}
+
+// Replicas counts what comparisons found.
+func (n Nodes) Replicas() audit.Counts { return n.Audit.Counts() }
 
 // ReadIndex is the entry that a linearizable read has to see that begins now.
 func (n Nodes) ReadIndex(ctx context.Context) (uint64, error) {

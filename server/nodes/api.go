@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"spoor/cluster/audit"
 	"spoor/cluster/roster"
 	"spoor/server/call"
 )
@@ -69,6 +70,23 @@ func (a *API) Transfer(c *call.Call) (any, error) {
 		return nil, failure(err)
 	}
 	return map[string]bool{"transferred": true}, nil
+}
+
+// Verifier compares the replicas of a cluster.
+type Verifier interface {
+	// Verify begins a comparison unless begin is false, and tells what there is. Only the leader can.
+	Verify(begin bool) (audit.Report, error)
+}
+
+// Verify compares the replicas: it begins to, unless begin=0, and answers what the last comparison
+// found and whether one is at work.
+func (a *API) Verify(c *call.Call) (any, error) {
+	v, ok := a.cluster.(Verifier)
+	if !ok {
+		return nil, failure(errAlone)
+	}
+	r, err := v.Verify(c.Arg("begin") != "0")
+	return r, failure(err)
 }
 
 // Token makes a token for one node to join, for {"seconds":3600}.

@@ -41,6 +41,7 @@ import (
 	"spoor/tools/internal/logquota"
 	"spoor/tools/internal/member"
 	"spoor/tools/internal/raw"
+	"spoor/tools/internal/replica"
 )
 
 // serveCmd runs the server.
@@ -49,7 +50,8 @@ type serveCmd struct {
 	Listen string `help:"Address to listen on. Beyond this machine a key is needed: one below, or one made by spoor key create." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	NodeID string `help:"Name of this node; it never changes." default:"n1" placeholder:"NAME"`
 
-	Member member.Flags `embed:""`
+	Member  member.Flags  `embed:""`
+	Replica replica.Flags `embed:""`
 
 	WriteKey []string `help:"Keys that may append events. Separate several by commas, here and below." env:"SPOOR_WRITE_KEY" placeholder:"KEY"`
 	ReadKey  []string `help:"Keys that may ask." env:"SPOOR_READ_KEY" placeholder:"KEY"`
@@ -161,31 +163,34 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 		log.Error("the server cannot go on", "error", err)
 		os.Exit(exitFailed)
 	}
-	erased := make(erasedLog, 1)
+	erased, copies := make(erasedLog, 1), c.Replica.New(log)
 	db, err := engine.Open(filepath.Join(c.Data, datadir.StoreDir), engine.Options{
 		Logger: log, MemoryBytes: int64(c.Memory), FlushRows: c.FlushRows, OnFatal: fatal,
-		EraseWithin: c.EraseWithin, OnErased: erased.tell,
+		EraseWithin: c.EraseWithin, OnErased: erased.tell, OnHash: copies.Audit.OnHash,
 	})
 	if err != nil {
 		return err
 	}
-	raft, others, err := c.open(ctx, log, db, fatal)
+	raft, others, err := c.open(ctx, log, db, copies, fatal)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
 	defer endAtOnce(ctx, log)()
+	copies.Start(raft, db)
 	node := backend.NewNode(raft)
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
 	tier, err := c.Tier(c.Data, c.EraseWithin, back, log)
 	if err != nil {
+		copies.Close()
 		return errors.Join(usageError{err}, raft.Close(context.WithoutCancel(ctx)), db.Close())
 	}
 	stopChores := chores(log, node, back, others, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Nodes: backend.Nodes{Roster: others}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Logger: log, Nodes: backend.Nodes{Roster: others, Audit: copies.Audit}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
 		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
 	}), node, others, keys)
 	stopChores()
+	copies.Close()
 
 	// Not the context of the command: that has ended.
 	closing, cancel := context.WithTimeout(context.Background(), closeTime)
@@ -201,8 +206,8 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 }
 
 // open starts the node, and what it knows of others.
-func (c *serveCmd) open(ctx context.Context, log *slog.Logger, db *engine.DB, fatal func(error)) (*cluster.Node, *roster.Roster, error) {
-	cfg := cluster.Config{ID: c.NodeID, Dir: c.Data, Logger: log, OnFatal: fatal}
+func (c *serveCmd) open(ctx context.Context, log *slog.Logger, db *engine.DB, copies *replica.Replica, fatal func(error)) (*cluster.Node, *roster.Roster, error) {
+	cfg := cluster.Config{ID: c.NodeID, Dir: c.Data, Logger: log, OnFatal: fatal, Installer: copies.Installer(db, c.Data)}
 	self := member.Node{ID: c.NodeID, Data: c.Data, Version: build().Version, Durable: db.DurableIndex(), Log: log}
 	if len(c.AdminKey) > 0 {
 		self.AdminKey = c.AdminKey[0]

@@ -1,4 +1,7 @@
-package engine
+// Package statehash sums what a replica holds into hashes that say nothing of how: rows,
+// persons, traits, documents and dead letters have the same ones however files are cut.
+// Two replicas that applied the same log have equal hashes, or one of them is wrong.
+package statehash
 
 import (
 	"cmp"
@@ -15,6 +18,7 @@ import (
 	"spoor/engine/identity"
 	"spoor/engine/letters"
 	"spoor/engine/query/scan"
+	"spoor/engine/traits"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
@@ -40,46 +44,37 @@ func mix64(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// DayHash sums the events of one UTC day.
-type DayHash struct {
-	Day  int32
-	Rows int64
-	Hash Hash
+// Day sums the events of one UTC day: eventId, name, time, receipt, userId, anonymousId, source
+// and every property.
+type Day struct {
+	Day  int32 `json:"day"` // since 1970
+	Rows int64 `json:"events"`
+	Hash Hash  `json:"hash"`
 }
 
-// StateHash tells whether two replicas hold the same, however their files are
-// cut: it depends on the log up to AppliedIndex and on nothing else.
-type StateHash struct {
-	AppliedIndex uint64
-	Rows         int64
-	// Days are sums over the events of each day: eventId, name, time, receipt, userId,
-	// anonymousId, source and every property.
-	Days []DayHash
-	// Identity sums over all ids the person that each stands for; Traits over the traits
-	// of all persons and the calls that set them; Documents sums over
-	// the documents. These are as of the end of the call: compare them while nothing is applied.
-	Identity  Hash
-	Traits    Hash
-	Documents Hash
-	Letters   Hash // over the dead letters
+// State tells whether two replicas hold the same, however their files are cut: it
+// depends on the log up to AppliedIndex and on nothing else.
+type State struct {
+	AppliedIndex uint64 `json:"applied_index"`
+	Rows         int64  `json:"events"`
+	Days         []Day  `json:"days"` // ascending
+	// Identity sums over all ids the person that each stands for; Traits over the traits of all
+	// persons and the calls that set them.
+	Identity  Hash `json:"persons"`
+	Traits    Hash `json:"traits"`
+	Documents Hash `json:"documents"`
+	Letters   Hash `json:"dead_letters"`
 }
 
-// StateHash reads every event. Replicas whose AppliedIndex is equal have equal Days.
-func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
-	v, err := db.View()
-	if err != nil {
-		return nil, err
-	}
-	defer v.Release()
-	out := &StateHash{AppliedIndex: v.AppliedIndex}
-	days := map[int32]*DayHash{}
-	h := rowHasher{x: db.identity, view: v}
-	for _, r := range v.Segments {
-		err := h.segment(ctx, r, func(day int32, hash uint64) {
-			d := days[day]
+// SumDays sums the rows of segments by day.
+func (h *Rows) SumDays(ctx context.Context, segments []*segment.Reader) ([]Day, error) {
+	byDay := map[int32]*Day{}
+	for _, r := range segments {
+		err := h.Each(ctx, r, func(day int32, hash uint64) {
+			d := byDay[day]
 			if d == nil {
-				d = &DayHash{Day: day}
-				days[day] = d
+				d = &Day{Day: day}
+				byDay[day] = d
 			}
 			d.Rows++
 			d.Hash.add(hash)
@@ -88,33 +83,54 @@ func (db *DB) StateHash(ctx context.Context) (*StateHash, error) {
 			return nil, fmt.Errorf("hash the state: %w", err)
 		}
 	}
-	for _, d := range days {
-		out.Days = append(out.Days, *d)
-		out.Rows += d.Rows
+	days := make([]Day, 0, len(byDay))
+	for _, d := range byDay {
+		days = append(days, *d)
 	}
-	slices.SortFunc(out.Days, func(a, b DayHash) int { return cmp.Compare(a.Day, b.Day) })
-	out.Identity = identityHash(db.identity)
-	db.traits.Each(func(person uint32, path string, value []byte, time int64, seq uint64) {
-		call := binary.AppendUvarint(binary.AppendVarint(binary.AppendUvarint(nil, uint64(person)), time), seq)
-		out.Traits.add(hashTexts('t', []byte(path), value, call))
-	})
-	out.Documents = documentsHash(db.docs)
-	db.letters.Each(func(l *letters.Letter) {
-		out.Letters.add(hashTexts('l', letters.Append(nil, l), binary.AppendUvarint(nil, l.Index)))
-	})
-	return out, nil
+	slices.SortFunc(days, func(a, b Day) int { return cmp.Compare(a.Day, b.Day) })
+	return days, nil
 }
 
-// identityHash sums over all ids the name of the person that each stands for.
-func identityHash(x *identity.Map) Hash {
+// MarshalText is String.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads what String wrote.
+func (h *Hash) UnmarshalText(b []byte) error {
+	var raw [16]byte
+	if n, err := hex.Decode(raw[:], b); len(b) != hex.EncodedLen(len(raw)) || err != nil || n != len(raw) {
+		return fmt.Errorf("%q is no hash of %d hexadecimal digits", b, hex.EncodedLen(len(raw)))
+	}
+	h.Hi, h.Lo = binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
+	return nil
+}
+
+// Persons sums over all ids the name of the person that each stands for.
+func Persons(x *identity.Map) (h Hash) {
 	x.RLock()
 	defer x.RUnlock()
-	var h Hash
 	x.Each(func(kind byte, id []byte, name string) { h.add(hashTexts(kind, id, []byte(name))) })
 	return h
 }
 
-func documentsHash(d *document.Store) (h Hash) {
+// Traits sums over the traits of all persons and the calls that set them.
+func Traits(t *traits.Store) (h Hash) {
+	t.Each(func(person uint32, path string, value []byte, time int64, seq uint64) {
+		call := binary.AppendUvarint(binary.AppendVarint(binary.AppendUvarint(nil, uint64(person)), time), seq)
+		h.add(hashTexts('t', []byte(path), value, call))
+	})
+	return h
+}
+
+// Letters sums over the dead letters.
+func Letters(s *letters.Store) (h Hash) {
+	s.Each(func(l *letters.Letter) {
+		h.add(hashTexts('l', letters.Append(nil, l), binary.AppendUvarint(nil, l.Index)))
+	})
+	return h
+}
+
+// Documents sums over the documents.
+func Documents(d *document.Store) (h Hash) {
 	d.Each(func(doc document.Document) {
 		h.add(hashTexts('d', []byte(doc.Kind), []byte(doc.Name), doc.Value, binary.AppendUvarint(nil, doc.Index)))
 	})
@@ -133,11 +149,12 @@ func hashTexts(kind byte, texts ...[]byte) uint64 {
 // hashStep rows of a section are read at a time.
 const hashStep = 1 << 15
 
-// rowHasher reads segments to the last value, row by row. Two rows that were
+// Rows reads segments to the last value, row by row. Two rows that were
 // sent alike have one hash, whichever files they are in.
-type rowHasher struct {
+type Rows struct {
 	x       *identity.Map
-	view    *View // what it leaves out is not hashed; nil: all rows are, erased or not
+	left    func(*segment.Section) (scan.Bits, int, error)
+	Rest    func() // called between steps of hashStep rows, nil for nothing
 	scratch segment.Scratch
 	keys    []uint64
 	refs    []uint32
@@ -147,8 +164,14 @@ type rowHasher struct {
 	sums    []uint64 // per row: of what was read of it so far
 }
 
-// segment calls f with the day and hash of every row.
-func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day int32, hash uint64)) error {
+// NewRows makes a reader of rows whose persons x knows. left says which rows of a section are
+// there, as engine.View.Left; without it all rows are, erased or not.
+func NewRows(x *identity.Map, left func(*segment.Section) (scan.Bits, int, error)) *Rows {
+	return &Rows{x: x, left: left}
+}
+
+// Each calls f with the day and hash of every row of a segment.
+func (h *Rows) Each(ctx context.Context, r *segment.Reader, f func(day int32, hash uint64)) error {
 	sections := r.Sections()
 	for i := range sections {
 		s := &sections[i]
@@ -156,8 +179,8 @@ func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day i
 			continue
 		}
 		left, n, err := scan.Bits(nil), s.Rows(), error(nil)
-		if h.view != nil {
-			left, n, err = h.view.Left(s)
+		if h.left != nil {
+			left, n, err = h.left(s)
 		}
 		if err != nil {
 			return err
@@ -172,6 +195,9 @@ func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day i
 			if err := h.rows(r, s, from, min(from+hashStep, s.Rows())); err != nil {
 				return err
 			}
+			if h.Rest != nil {
+				h.Rest()
+			}
 			for row, sum := range h.sums {
 				if left == nil || left.Has(from+row) {
 					f(s.Day(), sum)
@@ -183,11 +209,11 @@ func (h *rowHasher) segment(ctx context.Context, r *segment.Reader, f func(day i
 }
 
 // value adds a value of a row: what it is of, and its hash.
-func (h *rowHasher) value(row int, of uint64, hash uint64) { h.sums[row] += mix64(of ^ mix64(hash)) }
+func (h *Rows) value(row int, of uint64, hash uint64) { h.sums[row] += mix64(of ^ mix64(hash)) }
 
 func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
 
-func (h *rowHasher) rows(r *segment.Reader, s *segment.Section, from, to int) error {
+func (h *Rows) rows(r *segment.Reader, s *segment.Section, from, to int) error {
 	n := to - from
 	h.keys, h.refs, h.micros, h.has = sized(h.keys, n), sized(h.refs, n), sized(h.micros, n), sized(h.has, n)
 	h.nums, h.sums = sized(h.nums, n), sized(h.sums, n)
@@ -238,7 +264,7 @@ func (h *rowHasher) rows(r *segment.Reader, s *segment.Section, from, to int) er
 }
 
 // ids adds the texts of userId and anonymousId and checks the references to them.
-func (h *rowHasher) ids(s *segment.Section, from, to int) error {
+func (h *Rows) ids(s *segment.Section, from, to int) error {
 	if err := s.Users(h.refs, from, to, &h.scratch); err != nil {
 		return err
 	}
@@ -268,7 +294,7 @@ func (h *rowHasher) ids(s *segment.Section, from, to int) error {
 	return nil
 }
 
-func (h *rowHasher) column(c segment.Column, from, to int) error {
+func (h *Rows) column(c segment.Column, from, to int) error {
 	of := hashTexts(byte(c.Kind()), []byte(c.Path()))
 	switch c.Kind() {
 	case batch.KindNumber:
@@ -296,7 +322,7 @@ func (h *rowHasher) column(c segment.Column, from, to int) error {
 	return nil
 }
 
-func (h *rowHasher) codes(c segment.Column, of uint64, from, to int) error {
+func (h *Rows) codes(c segment.Column, of uint64, from, to int) error {
 	texts, err := c.Codes(h.refs, from, to, &h.scratch)
 	if err != nil {
 		return err
