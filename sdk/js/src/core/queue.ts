@@ -4,8 +4,8 @@ import type { Item, Store } from "./store.js";
 
 /** What all senders of one store know of each other: tabs keep it where all can read it. */
 export interface Shared {
-  /** Not before this time, in milliseconds since 1970, after so many failed tries, the last of which had no answer. */
-  retry?: [at: number, tries: number, blind: boolean] | undefined;
+  /** Not before this time, in milliseconds since 1970, after so many failed tries; free where the server has not asked for it. */
+  retry?: [at: number, tries: number, free: boolean] | undefined;
   /** Events that gave way, by reason, and are not reported yet. */
   dropped?: Record<string, number> | undefined;
 }
@@ -42,7 +42,7 @@ export interface Queue {
   drop(reason: string, events: number): void;
   /** Sends as soon as it may, in so many milliseconds at the latest. */
   wake(milliseconds: number): void;
-  /** Sends now, also where it was to wait because the network was away. */
+  /** Sends now, unless the server has asked to wait: something has changed. */
   hurry(): void;
   /** Waits until all that was added before has been answered for, or gave way; false where the time was over before. */
   flush(milliseconds: number): Promise<boolean>;
@@ -183,7 +183,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       const shared = w.shared();
       if (!answer || answer.verdict === "again") {
         const tries = shared.retry?.[1] || 0;
-        shared.retry = [w.now() + backoff(o, tries, answer?.wait || 0, w.random()), tries + 1, !answer];
+        shared.retry = [w.now() + backoff(o, tries, answer?.wait || 0, w.random()), tries + 1, !answer?.wait];
         w.share();
         continue;
       }
@@ -238,9 +238,9 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
     drop,
     wake,
     hurry() {
-      const { retry } = w.shared();
-      if (retry?.[2]) {
-        w.shared().retry = [0, retry[1], true];
+      const shared = w.shared();
+      if (shared.retry?.[2]) {
+        shared.retry = [0, 0, true];
       }
       run();
     },
@@ -252,7 +252,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
           resolve(settled);
         };
         const limitTimer = setTimeout(done, milliseconds, false); // Keeps a program alive: somebody waits.
-        waiters.set(done, lastKey);
+        waiters.set(done, lastKey || "~"); // Without one of its own it waits for all that earlier ones have left.
         fresh = o.batchEvents; // Where it runs it is to run again, at once.
         run();
       });

@@ -17,7 +17,7 @@ import { idMaker, uuid } from "../core/id.js";
 import { createQueue, type Shared } from "../core/queue.js";
 import { memoryStore, type Store } from "../core/store.js";
 import { assign } from "../core/variant.js";
-import { openSpool } from "./spool.js";
+import { openSpool, type Spool } from "./spool.js";
 import { transportOf } from "./transport.js";
 
 export * from "../core/api.js";
@@ -79,10 +79,10 @@ export function init(options: Options): Client {
     }
   };
   let store: Store = memoryStore(o);
-  let closeStore = () => {};
+  let spool: Spool | undefined;
   if (o.spoolDir) {
     try {
-      const spool = openSpool({
+      spool = openSpool({
         dir: o.spoolDir,
         sync: o.spoolSync ?? 1000,
         queueEvents: o.queueEvents,
@@ -90,7 +90,6 @@ export function init(options: Options): Client {
         problem,
       });
       store = spool;
-      closeStore = spool.close;
     } catch (e) {
       problem(`no spool, events are kept in memory alone: ${(e as Error).message}`);
     }
@@ -127,7 +126,7 @@ export function init(options: Options): Client {
       const id = newId(at);
       const json = writeEvent({ name, properties, traits, options, context: fixed }, id, at, o);
       if (json) {
-        queue.add([id, json]);
+        queue.add([spool ? spool.nextKey() : id, json]);
       }
       return !!json;
     } catch {
@@ -183,7 +182,7 @@ export function init(options: Options): Client {
       const all = await flush(milliseconds);
       queue.stop();
       transport.close();
-      closeStore();
+      spool?.close();
       return all;
     },
   };

@@ -1,4 +1,5 @@
 import {
+  close,
   closeSync,
   fsync,
   fsyncSync,
@@ -18,7 +19,10 @@ import { lockDirectory } from "./lock.js";
 /** Size at which a file is full and the next one begins, in bytes. */
 const FILE_BYTES = 4 << 20;
 
-const LINE = /^([0-9a-f]{8}) ([^ \n]+) (.*)$/;
+/** A file that is answered for as a whole goes from this size on, in bytes; before, it is written on. */
+const MIN_FILE_BYTES = 64 << 10;
+
+const LINE = /^([0-9a-f]{8}) (\d{16}) (.*)$/;
 
 /** What a spool needs to be told. */
 export interface SpoolOptions extends Bounds {
@@ -29,88 +33,69 @@ export interface SpoolOptions extends Bounds {
   problem(message: string): void;
 }
 
+/** A queue in files. */
+export interface Spool extends Store {
+  /** The key of the next event: a number of 16 digits that goes on where the directory's last one was. */
+  nextKey(): string;
+  close(): void;
+}
+
 /**
- * A queue in files, which survives kill -9. The directory has
+ * Opens a queue in files, which survives kill -9. The directory has
  *
  *   lock       who uses it
- *   N.events   a line for each event: CRC-32 of the rest, key, JSON
- *   done       the key up to which all events are answered for
+ *   N.events   a line for each event: CRC-32 of the rest in hex, key, JSON
+ *   done       the key up to which all events are answered for, or gave way
  *
- * Keys sort by their calls, so one key says what is left. Events are in memory too: the
- * files are read at the start alone. A file goes when all of it is answered for.
+ * Events are in memory too: files are read at the start alone. A file goes when all of it is
+ * answered for. A last line without its end was cut off by a crash: its call did not return.
  */
-export function openSpool(o: SpoolOptions): Store & { close(): void } {
+export function openSpool(o: SpoolOptions): Spool {
   mkdirSync(o.dir, { recursive: true });
   const release = lockDirectory(join(o.dir, "lock"));
   const file = (n: number) => join(o.dir, `${String(n).padStart(10, "0")}.events`);
   const donePath = join(o.dir, "done");
-  let files: { n: number; last: string }[] = []; // closed ones, with the key of their last event
+  let closed: { n: number; last: number }[] = []; // files that are not written to, with their last keys
   let fd = -1;
-  let number = 0;
+  let number = 0; // of the open file
   let size = 0;
-  let last = ""; // key in the open file
   let dirty = false;
+  let broken = false;
 
   const items: Item[] = [];
-  const done = readDone();
+  const done = readDone(donePath);
+  let last = done; // the last key that was given out
   for (const name of readdirSync(o.dir).sort()) {
     if (/^\d{10}\.events$/.test(name)) {
-      number = Number.parseInt(name, 10);
-      const lines = readFileSync(join(o.dir, name), "utf8").split("\n");
-      let key = "";
-      const torn = lines.pop(); // "" where the last line is whole
-      let damaged = 0;
-      for (const line of lines) {
-        const parts = LINE.exec(line);
-        if (parts && crc32(`${parts[2]} ${parts[3]}`) === Number.parseInt(parts[1] as string, 16)) {
-          key = parts[2] as string;
-          if (key > done) {
-            items.push([key, parts[3] as string]);
-          }
-        } else {
-          damaged++;
-        }
+      number = Number(name.slice(0, 10));
+      const read = readLines(join(o.dir, name));
+      if (read.damaged) {
+        o.problem(`${read.damaged} damaged lines of ${name} are left out`);
       }
-      if (damaged) {
-        o.problem(`${damaged} damaged lines in ${name} are left out`);
-      }
-      if (torn) {
-        // The write that a crash cut off: its call never returned.
-      }
-      if (key > done) {
-        files.push({ n: number, last: key });
+      const left = read.items.filter((item) => Number(item[0]) > done);
+      items.push(...left);
+      if (left.length) {
+        last = Math.max(last, Number((left[left.length - 1] as Item)[0]));
+        closed.push({ n: number, last });
       } else {
         unlinkSync(join(o.dir, name));
       }
     }
   }
   const memory = memoryStore(o, items);
-  let broken = false;
   const timer = o.sync
     ? setInterval(() => {
         if (dirty && fd >= 0) {
           dirty = false;
-          fsync(fd, () => {});
+          fsync(fd, (e) => e && fail(e));
         }
       }, o.sync)
     : undefined;
   timer?.unref();
 
-  function readDone(): string {
-    try {
-      return readFileSync(donePath, "utf8").trim();
-    } catch {
-      return "";
-    }
-  }
-
-  function roll() {
-    if (fd >= 0) {
-      fsyncSync(fd);
-      closeSync(fd);
-      fd = -1;
-      files.push({ n: number, last });
-    }
+  function fail(e: unknown) {
+    broken = true;
+    o.problem(`the spool failed, further events are kept in memory alone: ${(e as Error).message}`);
   }
 
   /** What cannot be written is in memory alone from then on. */
@@ -119,44 +104,50 @@ export function openSpool(o: SpoolOptions): Store & { close(): void } {
       try {
         run();
       } catch (e) {
-        broken = true;
-        o.problem(`the spool failed, events are kept in memory alone: ${(e as Error).message}`);
+        fail(e);
       }
     }
   }
 
+  /** Ends the open file, without waiting for the disk. */
+  function roll() {
+    if (fd >= 0) {
+      const ended = fd;
+      fd = -1;
+      closed.push({ n: number, last });
+      fsync(ended, () => close(ended, () => {}));
+    }
+  }
+
   /** Notes that all events up to a key are answered for, or gave way. */
-  function settle(key: string) {
+  function settle(key: number, all: boolean) {
     onDisk(() => {
-      writeFileSync(`${donePath}.new`, key);
+      writeFileSync(`${donePath}.new`, String(key));
       renameSync(`${donePath}.new`, donePath);
-      if (key >= last) {
+      if (key >= last && (all || size > MIN_FILE_BYTES)) {
         roll();
       }
-      files = files.filter((f) => {
-        if (f.last <= key) {
-          unlinkSync(file(f.n));
-        }
-        return f.last > key;
-      });
+      for (const f of closed.filter((c) => c.last <= key)) {
+        unlinkSync(file(f.n));
+      }
+      closed = closed.filter((c) => c.last > key);
     });
   }
 
   return {
+    nextKey: () => String(++last).padStart(16, "0"),
     add(more) {
       onDisk(() => {
         let text = "";
         for (const [key, json] of more) {
           const rest = `${key} ${json}`;
           text += `${crc32(rest).toString(16).padStart(8, "0")} ${rest}\n`;
-          last = key;
         }
         if (fd < 0) {
           fd = openSync(file(++number), "ax");
           size = 0;
         }
-        writeAll(fd, text);
-        size += text.length;
+        size += writeAll(fd, text);
         if (o.sync) {
           dirty = true;
         } else {
@@ -169,8 +160,7 @@ export function openSpool(o: SpoolOptions): Store & { close(): void } {
       const gone = memory.add(more) as number;
       if (gone) {
         const head = (memory.take(1, 1) as Item[])[0];
-        // All before the head gave way: the largest key below it.
-        settle(head ? before(head[0]) : last);
+        settle(head ? Number(head[0]) - 1 : last, false);
       }
       return gone;
     },
@@ -179,15 +169,18 @@ export function openSpool(o: SpoolOptions): Store & { close(): void } {
       memory.remove(gone);
       const key = gone[gone.length - 1]?.[0];
       if (key) {
-        settle(key);
+        settle(Number(key), false);
       }
     },
     clear() {
       memory.clear();
-      settle(last);
+      settle(last, true);
     },
     close() {
       clearInterval(timer);
+      if (!(memory.take(1, 1) as Item[]).length) {
+        settle(last, true);
+      }
       onDisk(() => {
         if (fd >= 0) {
           fsyncSync(fd);
@@ -195,20 +188,41 @@ export function openSpool(o: SpoolOptions): Store & { close(): void } {
           fd = -1;
         }
       });
+      broken = true; // Nothing is written any more.
       release();
     },
   };
 }
 
-/** A text that sorts right before a key. */
-const before = (key: string) => `${key.slice(0, -1)}${String.fromCharCode(key.charCodeAt(key.length - 1) - 1)}~`;
+function readDone(path: string): number {
+  try {
+    return Number(readFileSync(path, "utf8")) || 0;
+  } catch {
+    return 0;
+  }
+}
 
-/** Writes all of it: a write may take less. */
-function writeAll(fd: number, text: string) {
+/** Reads the whole lines of a file whose checksums are right. */
+function readLines(path: string): { items: Item[]; damaged: number } {
+  const lines = readFileSync(path, "utf8").split("\n");
+  lines.pop(); // What comes behind the last line's end.
+  const items: Item[] = [];
+  for (const line of lines) {
+    const [, sum, key, json] = LINE.exec(line) || [];
+    if (sum && key && json && crc32(`${key} ${json}`) === Number.parseInt(sum, 16)) {
+      items.push([key, json]);
+    }
+  }
+  return { items, damaged: lines.length - items.length };
+}
+
+/** Writes all of a text, for a write may take less, and says how many bytes it has. */
+function writeAll(fd: number, text: string): number {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) {
     at += writeSync(fd, bytes, at);
   }
+  return bytes.length;
 }
 
 const table = Array.from({ length: 256 }, (_, n) => {
