@@ -57,8 +57,11 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	r, who := s.request(ctx, b)
 	defer r.Release()
 	said := s.said.Get().(*calls.Batch)
-	defer s.said.Put(said)
 	said.Reset(r.Origin.ReceivedAt)
+	defer func() {
+		said.Reset(0) // it does not keep the body
+		s.said.Put(said)
+	}()
 	r.Caller = said
 	if err := s.mixed(r, said, b.data, who.source()); err != nil {
 		return err

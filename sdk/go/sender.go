@@ -34,7 +34,8 @@ type sender struct {
 	hurry  chan struct{}
 	random func() float64 // in [0, 1)
 
-	failing bool // the last try failed; so that the log says it once
+	failing bool   // the last try failed; so that the log says it once
+	dropped uint64 // events for which there was no room until then
 	body    []byte
 	packed  []byte
 }
@@ -165,16 +166,21 @@ func (s *sender) try(ctx context.Context, batch [][]byte) answer {
 func (s *sender) failed(a answer, wait time.Duration) {
 	level := slog.LevelDebug
 	if !s.failing {
-		s.failing, level = true, slog.LevelWarn
+		s.failing, level, s.dropped = true, slog.LevelWarn, s.counts.dropped()
 	}
 	s.log.Log(context.Background(), level, "events could not be sent and will be sent again", "code", a.code, "message", a.message, "wait", wait)
 }
 
 func (s *sender) recovered(try int) {
-	if s.failing {
-		s.failing = false
-		s.log.Info("events are sent again", "tries", try+1)
+	if !s.failing {
+		return
 	}
+	s.failing = false
+	if lost := s.counts.dropped() - s.dropped; lost > 0 {
+		s.log.Error("events are sent again; meanwhile there was no room for all", "tries", try+1, "dropped", lost)
+		return
+	}
+	s.log.Info("events are sent again", "tries", try+1)
 }
 
 // rejected reports the events that were refused among others.

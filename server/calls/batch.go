@@ -8,7 +8,7 @@ import (
 	"spoor/engine/traits"
 )
 
-// Batch is the identify calls among the events of one request: a collect.Calls.
+// Batch is the identify calls among the events of one request: a collect.Caller.
 // It keeps their bytes, which are the request's body, and reads them again when
 // they are stored: values that were read take several times the memory.
 //
