@@ -111,6 +111,8 @@ func newRoutes(s *Server) *routes {
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
+	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
+	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})

@@ -32,6 +32,7 @@ import (
 	"spoor/server/govern"
 	"spoor/server/inflate"
 	"spoor/server/rawtier"
+	"spoor/server/replay"
 )
 
 // Options tune a Server. Zero values take the defaults.
@@ -137,6 +138,7 @@ type Server struct {
 	collect *collect.Collector
 	govern  *govern.Pipeline
 	erase   *erase.API
+	replay  *replay.API
 	inflate *inflate.Pool
 	bytes   *fair.Gate // bytes of request bodies
 	places  *fair.Gate // of requests with events between their last byte and their answer
@@ -177,7 +179,7 @@ func New(back Backend, opts Options) *Server {
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase = erase.New(back)
+	s.erase, s.replay = erase.New(back), replay.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
