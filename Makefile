@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk sdk-go sdk-js clients lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk sdk-go sdk-js clients s3 lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -79,6 +79,13 @@ CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients
 clients: ## Test the published SDKs of other systems against the server
 	@command -v node >/dev/null 2>&1 || echo 'No node found: only analytics-go is tested.'; \
 	cd server/dialect/clienttest; $(GO) vet ./...; SPOOR_CLIENTS_DIR='$(CLIENTS)' $(GO) test -count=1 -parallel 16 -timeout 5m
+
+# Where the S3 server of the tests is installed, for the next time too; they look there.
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+S3DIR     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-s3
+
+s3: ## Install the S3 server that tests of the raw tier use; without it they are skipped
+	@[ -x '$(S3DIR)/versitygw' ] || GOBIN='$(S3DIR)' $(GO) install $(VERSITYGW)
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...

@@ -120,6 +120,8 @@ func newRoutes(s *Server) *routes {
 	add("/api/cluster/nodes/*/promote", "node_promote", false, method{"POST", access.Admin, s.governs(s.nodes.Promote)})
 	add("/api/cluster/nodes/*/demote", "node_demote", false, method{"POST", access.Admin, s.governs(s.nodes.Demote)})
 	add("/api/cluster/nodes/*", "node", false, method{"DELETE", access.Admin, s.governs(s.nodes.Remove)})
+	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
+	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})

@@ -34,6 +34,7 @@ import (
 	"spoor/server/inflate"
 	"spoor/server/nodes"
 	"spoor/server/rawtier"
+	"spoor/server/replay"
 	"spoor/server/sdkfile"
 )
 
@@ -147,6 +148,7 @@ type Server struct {
 	nodes    *nodes.API
 	forward  *nodes.Forwarder
 	fresh    *nodes.Freshness
+	replay   *replay.API
 	inflate  *inflate.Pool
 	bytes    *fair.Gate // bytes of request bodies
 	places   *fair.Gate // of requests with events between their last byte and their answer
@@ -193,7 +195,7 @@ func New(back Backend, opts Options) *Server {
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase = erase.New(back)
+	s.erase, s.replay = erase.New(back), replay.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,

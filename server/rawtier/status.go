@@ -36,6 +36,13 @@ func (s *status) add(*File) {
 	s.mu.Unlock()
 }
 
+// leading tells whether the last round was that of a leader.
+func (t *Tier) leading() bool {
+	t.status.mu.Lock()
+	defer t.status.mu.Unlock()
+	return t.status.Leads
+}
+
 func (s *status) follow() {
 	s.mu.Lock()
 	s.Leads = false

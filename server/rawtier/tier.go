@@ -74,6 +74,8 @@ const (
 	sweepEvery = 24 * time.Hour
 	// orphanAge is how old such a file must be: another leader may be about to name it.
 	orphanAge = 6 * time.Hour
+	// followEvery is how often a node that does not lead looks whether it does.
+	followEvery = 250 * time.Millisecond
 	// maxBackoff bounds the pause after rounds that failed.
 	maxBackoff = 15 * time.Minute
 )
@@ -121,6 +123,8 @@ func (t *Tier) Run(ctx context.Context) {
 		case err != nil:
 			t.opts.Logger.Error("the raw tier was not written; it will be tried again", "place", t.store.String(), "error", err)
 			pause = min(2*pause, maxBackoff)
+		case !t.leading():
+			pause = min(t.opts.Every, followEvery)
 		default:
 			pause = t.opts.Every
 		}

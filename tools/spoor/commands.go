@@ -11,6 +11,7 @@ import (
 	"spoor/tools/internal/client"
 	"spoor/tools/internal/codegen"
 	"spoor/tools/internal/governance"
+	"spoor/tools/internal/raw"
 )
 
 // globals are the flags of every command.
@@ -27,6 +28,7 @@ type commands struct {
 	Serve   serveCmd           `cmd:"" group:"server" help:"Run the server."`
 	Demo    demoCmd            `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
 	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
+	Replay  raw.Replay         `cmd:"" group:"events" help:"Fill a server from a raw tier."`
 	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
 	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`

@@ -25,6 +25,7 @@ import (
 
 	"spoor/tools/internal/client"
 	"spoor/tools/internal/governance"
+	"spoor/tools/internal/raw"
 )
 
 // Exit codes.
@@ -102,6 +103,9 @@ func run(ctx context.Context, env *environment, args []string) (code int) {
 	parsed.Bind(env, &c.Global, &governance.Console{
 		Stdin: env.Stdin, Stdout: env.Stdout,
 		Connect: func() (*client.Client, error) { return c.Global.connect(1, time.Minute) },
+	}, &raw.Console{
+		Stdout: env.Stdout, Stderr: env.Stderr, Terminal: env.StderrTerminal,
+		Connect: func(connections int) (*client.Client, error) { return c.Global.connect(connections, 2*time.Minute) },
 	})
 	if err := parsed.Run(); err != nil {
 		return report(env, parsed, err)

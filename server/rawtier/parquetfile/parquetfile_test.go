@@ -166,12 +166,3 @@ func persons(t testing.TB) []byte {
 	require.NoError(t, w.Close())
 	return b.Bytes()
 }
-
-func FuzzEach(f *testing.F) {
-	f.Add(file(f, 3))
-	f.Add(persons(f))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = parquetfile.Each(bytes.NewReader(b), int64(len(b)), func(*parquetfile.Event) error { return nil })
-		_ = parquetfile.EachPerson(bytes.NewReader(b), int64(len(b)), func(*parquetfile.Person) error { return nil })
-	})
-}

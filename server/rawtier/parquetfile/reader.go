@@ -24,7 +24,8 @@ var ErrForeign = errors.New("not a file of the raw tier")
 // maxGroupRows bounds what a row group may claim.
 const maxGroupRows = 16 << 20
 
-// Each calls f with the events of a file, in its order. It holds one row group.
+// Each calls f with the events of a file, in its order. It holds one row group. The
+// caller has compared the checksum of the file: what a stranger wrote may cost any memory.
 func Each(in io.ReaderAt, size int64, f func(*Event) error) error {
 	file, err := open(in, size)
 	if err != nil {
