@@ -45,7 +45,7 @@ func (m *machine) Apply(l *raft.Log) any {
 		if l.Index > m.skip {
 			answer = m.sm.Apply(l.Index, l.Data)
 		}
-		m.applied.Store(l.Index)
+		m.applied.Store(max(l.Index, m.applied.Load()))
 	}
 	m.feed.advance(l.Index)
 	return answer

@@ -112,6 +112,7 @@ func (n *Node) open(sm StateMachine) error {
 	}
 	n.feed = newFeed(n.store, n.snaps.latest.Load())
 	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed}
+	n.sm.applied.Store(n.sm.skip) // a session that was served before the start is served after it
 	n.snaps.taking = &n.sm.taking
 	trans, err := n.newTransport()
 	if err != nil {
@@ -151,6 +152,8 @@ func (n *Node) start(trans raft.Transport) error {
 			return errors.Join(fmt.Errorf("the data in %s is that of node %s alone; start it as that one", n.cfg.Dir, servers[0].ID), r.Shutdown().Error())
 		}
 		n.electAlone()
+	} else if len(servers) > 1 && n.peers == nil && n.cfg.Transport == nil {
+		return errors.Join(fmt.Errorf("the data in %s is that of a node of a cluster of %d, so it needs an address for the others (spoor serve --raft HOST:PORT)", n.cfg.Dir, len(servers)), r.Shutdown().Error())
 	}
 	return nil
 }
