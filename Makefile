@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk sdk-go sdk-js clients s3 lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
+.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients s3 lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -60,6 +60,9 @@ demo: build ## Load EVENTS generated events into a server of its own and show a 
 	  echo 'The demo failed; the server said:' >&2; tail -n 20 "$$dir/log" >&2; exit 1; \
 	fi; \
 	if [ -t 0 ]; then echo; echo 'The server runs on at http://$(LISTEN) until Ctrl-C, with its data in a temporary place.'; wait "$$pid"; fi
+
+cluster: build ## Start three local nodes with sample data, and say what to try
+	@EVENTS=$$(( $(EVENTS) / 5 )) deploy/local-cluster.sh
 
 test: ## Run all tests, with the race detector where a C compiler is found
 	@$(if $(RACE),,echo 'No C compiler found: testing without the race detector.';) $(TEST) ./...

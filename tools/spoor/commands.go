@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/clusterctl"
 	"spoor/tools/internal/codegen"
 	"spoor/tools/internal/governance"
 	"spoor/tools/internal/raw"
@@ -46,7 +47,10 @@ type commands struct {
 	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
 	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
 	Key     keyCmd     `cmd:"" group:"server" help:"Make, list and revoke keys."`
-	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
+
+	Cluster clusterctl.Cluster `cmd:"" group:"server" help:"Look after a cluster: show it, change its nodes, recover one."`
+
+	Bench benchCmd `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`
