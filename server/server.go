@@ -24,6 +24,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/boards"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
@@ -134,18 +135,21 @@ type Server struct {
 	collect *collect.Collector
 	govern  *govern.Pipeline
 	erase   *erase.API
+	boards  *boards.API
 	inflate *inflate.Pool
 	bytes   *fair.Gate // bytes of request bodies
 	places  *fair.Gate // of requests with events between their last byte and their answer
 	room    *fair.Gate // bytes of events between there and their answer
 	turns   *fair.Gate // at decompressing and decoding
 	limits  *access.Limits
-	keysMu  sync.Mutex    // held while a key is made
-	queries *fair.Gate    // places of queries that run
-	exports chan struct{} // held by exports that run
-	chores  chan struct{} // held by the verification or backup that runs
-	metrics *serverMetrics
-	routes  *routes
+	// sessions are the browsers that signed in at this node.
+	sessions access.Sessions
+	keysMu   sync.Mutex    // held while a key is made
+	queries  *fair.Gate    // places of queries that run
+	exports  chan struct{} // held by exports that run
+	chores   chan struct{} // held by the verification or backup that runs
+	metrics  *serverMetrics
+	routes   *routes
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
@@ -175,6 +179,7 @@ func New(back Backend, opts Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
 	s.erase = erase.New(back)
+	s.boards = boards.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
