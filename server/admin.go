@@ -14,6 +14,7 @@ import (
 	"spoor/engine"
 	"spoor/server/access"
 	"spoor/server/call"
+	"spoor/server/dashboard"
 	"spoor/server/openapi"
 	"spoor/server/progress"
 	"spoor/server/sdkfile"
@@ -217,7 +218,7 @@ Save a query and ask for it by name:
 Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
-More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
+More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, GET /api/boards, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
       POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, GET, POST /api/keys; GET /openapi.yaml describes all
 `
 
@@ -238,7 +239,12 @@ func textOfRoot(script *sdkfile.File) string {
 	return strings.Replace(rootText, "SCRIPT", line, 1)
 }
 
+// getRoot shows the page to browsers, and to others what to try.
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
+	if dashboard.Wanted(ctx) {
+		dashboard.Serve(ctx, "/")
+		return nil
+	}
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
 	address := ctx.Conn().LocalAddr().String()
 	before, rest, more := "", s.root, true

@@ -59,6 +59,8 @@ const MaxListedIDs = 1000
 type Querier interface {
 	// Query answers text with a JSON object. The error is a *QueryError where the text is at fault.
 	Query(ctx context.Context, text string, opt QueryOptions) (json []byte, err error)
+	// Persons answers who is in one number of the answer to text, a funnel or a retention.
+	Persons(ctx context.Context, text string, at query.Place) (*query.UsersAnswer, error)
 	// CheckQuery reads text and says what kind of query it is.
 	CheckQuery(text string) (kind string, err error)
 	// Complete says how text could go on at pos, an offset in bytes.

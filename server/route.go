@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/server/access"
+	"spoor/server/dashboard"
 	"spoor/server/dialect"
 	"spoor/server/nodes"
 )
@@ -101,6 +102,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
 	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
 	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
+	add("/api/query/persons", "persons", false, method{"POST", access.Read, s.postPersons})
 	add("/api/query/running", "running", false, method{"GET", access.Read, s.getRunning})
 	add("/api/catalog", "catalog", false, method{"GET", access.Read, s.getCatalog})
 	add("/api/quality", "quality", false, method{"GET", access.Read, s.governs(s.govern.Quality)})
@@ -110,6 +112,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/queries", "queries", false, method{"GET", access.Read, s.listQueries})
 	add("/api/queries/", "saved_query", false,
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
+	add("/api/boards", "boards", false, method{"GET", access.Read, s.governs(s.boards.List)})
+	add("/api/boards/", "board", false, method{"GET", access.Read, s.governs(s.boards.Get)},
+		method{"PUT", access.Admin, s.governs(s.boards.Put)}, method{"DELETE", access.Admin, s.governs(s.boards.Delete)})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
@@ -128,6 +133,8 @@ func newRoutes(s *Server) *routes {
 	add("/api/admin/backup", "backup", false, method{"POST", access.Admin, s.postBackup})
 	add("/api/keys", "keys", false, method{"GET", access.Admin, s.listKeys}, method{"POST", access.Admin, s.postKey})
 	add("/api/keys/", "key", false, method{"DELETE", access.Admin, s.deleteKey})
+	add("/api/session", "session", false,
+		method{"GET", access.Open, s.getSession}, method{"POST", access.Open, s.postSession}, method{"DELETE", access.Open, s.deleteSession})
 	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	for _, path := range []string{"/api/admin/flush", "/api/admin/compact", "/api/admin/verify", "/api/admin/backup"} {
@@ -146,6 +153,12 @@ func newRoutes(s *Server) *routes {
 		r.dialects[name] = s.metrics.route(name)
 	}
 	add("/", "root", false, method{"GET", access.Open, s.getRoot})
+	for _, path := range dashboard.Paths() {
+		add(path, path[1:], false, method{"GET", access.Open, func(ctx *fasthttp.RequestCtx, _ string) error {
+			dashboard.Serve(ctx, path)
+			return nil
+		}})
+	}
 	return r
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/boards"
 	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/dialect"
@@ -145,6 +146,7 @@ type Server struct {
 	collect  *collect.Collector
 	govern   *govern.Pipeline
 	erase    *erase.API
+	boards   *boards.API
 	nodes    *nodes.API
 	forward  *nodes.Forwarder
 	fresh    *nodes.Freshness
@@ -155,11 +157,12 @@ type Server struct {
 	room     *fair.Gate // bytes of events between there and their answer
 	turns    *fair.Gate // at decompressing and decoding
 	limits   *access.Limits
-	keysMu   sync.Mutex    // held while a key is made
-	queries  *fair.Gate    // places of queries that run
-	exports  chan struct{} // held by exports that run
-	chores   chan struct{} // held by the verification or backup that runs
-	refusing chan struct{} // held by connections without a place
+	sessions access.Sessions // browsers that signed in at this node
+	keysMu   sync.Mutex      // held while a key is made
+	queries  *fair.Gate      // places of queries that run
+	exports  chan struct{}   // held by exports that run
+	chores   chan struct{}   // held by the verification or backup that runs
+	refusing chan struct{}   // held by connections without a place
 	metrics  *serverMetrics
 	routes   *routes
 	root     string    // what / answers
@@ -195,7 +198,7 @@ func New(back Backend, opts Options) *Server {
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase, s.replay = erase.New(back), replay.New(back)
+	s.erase, s.replay, s.boards = erase.New(back), replay.New(back), boards.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
