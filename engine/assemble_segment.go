@@ -271,9 +271,10 @@ func (in *segmentInput) received(out []int64) error {
 			return err
 		}
 		for row, v := range vals {
-			if t.has(row) {
-				out[in.out(t, row)] = v
+			if !t.has(row) { // the day says how long the id is remembered
+				v = int64(segment.Day(v)) * segment.MicrosPerDay
 			}
+			out[in.out(t, row)] = v
 		}
 	}
 	return nil

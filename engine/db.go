@@ -255,15 +255,15 @@ func (db *DB) open() error {
 			return err
 		}
 	}
-	if err := db.loadFilters(); err != nil {
-		return err
-	}
 	db.applied.Store(m.Applied)
 	db.durable.Store(m.Applied)
 	db.lastReceived.Store(m.LastReceived)
 	db.maxTime.Store(m.MaxTime)
 	if m.MaxTime == 0 && len(m.Files) == 0 {
 		db.maxTime.Store(noEvents) // there is no manifest, or one of a store without events
+	}
+	if err := db.loadFilters(); err != nil {
+		return err
 	}
 	db.mem.active = newMemtable()
 	if err := db.loadErasures(); err != nil {
@@ -344,10 +344,12 @@ func (db *DB) loadFilters() error {
 		db.log.Warn("dedupe filters are rebuilt from the segments", "reason", err)
 	}
 	db.filters = filters
+	received := segment.Day(db.lastReceived.Load())
 	for _, f := range db.files.current.files {
 		if f.meta.Last <= covered {
 			continue
 		}
+		filters.Reach(max(f.meta.MaxDay, received))
 		err := eachID(f.r, func(id batch.ID, text []byte) error {
 			filters.Add(db.idKey.Hash(id, text))
 			return nil

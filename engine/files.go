@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,38 +223,52 @@ func (f *file) closed() bool { return f.refs.Load() <= 0 }
 // holds tells whether the file may hold something of an erasure.
 func (f *file) holds(erasure uint64) bool { return f.done.Load() < erasure && f.meta.First <= erasure }
 
-// isKept tells whether the event with an id that a file holds is younger than the
-// retention demands. What is expired is as good as never stored, whether this replica
-// has dropped its bytes or not.
+// isKept tells whether an event with an id that a file holds counts: it is younger than the
+// retention demands, and its id is not forgotten. What does not count is as good as never
+// stored, whether this replica has dropped its bytes or not.
 func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
 	set := db.erasures.Load()
-	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
+	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= max(set.Cutoffs.Last(), set.Cutoffs.Dedupe) {
 		return true, nil
 	}
-	sections, some := f.r.Sections(), false
-	for i := range sections {
-		some = some || isExpired(&sections[i], set)
-	}
-	if !some { // else all ids of the file have to be read
-		return true, nil
-	}
-	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
-		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
-		return nil
+	sections := f.r.Sections()
+	err = f.r.EachRowOf(id, text, func(row int) error {
+		s := &sections[sort.Search(len(sections), func(i int) bool { return sections[i].FirstRow() > row })-1]
+		if kept || isExpired(s, set) {
+			return nil
+		}
+		if s.Day() >= set.Cutoffs.Dedupe {
+			kept = true
+			return nil
+		}
+		received, err := s.ReceivedAt(row - s.FirstRow())
+		kept = !set.Forgets(s.Day(), segment.Day(received))
+		return err
 	})
 	return kept, err
 }
 
-// eachKeptID is eachID without the events that are expired.
+// eachKeptID is eachID without the events that do not count, see isKept.
 func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []byte) error) error {
 	sections := r.Sections()
-	row, at := 0, 0
+	var x segment.Scratch
+	var received []int64 // of the section, if its ids may be forgotten
+	row, at := 0, -1
 	return eachID(r, func(id batch.ID, text []byte) error {
-		for row >= sections[at].FirstRow()+sections[at].Rows() {
+		for at < 0 || row >= sections[at].FirstRow()+sections[at].Rows() {
 			at++
+			received = received[:0]
+			if s := &sections[at]; set.Forgets(s.Day(), s.Day()) {
+				received = sized(received, s.Rows())
+				if err := s.Received(received, 0, s.Rows(), &x); err != nil {
+					return err
+				}
+			}
 		}
+		s := &sections[at]
+		in := row - s.FirstRow()
 		row++
-		if isExpired(&sections[at], set) {
+		if isExpired(s, set) || len(received) > 0 && set.Forgets(s.Day(), segment.Day(received[in])) {
 			return nil
 		}
 		return f(id, text)

@@ -197,6 +197,10 @@ var errBefore = errors.New("nothing was committed")
 // saveFilters writes the dedupe filters if that is worth it, or all is set. That
 // they are not written costs the next start some reading, and no more.
 func (db *DB) saveFilters(all bool) {
+	// What the durable state forgets need not be asked for; what a later entry does may be applied again.
+	if set := db.erasures.Load(); set != nil && set.Cutoffs != nil && db.erasuresDurable() {
+		db.filters.Forget(set.Cutoffs.Dedupe)
+	}
 	err := db.filters.Save(db.durable.Load(), all)
 	switch {
 	case err == nil:
@@ -205,6 +209,13 @@ func (db *DB) saveFilters(all bool) {
 	default:
 		db.fatal(err)
 	}
+}
+
+// erasuresDurable tells whether the manifest covers the last erasure and the last cutoffs.
+func (db *DB) erasuresDurable() bool {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
+	return db.erasedAt <= db.durable.Load()
 }
 
 // edit is a change of the manifest: it names added instead of gone, and covers
