@@ -44,6 +44,9 @@ type Options struct {
 
 	// MemoryBytes bounds memtables and caches together; default 256 MiB.
 	MemoryBytes int64
+	// MergeRows bounds the rows of a day that a merge has in memory; a day with more is cut into pieces. Default: as
+	// MemoryBytes allows, 700,000 at 256 MiB.
+	MergeRows int
 	// FlushRows closes the memtable at so many rows even when it is small; default 256 Ki.
 	FlushRows int
 	// FlushAge closes a memtable that has been open that long; default 10 minutes.

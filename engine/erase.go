@@ -413,8 +413,14 @@ func (db *DB) purgeOne(ctx context.Context, set *erasure.Set) (done bool, err er
 			continue
 		}
 		// Files of level 0 are merged as ever, so that later ones do not come before them.
-		if picked := db.pick(v.files, true); f.meta.Level == 0 && len(picked) > 0 {
-			return false, db.merge(ctx, picked)
+		if f.meta.Level == 0 {
+			picked, err := db.pick(v.files, whenIdle)
+			if err != nil {
+				return false, err
+			}
+			if len(picked) > 0 {
+				return false, db.merge(ctx, picked)
+			}
 		}
 		return false, db.merge(ctx, []*file{f})
 	}

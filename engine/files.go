@@ -12,6 +12,7 @@ import (
 
 	"spoor/engine/compaction"
 	"spoor/engine/erasure"
+	"spoor/engine/identity"
 	"spoor/internal/vfs"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -84,7 +85,7 @@ const writeBytes = 256 << 10
 
 // writeFile assembles inputs into a new durable segment file and opens it; it is
 // nil if they have no rows. erased is the log index of the last erasure that they leave out.
-func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uint64) (*file, error) {
+func (db *DB) writeFile(inputs []input, view *identity.View, level int, meta segment.Meta, erased uint64) (*file, error) {
 	name := db.newName(segmentSuffix)
 	tmp := path.Join(db.dir, name+".tmp")
 	h, err := db.fs.Create(tmp)
@@ -92,7 +93,7 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uin
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
 	buf := bufio.NewWriterSize(h, writeBytes)
-	size, rows, err := assemble(buf, inputs, db.identity, meta)
+	size, rows, err := assemble(buf, inputs, db.identity, view, meta)
 	if err == nil && rows == 0 {
 		_ = h.Close()
 		return nil, db.fs.Remove(tmp)

@@ -168,8 +168,8 @@ func (db *DB) writeTables(tables []*memtable) (*file, error) {
 			}
 		}
 	}
-	merges := db.identity.Merges()
-	return db.writeFile(inputs, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: merges}, 0)
+	view := db.identity.Snapshot()
+	return db.writeFile(inputs, view, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: view.Merges}, 0)
 }
 
 // commitCovered is commit for an edit that covers no more of the log. Where an erasure

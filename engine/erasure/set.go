@@ -394,6 +394,9 @@ var anyValue = scan.Test{
 	Bool: func(bool) bool { return true }, JSON: func([]byte) bool { return true }, Null: true,
 }
 
+// Has tells whether a row is erased.
+func (d *Drop) Has(row int) bool { return d.Rows != nil && d.Rows.Has(row) }
+
 // take adds rows and returns how many are new.
 func (d *Drop) take(rows scan.Bits) (fresh int64) {
 	n := rows.Count()
