@@ -113,6 +113,8 @@ const (
 	NotRefused   Refusal = iota
 	ErasedPerson         // it is of a person who was erased
 	ExpiredEvent         // it is older than the retention allows
+	TooOld               // it is older than the time for which eventIds are remembered
+	TooFarAhead          // its time is so far ahead that its eventId would be forgotten before
 )
 
 // Apply applies the log entry of an index. Entries must come in the order of
@@ -222,6 +224,7 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 		hashes[i] = db.live().idKey.Hash(b.IDs[i], textOf(b, i))
 	}
 	db.live().filters.HasAll(hashes, maybe)
+	db.live().filters.Reach(lastDay(b))
 	// An id that changes the filters is new. One that does not was there, in the
 	// filters' opinion: before this batch, or in a row of it above. When they began a
 	// new generation on the way, the rows above may be in the one before.
@@ -300,6 +303,15 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	return res, nil
 }
 
+// lastDay is the last day on which the ids of a batch can be forgotten.
+func lastDay(b *batch.Batch) int32 {
+	day := segment.Day(b.ReceivedAt)
+	for _, t := range b.Times {
+		day = max(day, segment.Day(t))
+	}
+	return day
+}
+
 func textOf(b *batch.Batch, row int) []byte {
 	if isText(b, row) {
 		return idText(b, row)
@@ -316,7 +328,7 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 		if i < len(db.mem.flushing) {
 			m = db.mem.flushing[i]
 		}
-		if m.has(hash, id, text, func(b *batch.Batch, row int) bool { return !db.expired(b, row) }) {
+		if m.has(hash, id, text, func(b *batch.Batch, row int) bool { return !db.expired(b, row) && !db.idForgotten(b, row) }) {
 			return true, nil
 		}
 	}

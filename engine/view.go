@@ -105,7 +105,7 @@ func inMemory(parts []*part, x *identity.Map) (*segment.Reader, error) {
 		inputs = append(inputs, newBatchInput(p))
 	}
 	var b bytes.Buffer
-	if _, _, err := assemble(&b, inputs, x, segment.Meta{}); err != nil {
+	if _, _, err := assemble(&b, inputs, x, x.Snapshot(), segment.Meta{}); err != nil {
 		return nil, err
 	}
 	return segment.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), inMemoryName, nil)

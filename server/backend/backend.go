@@ -23,6 +23,7 @@ import (
 	"spoor/segment/batch"
 	"spoor/server"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // Log proposes entries and answers what applying them gave. Its errors are
@@ -89,6 +90,8 @@ func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (v collect.Ver
 // refusals are what clients are told of events that the engine refuses.
 var refusals = [...]*event.Reject{
 	engine.ErasedPerson: server.Erased,
+	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already"},
+	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before"},
 	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"spoor/engine/erasure"
 	"spoor/engine/event"
 	"spoor/engine/schema"
+	"spoor/segment"
 	"spoor/segment/batch"
 	"spoor/server/enrich"
 	"spoor/server/quality"
@@ -20,6 +22,9 @@ const (
 	CodeUnknown   = "unknown_event"
 	CodePersonal  = "personal_data"
 	CodeLate      = "late_event"
+	// Of events outside of the time for which eventIds are remembered.
+	CodeTooOld      = "too_old"
+	CodeTooFarAhead = "too_far_ahead"
 )
 
 // What an event is told apart by later. Where a client sent fields of these
@@ -164,7 +169,10 @@ func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdic
 	if s.policy.Redact.IP != ipKeep {
 		w.addresses(d, s.policy.Redact.IP)
 	}
-	v := w.late(d)
+	v := w.unsure(d, &s.cutoffs)
+	if v.Reject == nil {
+		v = w.late(d)
+	}
 	if !e.idle {
 		if judged := w.judge(d, e); v.Reject == nil {
 			v = judged
@@ -178,6 +186,23 @@ func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdic
 		w.count(&w.pipeline.Stats.Refused)
 	}
 	return v
+}
+
+// unsure refuses an event of which nobody can tell whether it is stored already, or could tell when it
+// comes again: its eventId may be forgotten.
+func (w *worker) unsure(d *event.Draft, c *erasure.Cutoffs) event.Verdict {
+	t, sent := d.Time()
+	if c.Dedupe == 0 || !sent {
+		return event.Verdict{}
+	}
+	received := d.Origin().ReceivedAt
+	switch day := segment.Day(t); {
+	case c.TooOld(day):
+		return refusal(CodeTooOld, "timestamp", "the event is older than eventIds are remembered: it may be stored already", 0)
+	case received != 0 && c.TooFarAhead(day, segment.Day(received)):
+		return refusal(CodeTooFarAhead, "timestamp", "the event's time is so far ahead that its eventId would be forgotten before", 0)
+	}
+	return event.Verdict{}
 }
 
 // late tags or refuses an event that comes later than is allowed.
