@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk sdk-go sdk-js clients lint fuzz bench golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -67,6 +67,11 @@ test: ## Run all tests, with the race detector where a C compiler is found
 
 sdk-go: ## Vet and test the Go SDK, a module of its own, against the server
 	@cd sdk/go; $(GO) vet ./...; $(TEST) ./...; cd ../../examples/go; $(GO) vet ./...; $(TEST) ./...
+
+sdk: sdk-go sdk-js ## Build and test all SDKs
+
+sdk-js: build ## Check, build and test the SDK for pages and Node, in Node and in Chromium; needs Node 20 and npm
+	@cd sdk/js; npm ci --no-audit --no-fund --ignore-scripts --prefer-offline --loglevel=error; SPOOR_BINARY='$(CURDIR)/bin/spoor' npm run --silent check
 
 # Where the clients of npm are installed, for the next time too.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients

@@ -246,7 +246,7 @@ describe("a spool", () => {
     const one = start({ spoolDir: dir });
     track(one, 0, 5);
     expect(await one.close()).toBe(true);
-    proxy.fate = () => ({ status: 503, retryAfter: "600" }); // No second try comes while files change.
+    proxy.fate = () => ({ status: 503, retryAfter: "600" }); // No second try comes while the fate changes.
     const real = Date.now;
     Date.now = () => real() - 86_400_000;
     try {

@@ -10,8 +10,9 @@ export function pageViews(): Plugin<Client> {
         const address = location.pathname + location.search;
         if (address !== last) {
           last = address;
-          // The title follows the address: an application sets it right after.
-          Promise.resolve().then(() => client.page());
+          // The title follows the address: an application sets it right after. The view is what comes before what is in it.
+          const timestamp = Date.now();
+          Promise.resolve().then(() => client.page(undefined, { timestamp }));
         }
       };
       const put: (() => void)[] = [];
