@@ -4,7 +4,7 @@ import { type FullOptions, init } from "./index.js";
 /**
  * window.spoor: init, and the calls of the client once there is one. Calls that a page pushed
  * to an array of that name before, as [method, ...arguments], are made up for. A script element with
- * data-key or data-options (JSON) starts it, with page views and with the site that it came from as the host. As a page
+ * data-write-key (or data-key) or data-options (JSON) starts it, with page views and with the site that it came from as the host. As a page
  * that loads a script has no other way to plug it in, the option autocapture does.
  */
 const scope = globalThis as { spoor?: unknown };
@@ -17,7 +17,7 @@ const spoor: Record<string, (...args: never[]) => unknown> = {
 scope.spoor = spoor;
 
 const script = document.currentScript as HTMLScriptElement | null;
-const { key, options } = script?.dataset || {};
+const { writeKey, key = writeKey, options } = script?.dataset || {};
 if (script && (key ?? options) !== undefined) {
   try {
     const all: FullOptions = { host: new URL(script.src).origin, pageViews: true, ...JSON.parse(options || "{}") };
