@@ -17,9 +17,9 @@ type Item struct {
 
 // AddAll reads a body of many events in place: a JSON array, an object with
 // such an array as its member "batch" (its member "sentAt" is Origin.SentAt of
-// these events, other members are checked as JSON and ignored), or lines of one event each (NDJSON; blank lines are skipped, a
-// final line end may be missing). A byte order mark at the very start is
-// skipped. The form shows in the first bytes: a bracket, an object whose first
+// these events, other members are checked as JSON and ignored), or lines of one
+// event each (NDJSON; blank lines are skipped, a final line end may be missing).
+// A byte order mark at the very start is skipped. The form shows in the first bytes: a bracket, an object whose first
 // members include a batch, or anything else.
 //
 // each is called after every event, in order. It may call EventID, Full and
