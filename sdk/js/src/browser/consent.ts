@@ -17,7 +17,7 @@ export interface ConsentOptions {
  * What a person agreed to: true, false, or undefined while nobody has answered. An answer of
  * the person wins; without one, Global Privacy Control and Do Not Track are a refusal, then the mode counts.
  */
-export function consentOf(options: ConsentOptions, refusedBySignal: boolean, state: () => State) {
+export function consentOf(options: ConsentOptions, refusedBySignal: boolean | undefined, state: () => State) {
   const optOut = (options.mode || "opt-out") === "opt-out";
   const main = options.category || "analytics";
   const verdict = (category = main): boolean | undefined => state().consent?.[category] ?? (refusedBySignal ? false : optOut || undefined);
@@ -34,7 +34,7 @@ export function consentOf(options: ConsentOptions, refusedBySignal: boolean, sta
 }
 
 /** Tells whether the browser says that its person does not want to be followed. */
-export function signalled(gpc: boolean, dnt: boolean): boolean {
+export function signalled(gpc: boolean | undefined, dnt: boolean | undefined): boolean | undefined {
   const n = navigator as Navigator & { globalPrivacyControl?: boolean };
   return (gpc && !!n.globalPrivacyControl) || (dnt && n.doNotTrack === "1");
 }

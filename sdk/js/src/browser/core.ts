@@ -49,8 +49,8 @@ export interface Parts {
   lock?(name: string, run: () => Promise<number>): Promise<number>;
   /** Keeps the queue beyond the page. */
   store?(name: string, bounds: Bounds): Store;
-  /** For the option experiments: the variant of a unit, whose exposure is recorded where it is new to the session. */
-  variant?(experiment: string, unit: string, o: Options, session: Session, expose: (properties: Members) => void): string;
+  /** For the option experiments: the variant of a unit, whose exposure is recorded where it is new to the session. expose says whether it could be. */
+  variant?(experiment: string, unit: string, o: Options, session: Session, expose: (properties: Members) => boolean): string;
 }
 
 /** The client of a page. No call waits, and none throws. */
@@ -99,14 +99,19 @@ export function init(options: Options, parts: Parts = {}): Client {
     queueBytes: 5 << 20,
     ratePerSecond: 10,
     rateBurst: 100,
+    name: "spoor",
+    sessionMinutes: 30,
+    gpc: true,
+    dnt: true,
+    queryParams: [],
   });
-  const name = o.name || "spoor";
-  const idle = (o.sessionMinutes || 30) * 60_000;
+  const name = o.name as string;
+  const idle = (o.sessionMinutes as number) * 60_000;
   const now = Date.now;
   const newId = idMaker((bytes) => crypto.getRandomValues(bytes));
   const kept = o.persist === false ? {} : parts;
   const keeper = kept.keeper ? kept.keeper(name, () => granted(), o.cookie) : memoryKeeper();
-  const refusedBySignal = signalled(o.gpc !== false, o.dnt !== false);
+  const refusedBySignal = signalled(o.gpc, o.dnt);
   const consent = consentOf(o.consent || {}, refusedBySignal, keeper.get);
   const granted = () => consent.verdict() === true;
   const transport = transportOf(o.host, o.writeKey, o.timeout);
@@ -170,10 +175,10 @@ export function init(options: Options, parts: Parts = {}): Client {
     return state.session as Session;
   }
 
-  function capture(event: string, properties?: Members, traits?: Members, options?: EventOptions) {
+  function capture(event: string, properties?: Members, traits?: Members, options?: EventOptions): boolean {
     const verdict = consent.of(event);
     if (!verdict && (verdict === false || o.consent?.mode !== "hold")) {
-      return;
+      return false;
     }
     if (event !== DROPPED && !take()) {
       if (limited) {
@@ -182,7 +187,7 @@ export function init(options: Options, parts: Parts = {}): Client {
         limited = true;
         capture(DROPPED, { rate_limited: 1 }); // The warning; the others are counted.
       }
-      return;
+      return false;
     }
     limited = event === DROPPED && limited;
     const at = now();
@@ -191,7 +196,7 @@ export function init(options: Options, parts: Parts = {}): Client {
     const id = newId(at);
     const context = {
       ...surroundings(),
-      page: pageOf(o.queryParams || []),
+      page: pageOf(o.queryParams as string[]),
       sessionId: s.id,
       utm: s.utm,
       campaign: s.utm?.campaign,
@@ -210,6 +215,7 @@ export function init(options: Options, parts: Parts = {}): Client {
         held.shift();
       }
     }
+    return !!json;
   }
 
   function enqueue(item: Item) {
@@ -290,11 +296,10 @@ export function init(options: Options, parts: Parts = {}): Client {
     },
     variant: (experiment, unit) => {
       const { userId, anonymousId } = person();
-      const expose = (properties: Members) => {
-        keeper.save();
-        capture(EXPOSURE, properties);
-      };
-      return parts.variant ? parts.variant(experiment, unit || userId || (anonymousId as string), o, session(now()), expose) : "";
+      const expose = (properties: Members) => capture(EXPOSURE, properties);
+      const variant = parts.variant?.(experiment, unit || userId || (anonymousId as string), o, session(now()), expose);
+      keeper.save();
+      return variant || "";
     },
     ids: () => {
       const { anonymousId, userId, session } = keeper.get();

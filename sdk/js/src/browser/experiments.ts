@@ -9,9 +9,8 @@ export const variant: NonNullable<Parts["variant"]> = (experiment, unit, o, sess
   const name = assign(experiment, unit, o.experiments?.[experiment] || []);
   const exposure = `${experiment}:${name}`;
   session.seen ||= [];
-  if (name && !session.seen.includes(exposure) && session.seen.length < MAX_SEEN) {
+  if (name && !session.seen.includes(exposure) && session.seen.length < MAX_SEEN && expose({ experiment, variant: name })) {
     session.seen.push(exposure);
-    expose({ experiment, variant: name });
   }
   return name;
 };

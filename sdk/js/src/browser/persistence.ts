@@ -1,26 +1,35 @@
 import { type Bounds, excess, type Item, memoryStore, oldest, type Store, sizeOf } from "../core/store.js";
 import { indexedStore } from "./indexeddb.js";
 
-/** Bounds of the queue where it is one text in localStorage, which holds some 5 MB for the whole site. */
+/** Bounds of the queue in localStorage, which holds some 5 MB for the whole site. */
 const LOCAL: Bounds = { queueEvents: 1000, queueBytes: 512 << 10 };
 
-/** A store in localStorage, as one text. Tabs share it. */
-function localItems(storage: Storage, key: string, bounds: Bounds): Store {
-  const read = (): Item[] => JSON.parse(storage.getItem(key) || "[]");
-  const write = (items: Item[]) => (items.length ? storage.setItem(key, JSON.stringify(items)) : storage.removeItem(key));
+/** A store in localStorage: a text for each event, since tabs that write one at the same time would undo each other's changes. */
+function localItems(storage: Storage, prefix: string) {
+  const read = () =>
+    Object.keys(storage)
+      .filter((key) => key.startsWith(prefix))
+      .sort()
+      .map((key): Item => [key.slice(prefix.length), storage.getItem(key) || ""]);
+  const remove = (items: Item[]) => {
+    for (const [key] of items) {
+      storage.removeItem(prefix + key);
+    }
+  };
   return {
-    add(more) {
-      const items = read().concat(more);
-      const [over] = excess(items, sizeOf(items), bounds);
-      write(items.slice(over));
+    read,
+    add(more: Item[]) {
+      for (const [key, json] of more) {
+        storage.setItem(prefix + key, json);
+      }
+      const items = read();
+      const [over] = excess(items, sizeOf(items), LOCAL);
+      remove(items.slice(0, over));
       return over;
     },
-    take: (events, bytes) => oldest(read(), events, bytes),
-    remove(gone) {
-      const keys = new Set(gone.map((item) => item[0]));
-      write(read().filter((item) => !keys.has(item[0])));
-    },
-    clear: () => storage.removeItem(key),
+    take: (events: number, bytes: number) => oldest(read(), events, bytes),
+    remove,
+    clear: () => remove(read()),
   };
 }
 
@@ -30,9 +39,8 @@ function localItems(storage: Storage, key: string, bounds: Bounds): Store {
  * ended waits in localStorage for the next one.
  */
 export function persistentStore(name: string, bounds: Bounds, storage: Storage | undefined): Store {
-  const stores = [indexedStore(name, bounds), ...(storage ? [localItems(storage, `${name}.queue`, LOCAL)] : []), memoryStore(bounds)];
-  const tailKey = `${name}.tail`;
-  const tail = (): Item[] => JSON.parse(storage?.getItem(tailKey) || "[]");
+  const local = storage && localItems(storage, `${name}.queue.`);
+  const stores: Store[] = [indexedStore(name, bounds), ...(local ? [local] : []), memoryStore(bounds)];
   let at = 0;
 
   async function attempt<T>(run: (store: Store) => T | Promise<T>): Promise<T> {
@@ -51,21 +59,18 @@ export function persistentStore(name: string, bounds: Bounds, storage: Storage |
   return {
     add: (items) => attempt((s) => s.add(items)),
     async take(events, bytes) {
-      const left = tail();
+      const left = !at && local ? local.read() : [];
       if (left.length) {
         await attempt((s) => s.add(left));
-        storage?.removeItem(tailKey);
+        if (!at) {
+          local?.remove(left);
+        }
       }
       return attempt((s) => s.take(events, bytes));
     },
     remove: (items) => attempt((s) => s.remove(items)),
-    last(items) {
-      if (items.length) {
-        storage?.setItem(tailKey, JSON.stringify(tail().concat(items)));
-      }
-    },
+    last: (items) => local?.add(items),
     async clear() {
-      storage?.removeItem(tailKey);
       for (const store of stores) {
         try {
           await store.clear();

@@ -40,33 +40,26 @@ export function readAnswer(reply: Reply, events: number, now: number): Answer {
   } catch {
     // An answer that is no JSON is none of Spoor's.
   }
-  const a: Answer = {
-    verdict: "again",
+  const rejected: Rejection[] = said.rejected || [];
+  const named = new Set(rejected.map((r) => r.index).filter((index) => index >= 0 && index < events)).size;
+  const verdict =
+    status === 200
+      ? // Each event is accounted for once: it is not by a proxy's page of status 200.
+        !events || (named === rejected.length && said.accepted + said.duplicates + named === events)
+        ? "stored"
+        : "again"
+      : status === 413
+        ? "divide"
+        : status < 400 || status > 499 || [408, 425, 429].includes(status)
+          ? "again"
+          : "refused";
+  return {
+    verdict,
     code: said.error?.code || `http_${status}`,
     message: said.error?.message || body.slice(0, MAX_MESSAGE),
     wait: readRetryAfter(reply.retryAfter, now),
-    rejected: [],
+    rejected,
   };
-  if (status === 200) {
-    if (!events || accounts(said, events)) {
-      a.verdict = "stored";
-      a.rejected = said.rejected || [];
-    } else {
-      a.code = "bad_answer";
-    }
-  } else if (status === 413) {
-    a.verdict = "divide";
-  } else if (status > 399 && status < 500 && status !== 408 && status !== 425 && status !== 429) {
-    a.verdict = "refused";
-  }
-  return a;
-}
-
-/** Tells whether an answer accounts for each event once: a proxy's page of status 200 does not. */
-function accounts(said: Record<string, any>, events: number): boolean {
-  const rejected: Rejection[] = said.rejected || [];
-  const named = new Set(rejected.map((r) => r.index).filter((index) => index >= 0 && index < events));
-  return named.size === rejected.length && said.accepted + said.duplicates + named.size === events;
 }
 
 /** Reads seconds or a date, in milliseconds from now. */

@@ -107,6 +107,6 @@ export function withDefaults<C, O extends CommonOptions<C>>(options: O, defaults
   for (name in all) {
     o[name] ??= all[name] as never;
   }
-  o.host = String(o.host).replace(/\/+$/, "");
+  o.host = (o.host || "").replace(/\/+$/, "");
   return o;
 }

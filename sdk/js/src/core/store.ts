@@ -12,7 +12,7 @@ export interface Store {
   take(events: number, bytes: number): Item[] | Promise<Item[]>;
   remove(items: Item[]): void | Promise<void>;
   /** Keeps what the page has not been told to be safe, at its very end: at once, or not at all. */
-  last?(items: Item[]): void;
+  last?(items: Item[]): unknown;
   /** Forgets everything, and the place where it was. */
   clear(): void | Promise<void>;
 }

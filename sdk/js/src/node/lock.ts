@@ -1,6 +1,6 @@
 import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 
-/** Files that this process has locked: its own number in a lock is otherwise that of an earlier process, as in containers. */
+/** Files that this thread has locked. */
 const held = new Set<string>();
 
 /**
@@ -9,7 +9,7 @@ const held = new Set<string>();
  */
 export function lockDirectory(path: string): () => void {
   if (held.has(path)) {
-    throw new Error(`${path} is in use by another client of this process`);
+    throw new Error(`${path} is in use by another client of this program`);
   }
   const mine = `${process.pid} ${began(process.pid)}`;
   for (let tries = 0; ; tries++) {
@@ -23,7 +23,8 @@ export function lockDirectory(path: string): () => void {
     }
     const [pid, start] = readFileSync(path, "utf8").split(" ");
     const other = Number(pid);
-    if (other && other !== process.pid && lives(other) && began(other) === (start || "")) {
+    // Without its beginning, the own number may be that of an earlier process, as in containers.
+    if (other && (other !== process.pid || start) && lives(other) && began(other) === (start || "")) {
       throw new Error(`${path} is in use by process ${other}; each client needs a directory of its own`);
     }
     unlinkSync(path);

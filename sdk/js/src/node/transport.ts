@@ -53,7 +53,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
             }
           });
           response.on("error", fail);
-          response.on("aborted", () => fail(new Error("the answer was cut off")));
+          response.on("close", () => response.complete || fail(new Error("the answer was cut off")));
           response.on("end", () => {
             clearTimeout(timer);
             resolve({
