@@ -266,7 +266,6 @@ func TestARollingRestartLosesNothingAndHardlyStopsWrites(t *testing.T) {
 	g := startGroup(t, "--memory", "32MiB")
 	book, r := newLedger(), rand.New(rand.NewPCG(3, 0))
 	next, probe := make([]int, 2), 0
-	time.Sleep(4 * time.Second) // a node is handed the lead when it has kept up for some seconds
 	var longest time.Duration
 	for i := range g.nodes {
 		stop := g.load(book, next, 1000, r)
