@@ -208,7 +208,9 @@ func (b *body) read(ctx *fasthttp.RequestCtx, limit int) error {
 	case length > limit:
 		b.drain(ctx, stream)
 		return tooLarge(limit).final()
-	case stream == nil || length == 0:
+	case stream == nil:
+		return b.readAgain(ctx.Request.Body(), limit)
+	case length == 0:
 		b.data = b.data[:0]
 		return nil
 	}
@@ -254,6 +256,19 @@ func (b *body) read(ctx *fasthttp.RequestCtx, limit int) error {
 			return readFailure(err)
 		}
 	}
+}
+
+// readAgain takes a body that was read whole before, to be sent to a leader that this
+// node has become meanwhile.
+func (b *body) readAgain(whole []byte, limit int) error {
+	if len(whole) > limit {
+		return tooLarge(limit)
+	}
+	if err := b.take(len(whole)); err != nil {
+		return err
+	}
+	b.data = append(b.data[:0], whole...)
+	return nil
 }
 
 const (

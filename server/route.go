@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"runtime/debug"
@@ -306,6 +307,9 @@ func (s *Server) serveHere(ctx *fasthttp.RequestCtx) bool {
 	if err == nil {
 		err = s.sendToLeader(ctx)
 	}
+	if errors.Is(err, nodes.ErrHere) {
+		return true
+	}
 	if err != nil {
 		s.answerError(ctx, err)
 	}
@@ -325,7 +329,11 @@ func (s *Server) sendToLeader(ctx *fasthttp.RequestCtx) error {
 	if err := b.read(ctx, s.opts.MaxBodyBytes); err != nil {
 		return err
 	}
-	return s.forward.Forward(s.ctx, ctx, b.data, s.clientAddress(ctx))
+	err := s.forward.Forward(s.ctx, ctx, b.data, s.clientAddress(ctx))
+	if errors.Is(err, nodes.ErrHere) {
+		ctx.Request.SetBody(b.data) // for who reads it next; see body.read
+	}
+	return err
 }
 
 func (rt *route) method(verb []byte) *method {
