@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"path"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -331,5 +333,77 @@ func TestTheHashOfAnEntryIsOfTheStateThatItFound(t *testing.T) {
 		require.NotEqual(t, want.Days, hashOf(t, db).Days)
 		points[k].Release()
 		require.NoError(t, db.Close())
+	}
+}
+
+func TestTheHashOfAnEntryIsOfWhatTheDiskHas(t *testing.T) {
+	ctx := context.Background()
+	log := erasingScript(9, 40, 25)
+	mem := vfs.NewMem()
+	var point *HashPoint
+	db := memStore(t, mem, Options{FlushRows: 60, OnHash: func(p *HashPoint) { point = p }})
+	for i := range log {
+		applyEntry(db, log, i)
+	}
+	require.NoError(t, db.Compact(ctx))
+	want := hashOf(t, db) // what queries read is in the cache now
+	require.Nil(t, db.Apply(uint64(len(log))+1, HashEntry()))
+	got, err := point.Sum(ctx, func() {})
+	require.NoError(t, err)
+	require.Equal(t, want.Days, got.Days)
+	point.Release()
+
+	f := db.files.current.files[0]
+	h, err := mem.OpenReadWrite(f.path)
+	require.NoError(t, err)
+	b := make([]byte, f.meta.Bytes)
+	_, _ = h.ReadAt(b, 0)
+	seen := 0
+	for at := 100; at < len(b); at += 97 {
+		_, err = h.WriteAt([]byte{b[at] ^ 1}, int64(at))
+		require.NoError(t, err)
+		require.Nil(t, db.Apply(db.AppliedIndex()+1, HashEntry()))
+		got, err := point.Sum(ctx, func() {})
+		if err == nil { // a part that no row is in, such as the filter of ids
+			require.Equal(t, want.Days, got.Days)
+		} else {
+			seen++
+		}
+		point.Release()
+		_, err = h.WriteAt([]byte{b[at]}, int64(at))
+		require.NoError(t, err)
+	}
+	require.NoError(t, h.Close())
+	require.Greater(t, seen, 5)
+	require.NoError(t, db.Close())
+}
+
+// TestTheSameLogGivesTheSameStateWhateverTheClockSays applies one log, with everything that a store does by itself under
+// way, at the time of this machine, in the year 2000, a year later, and with hours between the entries.
+func TestTheSameLogGivesTheSameStateWhateverTheClockSays(t *testing.T) {
+	log := erasingScript(41, 60, 20)
+	for _, more := range []string{"first", "second"} { // entries that a script does not have
+		log = append(log, logEntry{data: PutEntry("key", more, []byte(more))}, logEntry{data: HashEntry()}, logEntry{data: DeleteEntry("key", "first")})
+	}
+	var want *statehash.State
+	run := func(t *testing.T, before, between time.Duration) {
+		time.Sleep(before)
+		db, err := Open("data", Options{FS: vfs.NewMem(), FlushRows: 100, FlushAge: time.Minute, CompactAfterIdle: time.Minute, EraseWithin: time.Hour})
+		require.NoError(t, err)
+		for i := range log {
+			applyEntry(db, log, i)
+			time.Sleep(between)
+		}
+		h := hashOf(t, db)
+		if want == nil {
+			want = h
+		}
+		require.Equal(t, want, h)
+		require.NoError(t, db.Close())
+	}
+	run(t, 0, 0)
+	const year = 366 * 24 * time.Hour
+	for _, c := range []struct{ before, between time.Duration }{{0, 0}, {time.Hour, time.Second}, {year, 0}, {2 * year, 5 * time.Minute}} {
+		synctest.Test(t, func(t *testing.T) { run(t, c.before, c.between) })
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -386,7 +387,11 @@ var ErrDisturbed = errors.New("the state was erased from while it was hashed")
 func (p *HashPoint) Sum(ctx context.Context, rest func()) (*statehash.State, error) {
 	rows := statehash.NewRows(p.view.Identity.x, p.view.Left)
 	rows.Rest = rest
-	days, err := rows.SumDays(ctx, p.view.Segments)
+	segments, err := p.view.pastCache()
+	if err != nil {
+		return nil, err
+	}
+	days, err := rows.SumDays(ctx, segments)
 	if p.db.live() != p.live || p.live.erasures.Load() != p.set {
 		return nil, ErrDisturbed
 	}
@@ -399,6 +404,24 @@ func (p *HashPoint) Sum(ctx context.Context, rest func()) (*statehash.State, err
 		out.Rows += d.Rows
 	}
 	return &out, nil
+}
+
+// pastCache are the segments of the view, of which those in files are read from the disk: damage
+// there must be seen, and what is read once is no use to queries.
+func (v *View) pastCache() ([]*segment.Reader, error) {
+	segments := slices.Clone(v.Segments)
+	for i, f := range v.files.files { // they come first
+		r, err := segment.Open(f.f, f.meta.Bytes, f.meta.Name, nil)
+		if err != nil {
+			return nil, err
+		}
+		if v.erased.set != nil {
+			hideErased(v.erased.set, r, f.behind())
+			v.erased.files[r] = f.behind()
+		}
+		segments[i] = r
+	}
+	return segments, nil
 }
 
 // Release lets go of the files.
