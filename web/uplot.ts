@@ -2,7 +2,7 @@ import type { Plugin } from 'vite'
 
 // What uPlot has and this page does not use, taken out while the page is built: scales of
 // time and logarithms (labels come from the server's periods), its legend (ours is of buttons), zooming by
-// dragging, charts that move together, and ways to draw other than lines.
+// dragging, charts that move together, plugins, bands, labels and ticks of axes, and ways to draw other than lines.
 // The texts are of the version that package.json names; a build over another one fails here.
 const cuts: [from: string | RegExp, to: string, times?: number][] = [
   ['const FEAT_TIME          = true;', 'const FEAT_TIME = false;'],
@@ -36,6 +36,30 @@ const cuts: [from: string | RegExp, to: string, times?: number][] = [
   ['if (dragging && e != null && e.movementX == 0 && e.movementY == 0)', 'if (false)'],
   ['if (dragging) {', 'if (false) {'],
   ['let _dragging = dragging;', 'const _dragging = false;'],
+  ['genTimeStuffs(1);', '[];'],
+  ['genTimeStuffs(1e-3);', '[];'],
+  ['events.mousedown = mouseDown;', ''],
+  ['events.mouseup = mouseUp;', ''],
+  ['events.dblclick = dblClick;', ''],
+  ['if (syncOpts.filters.pub(type, src, x, y, w, h, i))', 'if (false)'],
+  ['if (syncOpts.filters.sub(type, src, x, y, w, h, i))', 'if (false)'],
+  ['sync.sub(self);', ''],
+  ['sync.unsub(self);', ''],
+  ['const cursorFocus = focus.prox >= 0;', 'const cursorFocus = false;'],
+  [/self\.(?:addSeries|delSeries|batch|setSelect|setSeries|addBand|setBand|delBand|setLegend|pub|posToIdx|posToVal) = \w+;/g, '', 12],
+  [/events\["setSeries"\] = [^]*?\n\t\};/g, '', 1],
+  ['events.mousemove = mouseMove;', ''],
+  ['flags != 0 && bands.forEach(', 'false && bands.forEach('],
+  ['let bands = ifNull(self.bands, EMPTY_ARR);', 'const bands = [];'],
+  [/^\t\t\t(?:if \(legend\.live\) \{\n[^]*?|)setLegend\(\);$/gm, '', 2],
+  ['self.redraw = (rebuildPaths', 'const redraw = (rebuildPaths'],
+  [/uPlot\.(?:assign|fmtNum|rangeNum|orient|addGap|clipGaps) *= \w+;/g, '', 6],
+  ['self.valToIdx = val => closestIdx(val, data[0]);', ''],
+  [/^\t\(opts\.plugins \|\| \[\]\)\.forEach\(p => \{\n[^]*?\n\t\}\);/gm, '', 2],
+  ['if (axis.label != null) {', 'if (false) {'],
+  [/if \(angle\) \{/g, 'if (false) {', 1],
+  ['if (ticks.show) {', 'if (false) {'],
+  ['if (border.show) {', 'if (false) {'],
 ]
 
 export function smallUPlot(): Plugin {
