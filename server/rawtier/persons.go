@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// personsEvery is how often it is looked whether who is who has changed. The file is
-	// written as a whole.
+	// personsEvery is how often it is looked whether who is who has changed, where no day
+	// was written. The file is written as a whole.
 	personsEvery = time.Hour
 	// maxPersonIDs bounds the anonymousIds of one person in the file.
 	maxPersonIDs = 1 << 20
@@ -25,7 +25,7 @@ const (
 // writePersons writes who is who, if that changed and it is time.
 func (t *Tier) writePersons(ctx context.Context, erasing bool) error {
 	now := t.opts.Now()
-	if at, err := time.Parse(time.RFC3339, t.persons.At); err == nil && !erasing && now.Sub(at) < personsEvery && !now.Before(at) {
+	if at, err := time.Parse(time.RFC3339, t.persons.At); err == nil && !erasing && !t.wrote && now.Sub(at) < personsEvery && !now.Before(at) {
 		return nil
 	}
 	view, err := t.events.View()
@@ -33,6 +33,7 @@ func (t *Tier) writePersons(ctx context.Context, erasing bool) error {
 		return err
 	}
 	defer view.Release()
+	t.wrote = false
 	if view.AppliedIndex == t.persons.Through && view.Erasures() == t.persons.Erasures {
 		return nil
 	}

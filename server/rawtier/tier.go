@@ -97,6 +97,7 @@ type Tier struct {
 	erasedSeen uint64    // the last erasure that was seen,
 	erasedAt   time.Time // and when it was seen first
 	swept      time.Time
+	wrote      bool // a day was written since who is who was
 }
 
 // daily is a manifest as it is in the store.
@@ -364,6 +365,7 @@ func (t *Tier) commit(ctx context.Context, day int32, d *Day) error {
 		return err
 	}
 	t.days[day] = &daily{Day: *d, version: next, lateAt: lateAt}
+	t.wrote = true
 	t.opts.Logger.Info("a day was written to the raw tier", "date", d.Date, "files", len(d.Files), "events", d.Rows)
 	for _, f := range old {
 		if !d.names(f.Key) {

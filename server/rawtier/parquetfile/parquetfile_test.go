@@ -80,14 +80,14 @@ func TestEqualEventsGiveEqualBytesAndTheFormatIsPinned(t *testing.T) {
 	require.Equal(t, []string{
 		"anonymousId STRING optional=true",
 		"context/country:str STRING optional=true",
-		"event STRING optional=false",
 		"eventId STRING optional=false",
 		"eventName STRING optional=false",
+		"json STRING optional=false",
 		"properties/ok:bool BOOLEAN optional=true",
 		"properties/price:num DOUBLE optional=true",
 		"properties/unique:str STRING optional=true",
 		"receivedAt TIMESTAMP(isAdjustedToUTC=true,unit=MICROS) optional=false",
-		"source STRING optional=true",
+		"sourceName STRING optional=true",
 		"timestamp TIMESTAMP(isAdjustedToUTC=true,unit=MICROS) optional=false",
 		"userId STRING optional=true",
 	}, columns)

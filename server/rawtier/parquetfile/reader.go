@@ -37,7 +37,7 @@ func Each(in io.ReaderAt, size int64, f func(*Event) error) error {
 			at[c.Name()] = i
 		}
 	}
-	for _, name := range []string{eventColumn, eventIDColumn, eventNameColumn, receivedAtColumn, sourceColumn, timestampColumn} {
+	for _, name := range []string{jsonColumn, eventIDColumn, eventNameColumn, receivedAtColumn, sourceColumn, timestampColumn} {
 		if _, ok := at[name]; !ok {
 			return fmt.Errorf("%w: it has no column %s", ErrForeign, name)
 		}
@@ -51,14 +51,14 @@ func Each(in io.ReaderAt, size int64, f func(*Event) error) error {
 			return fmt.Errorf("%w: it has nested columns", ErrForeign)
 		}
 		g := map[string][]parquet.Value{}
-		for _, name := range []string{eventColumn, eventIDColumn, eventNameColumn, receivedAtColumn, sourceColumn, timestampColumn} {
+		for _, name := range []string{jsonColumn, eventIDColumn, eventNameColumn, receivedAtColumn, sourceColumn, timestampColumn} {
 			if g[name], err = values(group.ColumnChunks()[at[name]], int(n)); err != nil {
 				return fmt.Errorf("read column %s of Parquet: %w", name, err)
 			}
 		}
 		for i := range int(n) {
 			e := Event{
-				JSON: g[eventColumn][i].ByteArray(), ID: g[eventIDColumn][i].ByteArray(), Name: g[eventNameColumn][i].ByteArray(),
+				JSON: g[jsonColumn][i].ByteArray(), ID: g[eventIDColumn][i].ByteArray(), Name: g[eventNameColumn][i].ByteArray(),
 				Time: g[timestampColumn][i].Int64(), ReceivedAt: g[receivedAtColumn][i].Int64(),
 			}
 			if s := g[sourceColumn][i]; !s.IsNull() {

@@ -4,11 +4,11 @@
 // A file has these columns, in the order of names:
 //
 //	anonymousId  string, optional
-//	event        string: the event as it was sent, JSON, its eventId included
 //	eventId      string
 //	eventName    string
+//	json         string: the event as it was sent, its eventId included
 //	receivedAt   timestamp, microseconds, UTC
-//	source       string, optional: of the write key
+//	sourceName   string, optional: of the write key
 //	timestamp    timestamp, microseconds, UTC: the time that counts
 //	userId       string, optional
 //	PATH:TYPE    optional; a value of properties or context
@@ -17,7 +17,7 @@
 // percent-encoded, so no name has a dot, which some engines take for nesting. TYPE
 // is str, num (a double) or bool, so the name of a column says its type, and files whose events
 // disagree on a type still read as one table. Numbers that a double cannot hold, arrays and nulls
-// stand in event alone.
+// stand in json alone. No column has the name of a part of the path, which engines take for columns, too.
 package parquetfile
 
 import (
@@ -39,11 +39,11 @@ const MaxColumns = 200
 // Names of the columns that every file has.
 const (
 	anonymousIDColumn = "anonymousId"
-	eventColumn       = "event"
 	eventIDColumn     = "eventId"
 	eventNameColumn   = "eventName"
+	jsonColumn        = "json"
 	receivedAtColumn  = "receivedAt"
-	sourceColumn      = "source"
+	sourceColumn      = "sourceName"
 	timestampColumn   = "timestamp"
 	userIDColumn      = "userId"
 )
@@ -111,9 +111,9 @@ func NewSchema(paths Paths) *Schema {
 	text := func() parquet.Node { return parquet.Encoded(parquet.String(), &parquet.RLEDictionary) }
 	group := parquet.Group{
 		anonymousIDColumn: parquet.Optional(text()),
-		eventColumn:       parquet.String(),
 		eventIDColumn:     parquet.String(),
 		eventNameColumn:   text(),
+		jsonColumn:        parquet.String(),
 		receivedAtColumn:  parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.DeltaBinaryPacked),
 		sourceColumn:      parquet.Optional(text()),
 		timestampColumn:   parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.DeltaBinaryPacked),

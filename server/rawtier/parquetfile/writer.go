@@ -40,7 +40,7 @@ func NewWriter(out io.Writer, s *Schema) *Writer {
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.DataPageStatistics(true),
 		parquet.CreatedBy(createdBy, "1", ""),
-		parquet.SkipPageBounds(eventColumn),
+		parquet.SkipPageBounds(jsonColumn),
 	)}
 }
 
@@ -62,7 +62,7 @@ func (w *Writer) Add(row *event.Row) error {
 	w.buf = AppendEvent(w.buf[:0], row)
 	must := func(name string, v parquet.Value) { w.row[w.s.fixed[name]] = v.Level(0, 0, w.s.fixed[name]) }
 	may := func(at int, v parquet.Value) { w.row[at] = v.Level(0, 1, at) }
-	must(eventColumn, parquet.ByteArrayValue(w.buf))
+	must(jsonColumn, parquet.ByteArrayValue(w.buf))
 	must(eventIDColumn, parquet.ByteArrayValue(row.ID))
 	must(eventNameColumn, parquet.ByteArrayValue(row.Name))
 	must(receivedAtColumn, parquet.Int64Value(row.ReceivedAt))
