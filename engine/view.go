@@ -154,7 +154,7 @@ func (db *DB) View() (*View, error) {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		db.hide(s, erasure.File{Last: last[i]})
+		db.hide(s, erasure.File{Last: last[i]}, 0)
 		add(s, erasure.File{Last: last[i]})
 	}
 	if len(open) > 0 {
@@ -163,7 +163,7 @@ func (db *DB) View() (*View, error) {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		db.hide(s, erasure.File{Last: openLast})
+		db.hide(s, erasure.File{Last: openLast}, 0)
 		add(s, erasure.File{Last: openLast})
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that

@@ -1,9 +1,9 @@
 package erasure
 
 import (
-	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"spoor/engine/query/lang"
@@ -22,10 +22,37 @@ type Set struct {
 	// Cutoffs are nil if everything is kept.
 	Cutoffs *Cutoffs
 
-	rows   []*rule           // of kind events
-	shown  bool              // conditions see what queries see: of a set that only counts
-	fields []*rule           // of the kinds field and anonymise, with paths
-	owner  map[uint32]string // person as written -> request
+	rows   []*rule // of kind events
+	shown  bool    // conditions see what queries see: of a set that only counts
+	fields []*rule // of the kinds field and anonymise, with paths
+	owners []owner
+	owner  *ownerIndex
+}
+
+// owner is a request that erased persons, as they were written.
+type owner struct {
+	id       string
+	ordinals []uint32
+}
+
+// ownerIndex finds the request that erased a person. It is made when it is first asked: an
+// erasure must not cost more for those that came before it.
+type ownerIndex struct {
+	once sync.Once
+	of   map[uint32]string
+}
+
+func (s *Set) ownerOf(person uint32) (id string, ok bool) {
+	s.owner.once.Do(func() {
+		s.owner.of = map[uint32]string{}
+		for _, o := range s.owners {
+			for _, person := range o.ordinals {
+				s.owner.of[person] = o.id
+			}
+		}
+	})
+	id, ok = s.owner.of[person]
+	return id, ok
 }
 
 // rule is an erasure that is not of whole persons. It is about the rows of the log before it.
@@ -47,7 +74,7 @@ type rule struct {
 // NewSet makes a set of the records of all erasures, in the order of the log. Records that cannot be
 // read are an error: what they erased would come back.
 func NewSet(records []Record, gone *index.Persons, cutoffs *Cutoffs) (*Set, error) {
-	s := &Set{Gone: gone, Cutoffs: cutoffs, owner: map[uint32]string{}}
+	s := &Set{Gone: gone, Cutoffs: cutoffs, owner: &ownerIndex{}}
 	for i := range records {
 		if err := s.add(&records[i]); err != nil {
 			return nil, err
@@ -58,7 +85,7 @@ func NewSet(records []Record, gone *index.Persons, cutoffs *Cutoffs) (*Set, erro
 
 // NewPreview is a set that erases what one request would, to count it.
 func NewPreview(r *Record, gone *index.Persons) (*Set, error) {
-	s := &Set{Gone: gone, owner: map[uint32]string{}, shown: true}
+	s := &Set{Gone: gone, owner: &ownerIndex{}, shown: true}
 	return s, s.add(r)
 }
 
@@ -67,18 +94,15 @@ func (s *Set) With(r *Record, gone *index.Persons) (*Set, error) {
 	next := &Set{}
 	if s != nil {
 		*next = *s
-		next.rows, next.fields = slices.Clip(s.rows), slices.Clip(s.fields)
+		next.rows, next.fields, next.owners = slices.Clip(s.rows), slices.Clip(s.fields), slices.Clip(s.owners)
 	}
-	next.Gone, next.owner = gone, maps.Clone(next.owner)
-	if next.owner == nil {
-		next.owner = map[uint32]string{}
-	}
+	next.Gone, next.owner = gone, &ownerIndex{}
 	return next, next.add(r)
 }
 
 // Until is the set with other cutoffs.
 func (s *Set) Until(c *Cutoffs) *Set {
-	next := &Set{}
+	next := &Set{owner: &ownerIndex{}}
 	if s != nil {
 		*next = *s
 	}
@@ -94,9 +118,7 @@ func (s *Set) add(r *Record) error {
 	}
 	switch r.Kind {
 	case Person, History:
-		for _, o := range r.Ordinals {
-			s.owner[o] = r.ID
-		}
+		s.owners = append(s.owners, owner{r.ID, r.Ordinals})
 	case Events:
 		r := &rule{index: r.Index, id: r.ID, events: r.Events, from: p.from, to: p.to, cond: p.where}
 		if r.where, err = r.compile(s.shown, func(path string) []*rule {
@@ -258,12 +280,14 @@ func (r *rule) takesAll(sec *segment.Section) bool {
 }
 
 // Hide hides fields that are erased in a section. The fields of single persons are not
-// hidden but go when the file is written anew, see Drop.
-func (s *Set) Hide(sec *segment.Section, f File) {
+// hidden but go when the file is written anew, see Drop. Erasures before the log index since
+// are hidden already.
+func (s *Set) Hide(sec *segment.Section, f File, since uint64) {
 	if s == nil {
 		return
 	}
-	for _, r := range s.fields {
+	for i := len(s.fields) - 1; i >= 0 && s.fields[i].index >= since; i-- {
+		r := s.fields[i]
 		if r.persons == nil && r.meets(sec, f) {
 			for _, path := range r.paths {
 				sec.Hide(path)
@@ -417,7 +441,7 @@ func (d *Drop) take(rows scan.Bits) (fresh int64) {
 func (s *Set) countPersons(sec *segment.Section, rows scan.Bits, counts map[string]int64, w *scan.Worker) error {
 	return w.EachPerson(sec, func(row int, person uint32) {
 		if rows.Has(row) {
-			if id, ok := s.owner[person]; ok {
+			if id, ok := s.ownerOf(person); ok {
 				counts[id]++
 			}
 		}
