@@ -141,7 +141,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer endAtOnce(ctx, log)()
 	node := backend.NewNode(raft)
-	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
+	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir).SearchIn(c.Data)
 	stopChores := chores(ctx, log, node, back, erased)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
