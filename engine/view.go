@@ -284,6 +284,11 @@ func (v *View) Gone(s *segment.Section) bool {
 	return v.erased.set.GoneAsAWhole(s, v.erased.files[s.Reader()])
 }
 
+// HasPath tells whether an event of a segment of the view may have a value at a path.
+func (v *View) HasPath(r *segment.Reader, path string) bool {
+	return r.HasPath(path) && !v.erased.set.Lost(path, v.erased.files[r])
+}
+
 // Left are the rows of a section that are not erased, nil for all of them; n is how many.
 func (v *View) Left(s *segment.Section) (rows scan.Bits, n int, err error) {
 	m, err := v.Mask(s)
