@@ -255,7 +255,7 @@ func (db *DB) open() error {
 	db.mem.active = newMemtable()
 	db.adopt(m)
 	if set := l.erasures.Load(); set != nil {
-		db.setErasures(set)
+		db.setErasures(set, 0)
 	}
 	return db.removeOrphans(m)
 }

@@ -91,7 +91,7 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.setErasures(set)
+	db.setErasures(set, index)
 	db.applied.Store(index) // under the locks: no flush takes this entry for one to come
 	return rec, nil
 }
@@ -178,7 +178,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 	db.closeBefore(index, false)
 	db.live().docs.Set(docs...)
 	db.docsDirty.Store(true)
-	db.setErasures(set.Until(&next))
+	db.setErasures(set.Until(&next), index)
 	db.applied.Store(index)
 	return changed, nil
 }
@@ -218,34 +218,34 @@ func cutoffsIn(docs *document.Store) (*erasure.Cutoffs, error) {
 	return c, nil
 }
 
-// setErasures brings a set into force.
-func (db *DB) setErasures(set *erasure.Set) {
+// setErasures brings a set into force, of which what was erased since a log index is new.
+func (db *DB) setErasures(set *erasure.Set, since uint64) {
 	db.live().erasures.Store(set)
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
-		db.hide(f.r, f.behind())
+		db.hide(f.r, f.behind(), since)
 	}
 	for _, m := range append(slices.Clone(db.mem.flushing), db.mem.active) {
 		for _, r := range m.runs {
 			if s := r.seg.made.Load(); s != nil {
-				db.hide(s, erasure.File{Last: m.last})
+				db.hide(s, erasure.File{Last: m.last}, since)
 			}
 		}
 	}
 }
 
-// hide hides erased fields in the sections of a file.
-func (db *DB) hide(r *segment.Reader, f erasure.File) {
+// hide hides fields in the sections of a file that were erased since a log index.
+func (db *DB) hide(r *segment.Reader, f erasure.File, since uint64) {
 	if set := db.live().erasures.Load(); set != nil {
-		hideErased(set, r, f)
+		hideErased(set, r, f, since)
 	}
 }
 
-func hideErased(set *erasure.Set, r *segment.Reader, f erasure.File) {
+func hideErased(set *erasure.Set, r *segment.Reader, f erasure.File, since uint64) {
 	sections := r.Sections()
 	for i := range sections {
-		set.Hide(&sections[i], f)
+		set.Hide(&sections[i], f, since)
 	}
 }
 

@@ -141,7 +141,7 @@ func (db *DB) openWritten(fm fileMeta) (*file, error) {
 	f := &file{meta: fm, fsys: db.fs, path: path.Join(db.dir, fm.Name), f: h, r: r}
 	f.refs.Store(1)
 	f.done.Store(fm.Erased)
-	db.hide(r, f.behind())
+	db.hide(r, f.behind(), 0)
 	return f, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"spoor/engine/erasure"
+	"spoor/engine/query/scan"
 	"spoor/segment"
 )
 
@@ -101,19 +103,16 @@ func (db *DB) DiskFull() bool { return db.stuck.Load() && db.diskFull.Load() }
 func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 	start := time.Now()
 	var added []*file
+	erased := map[string]int64{}
 	write := func(tables []*memtable) error {
-		for len(tables) > 0 {
-			n := 1
-			for n < len(tables) && !tables[n-1].apart {
-				n++
-			}
-			f, err := db.writeTables(tables[:n])
-			if err != nil {
-				return err
-			}
-			added, tables = append(added, f), tables[n:]
+		if len(tables) == 0 {
+			return nil
 		}
-		return nil
+		f, err := db.writeTables(tables, erased)
+		if f != nil {
+			added = append(added, f)
+		}
+		return err
 	}
 	err := write(tables)
 	// From here on no erasure comes; what came in the meantime closed few rows.
@@ -132,7 +131,7 @@ func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 		}
 		return err
 	}
-	err = db.commit(edit{added: added, applied: covered}, func() {
+	err = db.commit(edit{added: added, applied: covered, erased: erased}, func() {
 		// At once, under both locks: views see the events in one of the two, see view.go.
 		db.mem.Lock()
 		db.files.replace(nil, added)
@@ -158,18 +157,50 @@ func (db *DB) flushTables(tables []*memtable, covered uint64) error {
 	return nil
 }
 
-// writeTables writes memtables as one segment.
-func (db *DB) writeTables(tables []*memtable) (*file, error) {
+// writeTables writes memtables as one segment. Where rules came between their rows, those
+// are carried out on the way, and counted in erased.
+func (db *DB) writeTables(tables []*memtable, erased map[string]int64) (*file, error) {
+	view := db.live().identity.Snapshot()
+	meta := segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: view.Merges}
+	if !slices.ContainsFunc(tables[:len(tables)-1], func(m *memtable) bool { return m.apart }) {
+		var inputs []input
+		for _, p := range partsOf(tables) {
+			inputs = append(inputs, newBatchInput(p))
+		}
+		return db.writeFile(inputs, view, 0, meta, 0)
+	}
+	// A file says by its last log index which rules are about it. So what stands between two rules
+	// becomes a segment in memory, and these are merged as files are.
+	set := db.live().erasures.Load()
+	worker := scan.NewWorker(scan.Persons{}, db.Identity())
 	var inputs []input
+	for from, to := 0, 1; from < len(tables); from, to = to, to+1 {
+		for to < len(tables) && !tables[to-1].apart {
+			to++
+		}
+		r, err := inMemory(partsOf(tables[from:to]), db.live().identity)
+		if err != nil {
+			return nil, err
+		}
+		last := tables[to-1].last
+		inputs = append(inputs, newSegmentInput(r, nil, piece{}, func(s *segment.Section) (*erasure.Drop, error) {
+			d, err := set.Drop(s, erasure.File{Last: last}, worker)
+			if err == nil {
+				addCounts(erased, d.Counts)
+			}
+			return d, err
+		}))
+	}
+	return db.writeFile(inputs, view, 0, meta, set.Last())
+}
+
+func partsOf(tables []*memtable) (parts []*part) {
 	for _, m := range tables {
 		for _, r := range m.runs {
-			for _, p := range r.parts {
-				inputs = append(inputs, newBatchInput(p))
-			}
+			parts = append(parts, r.parts...)
 		}
 	}
-	view := db.live().identity.Snapshot()
-	return db.writeFile(inputs, view, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: view.Merges}, 0)
+	return parts
 }
 
 // commitCovered is commit for an edit that covers no more of the log. Where an erasure
@@ -303,7 +334,7 @@ func (db *DB) commit(e edit, install func()) error {
 	db.durable.Store(applied)
 	db.erasedRows, db.forgotten = erased, m.Forgotten
 	for _, f := range e.added {
-		db.hide(f.r, f.behind()) // what was erased while it was written
+		db.hide(f.r, f.behind(), 0) // what was erased while it was written
 	}
 	install()
 	for _, name := range db.strays {

@@ -20,8 +20,8 @@ type memtable struct {
 	ids    *index.IDTable
 	starts []uint32 // per part: the number of its first row in ids
 	total  uint32   // rows counted in starts, skipped ones too
-	// apart is set when a rule about the rows up to here was applied: a file says by
-	// its last log index which rules are about it, so later rows go into another.
+	// apart is set when a rule about the rows up to here was applied: it is not about
+	// later ones, see writeTables.
 	apart bool
 }
 

@@ -47,7 +47,8 @@ func TestAFieldThatIsErasedWhileAFileIsWrittenIsNotInIt(t *testing.T) {
 			if !armed {
 				return
 			}
-			if created++; created == 2 { // the first file is written and not yet one of the store's
+			// A flush has its rows together; of a merge the first file is written and not yet one of the store's.
+			if created++; created == 1 && !merging || created == 2 {
 				armed = false
 				applyEntry(db, log, len(log)-1)
 			}
@@ -60,7 +61,7 @@ func TestAFieldThatIsErasedWhileAFileIsWrittenIsNotInIt(t *testing.T) {
 			events[day] = append(events[day], testEvent{id: fmt.Sprint("id", i), name: "e", user: "u", time: scriptStart + int64(day)*24*3600e6 + int64(i), s: "secret"})
 		}
 		s.batch(events[0])
-		// A rule closes the memtable and what comes later goes into a file of its own.
+		// A rule comes between: it is carried out as the file is written.
 		s.entries = append(s.entries, eraseEntry(t, erasure.Request{ID: "none", Kind: erasure.Events, Events: []string{"none"}}))
 		s.batch(events[1])
 		s.entries = append(s.entries, eraseEntry(t, erasure.Request{ID: "er", Kind: erasure.Field, Fields: []string{"properties.deep"}}))

@@ -388,7 +388,7 @@ func (db *DB) Swap(s *Staged) error {
 	s.live.swaps = db.live().swaps + 1
 	if set := s.live.erasures.Load(); set != nil {
 		for _, f := range s.files {
-			hideErased(set, f.r, f.behind())
+			hideErased(set, f.r, f.behind(), 0)
 		}
 	}
 	db.mem.Lock()

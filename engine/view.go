@@ -165,7 +165,7 @@ func (db *DB) View() (*View, error) {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		db.hide(s, erasure.File{Last: last[i]})
+		db.hide(s, erasure.File{Last: last[i]}, 0)
 		add(s, erasure.File{Last: last[i]})
 	}
 	if len(open) > 0 {
@@ -174,7 +174,7 @@ func (db *DB) View() (*View, error) {
 			v.Release()
 			return nil, fmt.Errorf("read the memtable: %w", err)
 		}
-		db.hide(s, erasure.File{Last: openLast})
+		db.hide(s, erasure.File{Last: openLast}, 0)
 		add(s, erasure.File{Last: openLast})
 	}
 	// Taken last: it knows at least the persons of all rows above, and merges that
@@ -297,6 +297,11 @@ func (v *View) Gone(s *segment.Section) bool {
 	return v.erased.set.GoneAsAWhole(s, v.erased.files[s.Reader()])
 }
 
+// HasPath tells whether an event of a segment of the view may have a value at a path.
+func (v *View) HasPath(r *segment.Reader, path string) bool {
+	return r.HasPath(path) && !v.erased.set.Lost(path, v.erased.files[r])
+}
+
 // Left are the rows of a section that are not erased, nil for all of them; n is how many.
 func (v *View) Left(s *segment.Section) (rows scan.Bits, n int, err error) {
 	m, err := v.Mask(s)
@@ -416,7 +421,7 @@ func (v *View) pastCache() ([]*segment.Reader, error) {
 			return nil, err
 		}
 		if v.erased.set != nil {
-			hideErased(v.erased.set, r, f.behind())
+			hideErased(v.erased.set, r, f.behind(), 0)
 			v.erased.files[r] = f.behind()
 		}
 		segments[i] = r

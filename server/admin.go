@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,8 +104,38 @@ func (s *Server) postCompact(ctx *fasthttp.RequestCtx, _ string) error {
 // maxChore is how long a verification or a backup may take.
 const maxChore = 24 * time.Hour
 
+// verifyCall may name texts: then they are looked for, and nothing is verified.
+type verifyCall struct {
+	Grep []string `json:"grep"`
+}
+
+// Bounds of what is looked for.
+const (
+	maxGrepTexts = 100
+	maxGrepBytes = 1024 // of each
+)
+
 // postVerify reads every byte of the store while it is in use.
 func (s *Server) postVerify(ctx *fasthttp.RequestCtx, _ string) error {
+	b, err := s.readBody(ctx, maxSmallBody)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	var call verifyCall
+	if len(b.data) > 0 {
+		if err := readJSON(b.data, &call, json.RejectUnknownMembers(true)); err != nil {
+			return err
+		}
+	}
+	if call.Grep != nil {
+		if len(call.Grep) == 0 || len(call.Grep) > maxGrepTexts || slices.ContainsFunc(call.Grep, func(text string) bool { return text == "" || len(text) > maxGrepBytes }) {
+			return fail(fasthttp.StatusBadRequest, "bad_grep", "grep is a list of 1 to %d texts of 1 to %d bytes", maxGrepTexts, maxGrepBytes)
+		}
+		return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+			return s.back.Grep(work, call.Grep, progress)
+		})
+	}
 	return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
 		return s.back.Verify(work, progress)
 	})

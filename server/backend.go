@@ -103,6 +103,8 @@ type Operator interface {
 	Store() StoreStatus
 	// Verify reads every byte of store, log and snapshots. What is wrong stands in the report.
 	Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error)
+	// Grep looks for texts in every byte of the data directory; ErrNoDataDir if there is none.
+	Grep(ctx context.Context, texts []string, progress engine.Progress) (*datadir.Found, error)
 	// Backup writes a backup into the directory of a name below the one that the operator
 	// set aside; ErrNoBackupDir if there is none. A name is one that a path segment may be.
 	Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error)
@@ -143,6 +145,8 @@ var (
 	ErrErased     = errors.New("the person was erased")               // surely not stored
 	ErrLimit      = errors.New("the query needs more than it may")
 
+	// ErrNoDataDir: the data is in memory alone.
+	ErrNoDataDir = errors.New("the server has no data directory")
 	// ErrNoBackupDir: the operator has set no directory aside for backups.
 	ErrNoBackupDir = errors.New("the server has no directory for backups; start it with --backup-dir DIR")
 )

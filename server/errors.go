@@ -133,6 +133,8 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "an event is too large to be stored")
 	case errors.Is(err, ErrDiskFull):
 		return fail(fasthttp.StatusInsufficientStorage, "disk_full", "the server's disk is full; nothing was stored").again()
+	case errors.Is(err, ErrNoDataDir):
+		return fail(fasthttp.StatusConflict, "no_data_dir", "%v", ErrNoDataDir)
 	case errors.Is(err, ErrNoBackupDir):
 		return fail(fasthttp.StatusConflict, "no_backup_dir", "%v", ErrNoBackupDir)
 	case errors.Is(err, engine.ErrOtherBackup):

@@ -42,6 +42,16 @@ func TestVerifyAnswersWithItsReport(t *testing.T) {
 	require.Empty(t, end.Result.Problems)
 }
 
+func TestASearchNeedsTextsAndADirectory(t *testing.T) {
+	n := start(t, server.Options{})
+	r := n.post("/api/admin/verify", `{"grep":["ada@example.com"]}`)
+	require.Equal(t, 409, r.status, "%s", r.body)
+	require.Equal(t, "no_data_dir", r.errorCode(t), "the store of this test is in memory")
+	for _, bad := range []string{`{"grep":[]}`, `{"grep":[""]}`, `{"grep":["` + strings.Repeat("x", 1025) + `"]}`, `{"grep":"x"}`, `{"texts":["x"]}`, `{`} {
+		require.Equal(t, 400, n.post("/api/admin/verify", bad).status, bad)
+	}
+}
+
 func TestABackupWithoutADirectoryOrWithAPathIsRefused(t *testing.T) {
 	n := start(t, server.Options{})
 	r := n.post("/api/admin/backup", `{"name":"nightly"}`)

@@ -67,26 +67,86 @@ func Grep(ctx context.Context, fsys vfs.FS, dir string, texts []string, progress
 		}
 		defer func() { _ = lock.Close() }()
 	}
-	g := &grepper{fsys: fsys, dir: dir, texts: texts, found: &Found{}, perFile: map[string]int{}}
-	if err := g.list(dir, 0); err != nil {
+	g := newGrepper(fsys, dir, texts, progress)
+	if _, err := g.round(ctx, false); err != nil {
 		return nil, fmt.Errorf("search %s: %w", dir, err)
 	}
+	return g.found, nil
+}
+
+// Bounds of a search through a store in use.
+const (
+	maxRounds = 20 // through files that came since the round before
+	maxTries  = 10 // of a file whose end is being written
+)
+
+// GrepInUse is Grep of a data directory that this process has open, for what it held at the time of the call.
+// Nothing is in memory alone: what was applied is in the log, until it is in files that the manifest names. A file
+// that goes before it is read has left what counts of it to files that are there by then: as long
+// as there were such, the files that came or grew in the meantime are read as well.
+func GrepInUse(ctx context.Context, fsys vfs.FS, dir string, texts []string, progress engine.Progress) (*Found, error) {
+	if len(texts) == 0 || slices.Contains(texts, "") {
+		return nil, errors.New("search: no text is given, or an empty one")
+	}
+	g := newGrepper(fsys, dir, texts, progress)
+	for range maxRounds {
+		missed, err := g.round(ctx, true)
+		if err != nil {
+			return nil, fmt.Errorf("search %s: %w", dir, err)
+		}
+		if missed == 0 {
+			return g.found, nil
+		}
+	}
+	g.found.Undecoded = append(g.found.Undecoded, engine.Problem{File: ".", Text: "files came and went faster than they were read; search again when less is written"})
+	return g.found, nil
+}
+
+func newGrepper(fsys vfs.FS, dir string, texts []string, progress engine.Progress) *grepper {
+	g := &grepper{fsys: fsys, dir: dir, texts: texts, found: &Found{}, perFile: map[string]int{}, read: map[string]int64{}, progress: progress}
 	for _, t := range texts {
 		g.patterns = append(g.patterns, patternsOf(t)...)
 	}
-	done := int64(0)
+	return g
+}
+
+// round reads the files that were not read yet, or have grown. In use some may go before that: missed counts them.
+func (g *grepper) round(ctx context.Context, inUse bool) (missed int, err error) {
+	g.files, g.total = g.files[:0], 0
+	if err := g.list(g.dir, 0); err != nil {
+		return 0, err
+	}
 	for _, f := range g.files {
-		if err := g.file(ctx, f.name); err != nil {
-			return nil, fmt.Errorf("search %s: %w", f.name, err)
+		if before, seen := g.read[f.name]; seen && (f.bytes <= before || strings.HasSuffix(f.name, ".log")) {
+			continue // the log grows by what is new alone
 		}
+		err := g.fileTried(ctx, f.name, inUse)
+		if inUse && errors.Is(err, fs.ErrNotExist) {
+			missed++
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", f.name, err)
+		}
+		g.read[f.name] = f.bytes
 		g.found.Files++
 		g.found.Bytes += f.bytes
-		done += f.bytes
-		if progress != nil {
-			progress(done, g.total)
+		if g.progress != nil {
+			g.progress(g.found.Bytes, max(g.total, g.found.Bytes))
 		}
 	}
-	return g.found, nil
+	return missed, nil
+}
+
+// fileTried reads a file, again where it cannot be decoded because somebody writes it.
+func (g *grepper) fileTried(ctx context.Context, name string, inUse bool) error {
+	for try := 1; ; try++ {
+		places, more, undecoded := len(g.found.Places), g.found.More, len(g.found.Undecoded)
+		if err := g.file(ctx, name); err != nil || len(g.found.Undecoded) == undecoded || !inUse || try == maxTries {
+			return err
+		}
+		g.found.Places, g.found.More, g.found.Undecoded = g.found.Places[:places], more, g.found.Undecoded[:undecoded]
+	}
 }
 
 type foundFile struct {
@@ -103,6 +163,8 @@ type grepper struct {
 	total    int64
 	found    *Found
 	perFile  map[string]int // places of the current file by text
+	read     map[string]int64
+	progress engine.Progress
 }
 
 // pattern is a form in which a text may stand in a file.

@@ -126,14 +126,14 @@ type Record struct {
 }
 
 // maxOrdinals bounds those that a record lists; a user with more is erased like any
-// other, its rows are counted for nobody.
+// other, its rows are counted for nobody. Where fields go with an anonymised user, all are needed.
 const maxOrdinals = 1000
 
 // NewRecord is the record of a request that was applied.
 func NewRecord(r *Request, index uint64, known bool, ids int, ordinals []uint32) *Record {
 	out := &Record{Request: *r, Index: index, Known: known, IDs: ids}
 	out.User = ""
-	if len(ordinals) <= maxOrdinals || r.Kind == Anonymise {
+	if len(ordinals) <= maxOrdinals || r.Kind == Anonymise && len(r.Fields) > 0 {
 		out.Ordinals = slices.Clone(ordinals)
 	}
 	return out

@@ -1,9 +1,9 @@
 package erasure
 
 import (
-	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"spoor/engine/query/lang"
@@ -22,10 +22,37 @@ type Set struct {
 	// Cutoffs are nil if everything is kept.
 	Cutoffs *Cutoffs
 
-	rows   []*rule           // of kind events
-	shown  bool              // conditions see what queries see: of a set that only counts
-	fields []*rule           // of the kinds field and anonymise, with paths
-	owner  map[uint32]string // person as written -> request
+	rows   []*rule // of kind events
+	shown  bool    // conditions see what queries see: of a set that only counts
+	fields []*rule // of the kinds field and anonymise, with paths
+	owners []owner
+	owner  *ownerIndex
+}
+
+// owner is a request that erased persons, as they were written.
+type owner struct {
+	id       string
+	ordinals []uint32
+}
+
+// ownerIndex finds the request that erased a person. It is made when it is first asked: an
+// erasure must not cost more for those that came before it.
+type ownerIndex struct {
+	once sync.Once
+	of   map[uint32]string
+}
+
+func (s *Set) ownerOf(person uint32) (id string, ok bool) {
+	s.owner.once.Do(func() {
+		s.owner.of = map[uint32]string{}
+		for _, o := range s.owners {
+			for _, person := range o.ordinals {
+				s.owner.of[person] = o.id
+			}
+		}
+	})
+	id, ok = s.owner.of[person]
+	return id, ok
 }
 
 // rule is an erasure that is not of whole persons. It is about the rows of the log before it.
@@ -47,7 +74,7 @@ type rule struct {
 // NewSet makes a set of the records of all erasures, in the order of the log. Records that cannot be
 // read are an error: what they erased would come back.
 func NewSet(records []Record, gone *index.Persons, cutoffs *Cutoffs) (*Set, error) {
-	s := &Set{Gone: gone, Cutoffs: cutoffs, owner: map[uint32]string{}}
+	s := &Set{Gone: gone, Cutoffs: cutoffs, owner: &ownerIndex{}}
 	for i := range records {
 		if err := s.add(&records[i]); err != nil {
 			return nil, err
@@ -58,7 +85,7 @@ func NewSet(records []Record, gone *index.Persons, cutoffs *Cutoffs) (*Set, erro
 
 // NewPreview is a set that erases what one request would, to count it.
 func NewPreview(r *Record, gone *index.Persons) (*Set, error) {
-	s := &Set{Gone: gone, owner: map[uint32]string{}, shown: true}
+	s := &Set{Gone: gone, owner: &ownerIndex{}, shown: true}
 	return s, s.add(r)
 }
 
@@ -67,18 +94,15 @@ func (s *Set) With(r *Record, gone *index.Persons) (*Set, error) {
 	next := &Set{}
 	if s != nil {
 		*next = *s
-		next.rows, next.fields = slices.Clip(s.rows), slices.Clip(s.fields)
+		next.rows, next.fields, next.owners = slices.Clip(s.rows), slices.Clip(s.fields), slices.Clip(s.owners)
 	}
-	next.Gone, next.owner = gone, maps.Clone(next.owner)
-	if next.owner == nil {
-		next.owner = map[uint32]string{}
-	}
+	next.Gone, next.owner = gone, &ownerIndex{}
 	return next, next.add(r)
 }
 
 // Until is the set with other cutoffs.
 func (s *Set) Until(c *Cutoffs) *Set {
-	next := &Set{}
+	next := &Set{owner: &ownerIndex{}}
 	if s != nil {
 		*next = *s
 	}
@@ -94,9 +118,7 @@ func (s *Set) add(r *Record) error {
 	}
 	switch r.Kind {
 	case Person, History:
-		for _, o := range r.Ordinals {
-			s.owner[o] = r.ID
-		}
+		s.owners = append(s.owners, owner{r.ID, r.Ordinals})
 	case Events:
 		r := &rule{index: r.Index, id: r.ID, events: r.Events, from: p.from, to: p.to, cond: p.where}
 		if r.where, err = r.compile(s.shown, func(path string) []*rule {
@@ -258,12 +280,14 @@ func (r *rule) takesAll(sec *segment.Section) bool {
 }
 
 // Hide hides fields that are erased in a section. The fields of single persons are not
-// hidden but go when the file is written anew, see Drop.
-func (s *Set) Hide(sec *segment.Section, f File) {
+// hidden but go when the file is written anew, see Drop. Erasures before the log index since
+// are hidden already.
+func (s *Set) Hide(sec *segment.Section, f File, since uint64) {
 	if s == nil {
 		return
 	}
-	for _, r := range s.fields {
+	for i := len(s.fields) - 1; i >= 0 && s.fields[i].index >= since; i-- {
+		r := s.fields[i]
 		if r.persons == nil && r.meets(sec, f) {
 			for _, path := range r.paths {
 				sec.Hide(path)
@@ -272,173 +296,11 @@ func (s *Set) Hide(sec *segment.Section, f File) {
 	}
 }
 
-// Drop is what is left out when a section is written anew.
-type Drop struct {
-	// Forgotten sections leave nothing behind, not even the eventIds.
-	Forgotten bool
-	// Rows that are erased; nil for none.
-	Rows scan.Bits
-	// Counts says how many rows each request erased.
-	Counts map[string]int64
-
-	fields []*rule
-}
-
-// Drop says what a section loses when its file is written anew.
-func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) {
-	d := &Drop{}
-	if s == nil {
-		return d, nil
-	}
-	if d.Forgotten = s.Expired(strings.TrimPrefix(sec.Event(), segment.ErasedPrefix), sec.Day()); d.Forgotten {
-		return d, nil
-	}
-	if sec.Erased() {
-		var err error
-		d.Forgotten, err = s.forgetsAll(sec)
-		return d, err
-	}
-	if f.Done >= s.Index {
-		return d, nil
-	}
-	d.Counts = map[string]int64{}
-	touched, err := holds(sec, s.Gone)
-	if err != nil {
-		return nil, err
-	}
-	if touched {
-		rows, err := w.Rows(scan.OfPerson(s.Gone.Has), sec)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.countPersons(sec, rows, d.Counts, w); err != nil {
-			return nil, err
-		}
-		d.take(rows)
-	}
-	for _, r := range s.rows {
-		if !r.meets(sec, f) {
-			continue
-		}
-		where, err := r.filter(sec, f)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := w.Rows(where, sec)
-		if err != nil {
-			return nil, err
-		}
-		if n := d.take(rows); n > 0 {
-			d.Counts[r.id] += n
-		}
-	}
-	for _, r := range s.fields {
-		if r.meets(sec, f) {
-			d.fields = append(d.fields, r)
-		}
-	}
-	return d, nil
-}
-
-// forgetsAll tells whether no id of a section of erased events counts any more: nothing else is left of them.
-func (s *Set) forgetsAll(sec *segment.Section) (bool, error) {
-	if !s.Forgets(sec.Day(), sec.Day()) {
-		return false, nil
-	}
-	received := make([]int64, sec.Rows())
-	if err := sec.Received(received, 0, len(received), &segment.Scratch{}); err != nil {
-		return false, err
-	}
-	return s.Forgets(sec.Day(), segment.Day(slices.Max(received))), nil
-}
-
-// Takes are the rows of a section that the set erases or takes fields of, whatever
-// the section's file; nil for none.
-func (s *Set) Takes(sec *segment.Section, w *scan.Worker) (scan.Bits, error) {
-	if sec.Erased() {
-		return nil, nil
-	}
-	d, err := s.Drop(sec, File{}, w)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range s.fields {
-		if r.persons != nil || !r.meets(sec, File{}) {
-			continue
-		}
-		columns, err := sec.AllColumns()
-		if err != nil {
-			return nil, err
-		}
-		var has []*scan.Filter
-		for _, c := range columns {
-			if r.covers(c.Path()) {
-				has = append(has, scan.Where(scan.Field{Kind: scan.FieldColumn, Path: c.Path()}, anyValue))
-			}
-		}
-		if len(has) == 0 {
-			continue
-		}
-		rows, err := w.Rows(scan.Or(has...), sec)
-		if err != nil {
-			return nil, err
-		}
-		d.take(rows)
-	}
-	return d.Rows, nil
-}
-
-// anyValue holds where there is a value, null too.
-var anyValue = scan.Test{
-	Text: func([]byte) bool { return true }, Number: func(float64) bool { return true }, Int: func(int64) bool { return true },
-	Bool: func(bool) bool { return true }, JSON: func([]byte) bool { return true }, Null: true,
-}
-
-// Has tells whether a row is erased.
-func (d *Drop) Has(row int) bool { return d.Rows != nil && d.Rows.Has(row) }
-
-// take adds rows and returns how many are new.
-func (d *Drop) take(rows scan.Bits) (fresh int64) {
-	n := rows.Count()
-	if d.Rows == nil {
-		if n > 0 {
-			d.Rows = slices.Clone(rows)
-		}
-		return int64(n)
-	}
-	before := d.Rows.Count()
-	for i := range d.Rows {
-		d.Rows[i] |= rows[i]
-	}
-	return int64(d.Rows.Count() - before)
-}
-
-// countPersons counts rows for the requests that erased their persons.
-func (s *Set) countPersons(sec *segment.Section, rows scan.Bits, counts map[string]int64, w *scan.Worker) error {
-	return w.EachPerson(sec, func(row int, person uint32) {
-		if rows.Has(row) {
-			if id, ok := s.owner[person]; ok {
-				counts[id]++
-			}
-		}
+// Lost tells whether the field of a path is erased in all of a file whose bytes may still name it.
+func (s *Set) Lost(path string, f File) bool {
+	return s != nil && slices.ContainsFunc(s.fields, func(r *rule) bool {
+		return r.persons == nil && r.events == nil && f.Last <= r.index && f.Done < r.index && r.covers(path)
 	})
-}
-
-// Column tells whether the column of a path is dropped as a whole. What is hidden in
-// the section may be more than that: erasures that came since the set, whose conditions will ask for it.
-func (d *Drop) Column(path string) bool {
-	return slices.ContainsFunc(d.fields, func(r *rule) bool { return r.persons == nil && r.covers(path) })
-}
-
-// Wiped are persons whose values at a path are dropped; nil for none.
-func (d *Drop) Wiped(path string) []*index.Persons {
-	var out []*index.Persons
-	for _, r := range d.fields {
-		if r.persons != nil && r.covers(path) {
-			out = append(out, r.persons)
-		}
-	}
-	return out
 }
 
 // Due tells whether a file holds anything that is erased, so that it has to be written anew.

@@ -102,6 +102,28 @@ func TestErasedEventsAreInNoAnswer(t *testing.T) {
 	}
 }
 
+func TestAFieldThatWasErasedIsNotSuggestedBeforeItsBytesAreGone(t *testing.T) {
+	ctx := context.Background()
+	db := openStore(t)
+	e := query.New(db, query.Limits{}, func() time.Time { return worldNow })
+	loadAt(t, db, [][]byte{[]byte(`{"eventId":"1","eventName":"view","userId":"ada","timestamp":"2026-04-01T10:00:00Z","properties":{"password":"x","plan":1}}`)}, 1)
+	_, err := db.Checkpoint(ctx)
+	require.NoError(t, err)
+	warned := func(field string) string {
+		got, err := e.Ask(ctx, "trend count of view where "+field+" = 1 from 2026-04-01 to 2026-04-03")
+		require.NoError(t, err)
+		return fmt.Sprint(warnings(t, got))
+	}
+	require.Contains(t, warned("passwort"), "did you mean \"properties.password\"?")
+	erase(t, db, &erasure.Request{Kind: erasure.Field, Fields: []string{"properties.password"}})
+	for range 2 {
+		require.NotContains(t, warned("passwort"), "password")
+		require.Contains(t, warned("password"), "no event has the field")
+		require.Contains(t, warned("plam"), "properties.plan")
+		require.NoError(t, db.Compact(ctx))
+	}
+}
+
 func TestEventsOfAnAnonymisedPersonCountAndNameNobody(t *testing.T) {
 	ctx := context.Background()
 	db := openStore(t)

@@ -84,13 +84,16 @@ func (x *exec) field(f *lang.Field) scan.Field {
 
 // known warns of a field that no event has.
 func (x *exec) known(f *lang.Field) {
-	if slices.ContainsFunc(x.view.Segments, func(r *segment.Reader) bool { return r.HasPath(f.Path) }) {
+	if slices.ContainsFunc(x.view.Segments, func(r *segment.Reader) bool { return x.view.HasPath(r, f.Path) }) {
 		return
 	}
 	scope, name, _ := strings.Cut(f.Path, ".")
 	known := map[string]bool{} // in the same scope, without it
 	for _, r := range x.view.Segments {
 		for _, p := range r.Paths() {
+			if !x.view.HasPath(r, p) {
+				continue // an erased field is not named
+			}
 			if strings.HasPrefix(p, f.Path+".") {
 				return // it is an object
 			}

@@ -44,6 +44,7 @@ type Log interface {
 type Backend struct {
 	log   Log
 	db    *engine.DB
+	data  string // its directory, "" where it is not on the disk
 	query *query.Engine
 	// backups is the directory that backups are written below, "" for none.
 	backups string
@@ -59,6 +60,12 @@ func New(log Log, db *engine.DB, now func() time.Time) *Backend {
 // KeepBackups lets backups be written into directories below dir.
 func (b *Backend) KeepBackups(dir string) *Backend {
 	b.backups = dir
+	return b
+}
+
+// SearchIn lets texts be looked for in the data directory of the log and the store.
+func (b *Backend) SearchIn(dir string) *Backend {
+	b.data = dir
 	return b
 }
 
@@ -244,6 +251,14 @@ func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadi
 		r.Problems = append(r.Problems, engine.Problem{File: cluster.LogDir, Text: err.Error()})
 	}
 	return r, nil
+}
+
+// Grep looks for texts in every byte of the data directory.
+func (b *Backend) Grep(ctx context.Context, texts []string, progress engine.Progress) (*datadir.Found, error) {
+	if b.data == "" {
+		return nil, server.ErrNoDataDir
+	}
+	return datadir.GrepInUse(ctx, vfs.OS(), b.data, texts, progress)
 }
 
 // Backup writes a backup into a directory below the one of KeepBackups.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,13 +30,14 @@ func (verifyCmd) Help() string {
 		"spoor verify --server http://127.0.0.1:7480",
 		"spoor verify --data /backups/monday",
 		"spoor verify --data ./data --grep ada@example.com --grep user-4711 && echo gone",
+		"spoor verify --server http://127.0.0.1:7480 --grep ada@example.com",
 		"spoor verify --data ./data --json | jq .problems")
 }
 
 // Run checks.
 func (c *verifyCmd) Run(ctx context.Context, env *environment, g *globals) error {
 	if len(c.Grep) > 0 {
-		return c.grep(ctx, env)
+		return c.grep(ctx, env, g)
 	}
 	told, hide := shareBar(env)
 	report, err := &datadir.Report{}, error(nil)
@@ -99,12 +99,14 @@ func (c *verifyCmd) print(w io.Writer, r *datadir.Report) error {
 	return err
 }
 
-func (c *verifyCmd) grep(ctx context.Context, env *environment) error {
-	if c.Data == "" {
-		return usageError{errors.New("--grep reads files that no server has open: give --data too")}
-	}
+func (c *verifyCmd) grep(ctx context.Context, env *environment, g *globals) error {
 	told, hide := shareBar(env)
-	found, err := datadir.Grep(ctx, vfs.OS(), c.Data, c.Grep, told)
+	found, err := &datadir.Found{}, error(nil)
+	if c.Data != "" {
+		found, err = datadir.Grep(ctx, vfs.OS(), c.Data, c.Grep, told)
+	} else {
+		err = operate(ctx, g, "/api/admin/verify", map[string][]string{"grep": c.Grep}, told, found)
+	}
 	hide()
 	if err != nil {
 		return err
