@@ -291,7 +291,7 @@ func (m *merging) write(ctx context.Context) (added []*file, err error) {
 	for _, g := range groups {
 		m.held.releaseBefore(g.Min)
 		var files []*file
-		rows, bytes := 0, int64(0)
+		rows, bytes, share := 0, int64(0), 0.0 // share is the part of bytes that belongs to the rows
 		for _, f := range m.picked {
 			if f.meta.MaxDay < g.Min || g.Max < f.meta.MinDay {
 				continue
@@ -301,12 +301,16 @@ func (m *merging) write(ctx context.Context) (added []*file, err error) {
 			for _, d := range f.days().Days {
 				if g.Min <= d.Day && d.Day <= g.Max {
 					rows += d.Rows
+					share += float64(f.meta.Bytes) * float64(d.Rows) / float64(max(f.meta.Rows, 1))
 				}
 			}
 		}
-		pieces := []piece{{}}
-		if rows > limits.Rows && g.Min == g.Max {
-			if pieces, err = m.pieces(files, g.Min, rows, limits.Rows); err != nil {
+		pieces, atMost := []piece{{}}, limits.Rows
+		if share > float64(limits.Bytes) { // events that are wide
+			atMost = min(atMost, int(float64(rows)*float64(limits.Bytes)/share)+1)
+		}
+		if rows > atMost && g.Min == g.Max {
+			if pieces, err = m.pieces(files, g.Min, rows, atMost); err != nil {
 				return added, err
 			}
 		}
