@@ -13,9 +13,9 @@ LISTEN ?= 127.0.0.1:7480
 DATA   ?= ./data
 EVENTS ?= 100000
 
-# Tests: packages at a time, limit of one package, and -race where a C compiler is.
+# Tests: packages at a time, limit of one package (one that hangs shows where), and -race where a C compiler is.
 P           ?= 2
-TESTTIMEOUT ?= 10m
+TESTTIMEOUT ?= 5m
 TESTFLAGS   ?=
 RACE        ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 TEST         = $(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -p $(P) -timeout $(TESTTIMEOUT) $(TESTFLAGS)
@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench golden reliability soak fmt clean FORCE
+.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients s3 lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -61,6 +61,9 @@ demo: build ## Load EVENTS generated events into a server of its own and show a 
 	fi; \
 	if [ -t 0 ]; then echo; echo 'The server runs on at http://$(LISTEN) until Ctrl-C, with its data in a temporary place.'; wait "$$pid"; fi
 
+cluster: build ## Start three local nodes with sample data, and say what to try
+	@EVENTS=$$(( $(EVENTS) / 5 )) deploy/local-cluster.sh
+
 test: ## Run all tests, with the race detector where a C compiler is found
 	@$(if $(RACE),,echo 'No C compiler found: testing without the race detector.';) $(TEST) ./...
 	@$(MAKE) --no-print-directory sdk-go
@@ -68,12 +71,24 @@ test: ## Run all tests, with the race detector where a C compiler is found
 sdk-go: ## Vet and test the Go SDK, a module of its own, against the server
 	@cd sdk/go; $(GO) vet ./...; $(TEST) ./...; cd ../../examples/go; $(GO) vet ./...; $(TEST) ./...
 
+sdk: sdk-go sdk-js ## Build and test all SDKs
+
+sdk-js: build ## Check, build and test the SDK for pages and Node, in Node and in Chromium; needs Node 20 and npm
+	@cd sdk/js; npm ci --no-audit --no-fund --ignore-scripts --prefer-offline --loglevel=error; SPOOR_BINARY='$(CURDIR)/bin/spoor' npm run --silent check
+
 # Where the clients of npm are installed, for the next time too.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients
 
 clients: ## Test the published SDKs of other systems against the server
 	@command -v node >/dev/null 2>&1 || echo 'No node found: only analytics-go is tested.'; \
 	cd server/dialect/clienttest; $(GO) vet ./...; SPOOR_CLIENTS_DIR='$(CLIENTS)' $(GO) test -count=1 -parallel 16 -timeout 5m
+
+# Where the S3 server of the tests is installed, for the next time too; they look there.
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+S3DIR     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-s3
+
+s3: ## Install the S3 server that tests of the raw tier use; without it they are skipped
+	@[ -x '$(S3DIR)/versitygw' ] || GOBIN='$(S3DIR)' $(GO) install $(VERSITYGW)
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...
@@ -98,6 +113,30 @@ reliability: ## Durability at the counts of docs/reliability.md, as root for all
 	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
 
+# What is profiled: a query over the workload in PROFILEDATA, or without one the server while it loads.
+QUERY       ?=
+PROFILEDATA ?= /tmp/spoor-profile
+
+profile: build ## Where the time of QUERY goes, or of ingest without one: top functions, and cpu.prof for go tool pprof
+	@if [ -n '$(QUERY)' ]; then bin/spoor bench query --data '$(PROFILEDATA)' --query '$(QUERY)' --runs 50 --profile cpu.prof; \
+	else bin/spoor bench ingest --events 3000000 --profile '$(CURDIR)/cpu.prof'; fi
+	@$(GO) tool pprof -top -nodecount 40 bin/spoor cpu.prof
+
+# The peers of "spoor bench run", at these versions.
+CHDB         := 4.4.0
+DUCKDB       := 2.0.1
+VICTORIALOGS := v1.52.2
+
+bench-peers: ## Install what "spoor bench run" compares with into bench/.peers; needs python3
+	@python3 -m venv bench/.peers && bench/.peers/bin/pip -q install chdb==$(CHDB) duckdb==$(DUCKDB)
+	@GOBIN='$(CURDIR)/bench/.peers/bin' $(GO) install github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@$(VICTORIALOGS)
+	@echo 'Installed. Now: bin/spoor bench run --events 1000000'
+
+REPORTS ?=
+
+plots: ## Draw REPORTS, what bench run --out wrote at several sizes, into docs/images
+	@cd bench/plot && $(GO) run . -out ../../docs/images $(abspath $(REPORTS))
+
 golden: ## Write the golden files of all formats anew, after a format was changed on purpose
 	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update
 	@git status --short -- '*/testdata'
@@ -113,4 +152,4 @@ fmt: ## Format the source
 	@$(GO) run $(GOFUMPT) -w .
 
 clean: ## Remove what make has built; DATA stays
-	@rm -rf bin bench.txt coverage.out
+	@rm -rf bin bench.txt coverage.out cpu.prof

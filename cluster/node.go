@@ -113,6 +113,7 @@ func (n *Node) open(sm StateMachine) error {
 	}
 	n.feed = newFeed(n.store, func() (index, term uint64) { return n.snaps.latest.Load(), n.snaps.term.Load() })
 	n.sm = &machine{sm: sm, skip: sm.DurableIndex(), feed: n.feed, latest: &n.snaps.latest, fail: n.fail}
+	n.sm.applied.Store(n.sm.skip) // a session that was served before the start is served after it
 	n.snaps.accept = n.accept
 	trans, err := n.newTransport()
 	if err != nil {
@@ -156,6 +157,8 @@ func (n *Node) start(trans raft.Transport) error {
 			return errors.Join(fmt.Errorf("the store in %s holds what entry %d brought, the log ends with entry %d, and there is no other node to get the rest from; restore a backup", n.cfg.Dir, durable, last), r.Shutdown().Error())
 		}
 		n.electAlone()
+	} else if len(servers) > 1 && n.peers == nil && n.cfg.Transport == nil {
+		return errors.Join(fmt.Errorf("the data in %s is that of a node of a cluster of %d, so it needs an address for the others (spoor serve --raft HOST:PORT)", n.cfg.Dir, len(servers)), r.Shutdown().Error())
 	}
 	return nil
 }

@@ -73,15 +73,6 @@ func EventsEntry(dst []byte, b *batch.Batch) []byte {
 	return b.AppendEncoded(append(dst, entryEvents))
 }
 
-// IdentifyEntry links ids and sets traits, call by call.
-func IdentifyEntry(calls ...traits.Call) []byte {
-	b := []byte{entryIdentifies}
-	for i := range calls {
-		b = traits.AppendCall(b, &calls[i])
-	}
-	return b
-}
-
 // PutEntry stores a document: a saved query, a setting. It replaces one of the same kind and name.
 func PutEntry(kind, name string, value []byte) []byte {
 	return append(appendText(appendText([]byte{entryPut}, kind), name), value...)
@@ -122,6 +113,8 @@ const (
 	NotRefused   Refusal = iota
 	ErasedPerson         // it is of a person who was erased
 	ExpiredEvent         // it is older than the retention allows
+	TooOld               // it is older than the time for which eventIds are remembered
+	TooFarAhead          // its time is so far ahead that its eventId would be forgotten before
 )
 
 // Apply applies the log entry of an index. Entries must come in the order of
@@ -220,42 +213,6 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }
 
-// IdentifyResult is what Apply answers for one identify call.
-type IdentifyResult struct {
-	// Linked is false where the anonymousId belongs to another user: the first link stands.
-	Linked bool
-	// LeftOut names the traits that the bounds left out.
-	LeftOut []string
-	// Refused: the ids are of a person who was erased. Nothing was done.
-	Refused bool
-}
-
-// maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
-// comes with the events: a flood of calls with few events brings one about.
-const maxWaitingTraits = 32 << 20
-
-// applyIdentify links the ids of calls and sets their traits.
-func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
-	x := db.live().identity
-	x.Lock()
-	defer x.Unlock()
-	fresh := db.live().traits.At(index)
-	out := make([]IdentifyResult, len(calls))
-	for i := range calls {
-		c := &calls[i]
-		if x.Refused(c.UserID, c.AnonymousID) {
-			out[i].Refused = true
-			continue
-		}
-		person, user, anon := x.Observe(c.UserID, c.AnonymousID)
-		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.Linked(anon, user)
-		if fresh && len(c.Traits) > 0 {
-			out[i].LeftOut = db.live().traits.Set(person, c.Time, i, c.Traits)
-		}
-	}
-	return out
-}
-
 // applyEvents stores the rows of b that are not stored yet.
 func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	p := &part{b: b, person: make([]uint32, b.N), user: make([]uint32, b.N), anon: make([]uint32, b.N)}
@@ -267,6 +224,7 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 		hashes[i] = db.live().idKey.Hash(b.IDs[i], textOf(b, i))
 	}
 	db.live().filters.HasAll(hashes, maybe)
+	db.live().filters.Reach(lastDay(b))
 	// An id that changes the filters is new. One that does not was there, in the
 	// filters' opinion: before this batch, or in a row of it above. When they began a
 	// new generation on the way, the rows above may be in the one before.
@@ -345,6 +303,15 @@ func (db *DB) applyEvents(index uint64, b *batch.Batch) (any, error) {
 	return res, nil
 }
 
+// lastDay is the last day on which the ids of a batch can be forgotten.
+func lastDay(b *batch.Batch) int32 {
+	day := segment.Day(b.ReceivedAt)
+	for _, t := range b.Times {
+		day = max(day, segment.Day(t))
+	}
+	return day
+}
+
 func textOf(b *batch.Batch, row int) []byte {
 	if isText(b, row) {
 		return idText(b, row)
@@ -361,7 +328,7 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 		if i < len(db.mem.flushing) {
 			m = db.mem.flushing[i]
 		}
-		if m.has(hash, id, text, func(b *batch.Batch, row int) bool { return !db.expired(b, row) }) {
+		if m.has(hash, id, text, func(b *batch.Batch, row int) bool { return !db.expired(b, row) && !db.idForgotten(b, row) }) {
 			return true, nil
 		}
 	}

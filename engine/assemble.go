@@ -98,9 +98,8 @@ func (s *idSet) setText(row uint32, hash uint64, text []byte) {
 	s.texts = append(s.texts, text...)
 }
 
-// assemble writes the rows of inputs, oldest first, as one segment.
-func assemble(w io.Writer, inputs []input, x *identity.Map, meta segment.Meta) (size int64, n int, err error) {
-	view := x.Snapshot()
+// assemble writes the rows of inputs, oldest first, as one segment, of the persons that they are in a view.
+func assemble(w io.Writer, inputs []input, x *identity.Map, view *identity.View, meta segment.Meta) (size int64, n int, err error) {
 	rows := &rowSet{names: map[string]uint32{}, person: view.Person}
 	for _, in := range inputs {
 		if err := in.rows(rows); err != nil {

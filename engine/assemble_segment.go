@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
+
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
+	"spoor/engine/query/scan"
 	"spoor/index"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -10,10 +14,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// segmentInput gives rows of a segment: those of some days, without what is erased.
+// segmentInput gives rows of a segment: those of some days, without what is erased; of a piece of a
+// day those of a range of persons.
 type segmentInput struct {
 	r       *segment.Reader
 	days    func(day int32) bool // nil: all
+	piece   piece
 	drop    func(s *segment.Section) (*erasure.Drop, error)
 	set     *rowSet
 	base    int
@@ -23,48 +29,100 @@ type segmentInput struct {
 	cols    map[columnKey][]sectionColumn
 }
 
+// piece is a range of persons [lo, hi), as they are in view; erased events go with person 0.
+type piece struct {
+	lo, hi uint32
+	view   *identity.View // nil: everything is taken
+}
+
+// spans are the ranges of persons as written, ascending, that hold the rows of the piece in a day of a
+// file: its own range, and each person outside of that who is in it by now.
+func (p *piece) spans(r *segment.Reader, day int32) ([]scan.Persons, error) {
+	if p.view == nil {
+		return []scan.Persons{{Lo: 0, Hi: segment.MaxPersons}}, nil
+	}
+	main := scan.Persons{Lo: p.lo, Hi: p.hi}
+	spans := []scan.Persons{main}
+	if p.view.Merged == nil {
+		return spans, nil
+	}
+	persons, err := r.Persons(day)
+	if err != nil {
+		return nil, err
+	}
+	persons.And(p.view.Merged).Each(func(q uint32) {
+		if now := p.view.Person(q); !main.Has(q) && main.Has(now) {
+			spans = append(spans, scan.Persons{Lo: q, Hi: q + 1})
+		}
+	})
+	slices.SortFunc(spans, func(a, b scan.Persons) int { return cmp.Compare(a.Lo, b.Lo) })
+	return spans, nil
+}
+
+// has tells whether a row of a section belongs to the piece.
+func (p *piece) has(s *segment.Section, person uint32) bool {
+	if p.view == nil {
+		return true
+	}
+	if !s.Erased() {
+		person = p.view.Person(person)
+	}
+	return p.lo <= person && person < p.hi
+}
+
 // sectionColumn is one column of a taken section.
 type sectionColumn struct {
 	t *taken
 	c segment.Column
 }
 
-// taken is a section whose rows are taken: place is each row's place in the set, from base.
-// Of an erased row only the id is taken.
+// taken are rows of a section, from row from on: place is each one's place in the set, from base, or
+// notTaken. Of an erased row only the id is taken.
 type taken struct {
 	s     *segment.Section
+	from  int
 	place []uint32
 	raw   []uint32 // person of each row, as it was written
 	drop  *erasure.Drop
 	ids   bool // the section is of erased events: ids are all it has
 }
 
-// has tells whether the row is taken with its values.
-func (t *taken) has(row int) bool {
-	if t.drop.Rows == nil {
-		return !t.ids
-	}
-	return !t.drop.Rows.Has(row)
-}
+// notTaken is the place of a row that belongs to another piece.
+const notTaken = ^uint32(0)
 
-func newSegmentInput(r *segment.Reader, days func(day int32) bool, drop func(s *segment.Section) (*erasure.Drop, error)) *segmentInput {
-	return &segmentInput{r: r, days: days, drop: drop}
+// to is the row behind the last.
+func (t *taken) to() int { return t.from + len(t.place) }
+
+// in tells whether row i, from the first on, is taken; has whether it is with its values.
+func (t *taken) in(i int) bool { return t.place[i] != notTaken }
+
+func (t *taken) has(i int) bool { return t.in(i) && !t.ids && !t.drop.Has(t.from+i) }
+
+func newSegmentInput(r *segment.Reader, days func(day int32) bool, p piece, drop func(s *segment.Section) (*erasure.Drop, error)) *segmentInput {
+	return &segmentInput{r: r, days: days, piece: p, drop: drop}
 }
 
 func (in *segmentInput) rows(r *rowSet) error {
 	in.set, in.base = r, len(r.Time)
 	var failed error
 	in.r.Days(func(day int32, sections []segment.Section) {
-		if failed == nil && (in.days == nil || in.days(day)) {
-			failed = in.day(r, day, sections)
+		if failed != nil || in.days != nil && !in.days(day) {
+			return
 		}
+		spans, err := in.piece.spans(in.r, day)
+		for i := range spans {
+			if err == nil {
+				err = in.day(r, day, sections, spans[i])
+			}
+		}
+		failed = err
 	})
 	return failed
 }
 
-// day appends the rows of one day in the order of its timeline, which keeps the
+// day appends the rows of persons on one day in the order of its timeline, which keeps the
 // order of arrival among rows of one person and time.
-func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) error {
+func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section, persons scan.Persons) error {
 	type cursor struct {
 		keys   []uint64
 		name   uint32
@@ -74,15 +132,23 @@ func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) er
 	}
 	begin := int64(day) * segment.MicrosPerDay
 	cursors := make([]cursor, len(sections))
-	n := 0
+	first, n := 0, 0
 	for i := range sections {
 		s := &sections[i]
 		c := &cursors[i]
-		c.keys = make([]uint64, s.Rows())
-		if err := s.Keys(c.keys, 0, s.Rows(), &in.scratch); err != nil {
+		from, to, err := s.RowsOf(uint64(persons.Lo), uint64(persons.Hi), &in.scratch)
+		if err != nil {
 			return err
 		}
-		n += s.Rows()
+		first += from
+		if from == to {
+			continue
+		}
+		n += to - from
+		c.keys = make([]uint64, to-from)
+		if err := s.Keys(c.keys, from, to, &in.scratch); err != nil {
+			return err
+		}
 		drop, err := in.drop(s)
 		if err != nil {
 			return err
@@ -95,11 +161,14 @@ func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) er
 		} else if drop.Rows != nil {
 			c.erased = r.name([]byte(segment.ErasedPrefix + s.Event()))
 		}
-		c.t = &taken{s: s, place: make([]uint32, s.Rows()), raw: make([]uint32, s.Rows()), drop: drop, ids: s.Erased()}
+		c.t = &taken{s: s, from: from, place: make([]uint32, to-from), raw: make([]uint32, to-from), drop: drop, ids: s.Erased()}
 		in.take = append(in.take, c.t)
 	}
+	if n == 0 {
+		return nil
+	}
 	timeline := make([]uint32, n)
-	if err := in.r.Timeline(day, timeline, 0, n, &in.scratch); err != nil {
+	if err := in.r.Timeline(day, timeline, first, first+n, &in.scratch); err != nil {
 		return err
 	}
 	for _, s := range timeline {
@@ -112,22 +181,26 @@ func (in *segmentInput) day(r *rowSet, day int32, sections []segment.Section) er
 		if c.t == nil {
 			continue
 		}
+		person := segment.KeyPerson(key)
+		if c.t.raw[at] = person; !in.piece.has(c.t.s, person) {
+			c.t.place[at] = notTaken
+			continue
+		}
 		c.t.place[at] = uint32(len(r.Time) - in.base)
-		c.t.raw[at] = segment.KeyPerson(key)
 		if !c.t.has(at) {
 			r.Name, r.Person, r.Time = append(r.Name, c.erased), append(r.Person, 0), append(r.Time, begin)
 			continue
 		}
 		r.Name = append(r.Name, c.name)
-		r.Person = append(r.Person, r.person(segment.KeyPerson(key)))
+		r.Person = append(r.Person, r.person(person))
 		r.Time = append(r.Time, segment.KeyTime(key, day))
 	}
 	return nil
 }
 
-// out is where row of t is in the segment that is assembled.
-func (in *segmentInput) out(t *taken, row int) uint32 {
-	return in.set.layout.Out[in.base+int(t.place[row])]
+// out is where row i of t is in the segment that is assembled.
+func (in *segmentInput) out(t *taken, i int) uint32 {
+	return in.set.layout.Out[in.base+int(t.place[i])]
 }
 
 func (in *segmentInput) columns() ([]columnKey, error) {
@@ -163,13 +236,13 @@ func (in *segmentInput) eachColumn(k columnKey, f func(t *taken, c segment.Colum
 	return nil
 }
 
-// keeps tells whether the row is taken and its value is not erased.
-func (t *taken) keeps(row int, wiped []*index.Persons) bool {
-	if !t.has(row) {
+// keeps tells whether row i is taken and its value is not erased.
+func (t *taken) keeps(i int, wiped []*index.Persons) bool {
+	if !t.has(i) {
 		return false
 	}
 	for _, p := range wiped {
-		if p.Has(t.raw[row]) {
+		if p.Has(t.raw[i]) {
 			return false
 		}
 	}
@@ -197,13 +270,13 @@ func (m *remapper) code(c uint32) uint32 {
 }
 
 func (in *segmentInput) scatter(t *taken, c segment.Column, m *remapper, out []uint32) error {
-	n := t.s.Rows()
+	n := len(t.place)
 	wiped := t.drop.Wiped(c.Path())
 	if cap(in.codes) < n {
 		in.codes = make([]uint32, n)
 	}
 	codes := in.codes[:n]
-	texts, err := c.Codes(codes, 0, n, &in.scratch)
+	texts, err := c.Codes(codes, t.from, t.to(), &in.scratch)
 	if err != nil {
 		return err
 	}
@@ -233,8 +306,8 @@ func (in *segmentInput) flags(k columnKey, out []uint32) error {
 
 func (in *segmentInput) numbers(path string, out []float64) error {
 	return in.eachColumn(columnKey{path, batch.KindNumber}, func(t *taken, c segment.Column) error {
-		vals := make([]float64, t.s.Rows())
-		if err := c.Numbers(vals, 0, len(vals), &in.scratch); err != nil {
+		vals := make([]float64, len(t.place))
+		if err := c.Numbers(vals, t.from, t.to(), &in.scratch); err != nil {
 			return err
 		}
 		wiped := t.drop.Wiped(path)
@@ -249,8 +322,8 @@ func (in *segmentInput) numbers(path string, out []float64) error {
 
 func (in *segmentInput) ints(path string, out []int64, has []bool) error {
 	return in.eachColumn(columnKey{path, batch.KindInt}, func(t *taken, c segment.Column) error {
-		vals, present := make([]int64, t.s.Rows()), make([]bool, t.s.Rows())
-		if err := c.Ints(vals, present, 0, len(vals), &in.scratch); err != nil {
+		vals, present := make([]int64, len(t.place)), make([]bool, len(t.place))
+		if err := c.Ints(vals, present, t.from, t.to(), &in.scratch); err != nil {
 			return err
 		}
 		wiped := t.drop.Wiped(path)
@@ -266,14 +339,18 @@ func (in *segmentInput) ints(path string, out []int64, has []bool) error {
 
 func (in *segmentInput) received(out []int64) error {
 	for _, t := range in.take {
-		vals := make([]int64, t.s.Rows())
-		if err := t.s.Received(vals, 0, len(vals), &in.scratch); err != nil {
+		vals := make([]int64, len(t.place))
+		if err := t.s.Received(vals, t.from, t.to(), &in.scratch); err != nil {
 			return err
 		}
 		for row, v := range vals {
-			if t.has(row) {
-				out[in.out(t, row)] = v
+			if !t.in(row) {
+				continue
 			}
+			if !t.has(row) { // the day says how long the id is remembered
+				v = int64(segment.Day(v)) * segment.MicrosPerDay
+			}
+			out[in.out(t, row)] = v
 		}
 	}
 	return nil
@@ -283,12 +360,12 @@ func (in *segmentInput) refs(x *identity.Map, keys []uint64, users, anons []uint
 	x.RLock()
 	defer x.RUnlock()
 	for _, t := range in.take {
-		n := t.s.Rows()
+		n := len(t.place)
 		us, as := make([]uint32, n), make([]uint32, n)
-		if err := t.s.Users(us, 0, n, &in.scratch); err != nil {
+		if err := t.s.Users(us, t.from, t.to(), &in.scratch); err != nil {
 			return err
 		}
-		if err := t.s.Anons(as, 0, n, &in.scratch); err != nil {
+		if err := t.s.Anons(as, t.from, t.to(), &in.scratch); err != nil {
 			return err
 		}
 		for row := range n {
@@ -343,16 +420,31 @@ func (in *segmentInput) ids(s *idSet) error {
 	if len(in.take) == 0 {
 		return nil
 	}
-	// One pass over the id blocks of the file serves all sections.
-	last := in.take[len(in.take)-1].s
-	from, to := in.take[0].s.FirstRow(), last.FirstRow()+last.Rows()
+	if in.piece.view == nil {
+		return in.idsOf(s, in.take) // one pass over the id blocks of the file serves all sections
+	}
+	for i := range in.take {
+		if err := in.idsOf(s, in.take[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idsOf reads the ids of some sections, ascending.
+func (in *segmentInput) idsOf(s *idSet, take []*taken) error {
+	last := take[len(take)-1]
+	from, to := take[0].s.FirstRow()+take[0].from, last.s.FirstRow()+last.to()
 	all, err := in.r.IDs(from, to)
 	if err != nil {
 		return err
 	}
-	for _, t := range in.take {
-		first := t.s.FirstRow() - from
-		for row := range t.s.Rows() {
+	for _, t := range take {
+		first := t.s.FirstRow() + t.from - from
+		for row := range t.place {
+			if !t.in(row) {
+				continue
+			}
 			o := in.out(t, row)
 			if all.Texts != nil && all.Texts[first+row] != nil {
 				text := all.Texts[first+row]

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"spoor/engine/compaction"
 	"spoor/engine/erasure"
+	"spoor/engine/identity"
 	"spoor/engine/query/scan"
 	"spoor/segment"
 )
@@ -24,14 +26,14 @@ const minMergedBytes = 8 << 20
 // mergeLimits let a merge have half of the memory; beside it stand memtables and the cache.
 func (db *DB) mergeLimits() compaction.Limits {
 	return compaction.Limits{
-		Rows:  max(int(db.opts.MemoryBytes/2/assembledRowBytes), compaction.SmallFileRows),
+		Rows:  cmp.Or(db.opts.MergeRows, max(int(db.opts.MemoryBytes/2/assembledRowBytes), compaction.SmallFileRows)),
 		Bytes: max(db.opts.MemoryBytes/4, minMergedBytes),
 		Small: db.opts.smallFileRows,
 	}
 }
 
-// Compact merges until every day is in one file and nothing that was erased is
-// left in any, and flushes first.
+// Compact merges until every day is in one file, or in pieces that share no person, and nothing that
+// was erased is left in any, and flushes first.
 func (db *DB) Compact(ctx context.Context) error {
 	l := db.live()
 	set := l.erasures.Load()
@@ -39,7 +41,7 @@ func (db *DB) Compact(ctx context.Context) error {
 		return err
 	}
 	for {
-		done, err := db.compactOnce(ctx, true)
+		done, err := db.compactOnce(ctx, wholeDays)
 		if err != nil {
 			return err
 		}
@@ -49,10 +51,23 @@ func (db *DB) Compact(ctx context.Context) error {
 	}
 }
 
+// effort says which merges are to be done.
+type effort int
+
+const (
+	whatIsDue effort = iota // while events come
+	whenIdle                // what makes queries faster, unless it is too little for too much writing
+	wholeDays               // all that makes a day stand in fewer files
+)
+
 // compactSome does the merges that are due.
 func (db *DB) compactSome(ctx context.Context, idle bool) error {
+	e := whatIsDue
+	if idle {
+		e = whenIdle
+	}
 	for {
-		done, err := db.compactOnce(ctx, idle)
+		done, err := db.compactOnce(ctx, e)
 		if err != nil || done {
 			return err
 		}
@@ -60,7 +75,7 @@ func (db *DB) compactSome(ctx context.Context, idle bool) error {
 }
 
 // compactOnce does one merge; done is true when none was due.
-func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) {
+func (db *DB) compactOnce(ctx context.Context, e effort) (done bool, err error) {
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -71,11 +86,12 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 	}
 	v := db.files.acquire()
 	defer v.release()
-	picked := db.pick(v.files, all)
-	if len(picked) == 0 && all {
-		if picked, err = db.outdated(v.files); err != nil {
-			return false, err
-		}
+	picked, err := db.pick(v.files, e)
+	if err == nil && len(picked) == 0 && e > whatIsDue {
+		picked, err = db.outdated(v.files)
+	}
+	if err != nil {
+		return false, fmt.Errorf("compact: %w", err)
 	}
 	if len(picked) == 0 {
 		return true, nil
@@ -84,16 +100,21 @@ func (db *DB) compactOnce(ctx context.Context, all bool) (done bool, err error) 
 }
 
 // pick chooses files to merge, oldest arrival first; nil when nothing is due.
-func (db *DB) pick(files []*file, all bool) []*file {
-	var picked []*file
-	for _, i := range compaction.Pick(shapes(files), db.mergeLimits(), all) {
+func (db *DB) pick(files []*file, e effort) (picked []*file, err error) {
+	of, err := shapes(files)
+	if err != nil {
+		return nil, err
+	}
+	limits := db.mergeLimits()
+	limits.Whole = e == wholeDays
+	for _, i := range compaction.Pick(of, limits, e > whatIsDue) {
 		picked = append(picked, files[i])
 	}
-	return picked
+	return picked, nil
 }
 
 // groups are the days that share a file when picked are merged.
-func (db *DB) groups(picked []*file) []compaction.Group {
+func (db *DB) groups(picked []*file) ([]compaction.Group, error) {
 	v := db.files.acquire()
 	defer v.release()
 	var at []int
@@ -102,18 +123,51 @@ func (db *DB) groups(picked []*file) []compaction.Group {
 			at = append(at, i)
 		}
 	}
-	return compaction.Groups(shapes(v.files), at, db.mergeLimits())
+	of, err := shapes(v.files)
+	return compaction.Groups(of, at, db.mergeLimits()), err
 }
 
-func shapes(files []*file) []compaction.File {
+// shapes are what compaction wants to know of files. The persons of a day matter, and are
+// read, where several files of level 1 hold it.
+func shapes(files []*file) ([]compaction.File, error) {
 	out := make([]compaction.File, len(files))
+	holders := map[int32]int{}
 	for i, f := range files {
 		out[i] = *f.days()
+		out[i].Days = slices.Clone(out[i].Days)
+		for _, d := range out[i].Days {
+			if f.meta.Level > 0 {
+				holders[d.Day]++
+			}
+		}
 	}
-	return out
+	for i, f := range files {
+		for d := range out[i].Days {
+			if f.meta.Level > 0 && holders[out[i].Days[d].Day] > 1 {
+				if err := f.personsOf(&out[i].Days[d]); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
-// days is what compaction wants to know of a file.
+// personsOf fills in the range of persons of a day. The caller holds compactMu.
+func (f *file) personsOf(d *compaction.DayRows) error {
+	p, err := f.r.Persons(d.Day)
+	if err != nil {
+		return err
+	}
+	d.First, d.Last = 1, 0
+	if last, some := p.Max(); some {
+		first, _ := p.Min()
+		d.First, d.Last = first, last
+	}
+	return nil
+}
+
+// days is what compaction wants to know of a file, persons apart.
 func (f *file) days() *compaction.File {
 	f.shape.once.Do(func() {
 		f.shape.File = compaction.File{Level: f.meta.Level, Bytes: f.meta.Bytes}
@@ -122,17 +176,17 @@ func (f *file) days() *compaction.File {
 			for i := range sections {
 				rows += sections[i].Rows()
 			}
-			f.shape.Days = append(f.shape.Days, compaction.DayRows{Day: day, Rows: rows})
+			f.shape.Days = append(f.shape.Days, compaction.DayRows{Day: day, Rows: rows, Last: math.MaxUint32})
 		})
 	})
 	return &f.shape.File
 }
 
 // outdated returns a file whose rows name persons that were merged since it was
-// written: queries pay for it until it is rewritten.
+// written, with those that its rows may belong to now: queries pay for it until it is rewritten.
 func (db *DB) outdated(files []*file) ([]*file, error) {
 	id := db.Identity()
-	for _, f := range files {
+	for n, f := range files {
 		if f.r.Meta().IdentityIndex == id.v.Merges {
 			continue
 		}
@@ -143,68 +197,42 @@ func (db *DB) outdated(files []*file) ([]*file, error) {
 				return nil, err
 			}
 			if touched {
-				return []*file{f}, nil
+				return together(files, n)
 			}
 		}
 	}
 	return nil, nil
 }
 
-// merge replaces picked by files of whole days.
+// together are the files of level 1 in whose pieces rows of file n may belong.
+func together(files []*file, n int) (picked []*file, err error) {
+	if files[n].meta.Level == 0 {
+		return files[n : n+1], nil
+	}
+	of, err := shapes(files)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range compaction.Together(of, n) {
+		picked = append(picked, files[i])
+	}
+	return picked, nil
+}
+
+// merge replaces picked by files of whole days, and of pieces of large ones.
 func (db *DB) merge(ctx context.Context, picked []*file) error {
 	start := time.Now()
-	set := db.live().erasures.Load()
-	counts := map[string]int64{}
-	worker := scan.NewWorker(scan.Persons{}, db.Identity())
-	first, last := picked[0].meta.First, picked[0].meta.Last
-	for _, f := range picked {
-		first, last = min(first, f.meta.First), max(last, f.meta.Last)
+	m := db.newMerging(picked)
+	defer m.held.releaseBefore(math.MaxInt32)
+	added, err := m.write(ctx)
+	if err != nil {
+		m.undo(added)
+		return fmt.Errorf("compact: %w", err)
 	}
-	merges := db.live().identity.Merges()
-	var added []*file
-	undo := func() {
-		for _, f := range added {
-			f.obsolete.Store(true)
-			f.release()
-		}
-	}
-	held := holding{}
-	defer held.releaseBefore(math.MaxInt32)
-	for _, g := range db.groups(picked) {
-		if err := ctx.Err(); err != nil {
-			undo()
-			return fmt.Errorf("compact: %w", err)
-		}
-		held.releaseBefore(g.Min)
-		var inputs []input
-		for _, f := range picked {
-			if f.meta.MinDay <= g.Max && g.Min <= f.meta.MaxDay {
-				if err := held.hold(f); err != nil {
-					undo()
-					return fmt.Errorf("compact: %w", err)
-				}
-				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.Min <= day && day <= g.Max }, func(s *segment.Section) (*erasure.Drop, error) {
-					d, err := set.Drop(s, f.behind(), worker)
-					if err == nil {
-						addCounts(counts, d.Counts)
-					}
-					return d, err
-				}))
-			}
-		}
-		f, err := db.writeFile(inputs, 1, segment.Meta{FirstIndex: first, LastIndex: last, IdentityIndex: merges}, set.Last())
-		if err != nil {
-			undo()
-			return fmt.Errorf("compact: %w", err)
-		}
-		if f != nil {
-			added = append(added, f)
-		}
-	}
-	edit := edit{gone: picked, added: added, erased: counts}
+	edit := edit{gone: picked, added: added, erased: m.counts}
 	if err := db.commitCovered(edit, func() { db.files.replace(picked, added) }); err != nil {
 		if errors.Is(err, errBefore) {
-			undo()
+			m.undo(added)
 			return fmt.Errorf("compact: %w", err)
 		}
 		for _, f := range added {
@@ -216,8 +244,155 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 		}
 		return err
 	}
-	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", first, "seconds", time.Since(start).Seconds())
+	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", m.first, "seconds", time.Since(start).Seconds())
 	return nil
+}
+
+// merging is one merge while its files are written.
+type merging struct {
+	db          *DB
+	picked      []*file
+	first, last uint64 // log indexes
+	set         *erasure.Set
+	view        *identity.View // of all pieces: a person that is merged meanwhile must not move from one to the next
+	worker      *scan.Worker
+	drops       map[*segment.Section]*erasure.Drop
+	counts      map[string]int64 // rows that each erasure took out
+	held        holding
+}
+
+func (db *DB) newMerging(picked []*file) *merging {
+	m := &merging{
+		db: db, picked: picked, set: db.live().erasures.Load(), view: db.live().identity.Snapshot(), held: holding{},
+		worker: scan.NewWorker(scan.Persons{}, db.Identity()), drops: map[*segment.Section]*erasure.Drop{}, counts: map[string]int64{},
+	}
+	m.first, m.last = picked[0].meta.First, picked[0].meta.Last
+	for _, f := range picked {
+		m.first, m.last = min(m.first, f.meta.First), max(m.last, f.meta.Last)
+	}
+	return m
+}
+
+// undo removes files that were written.
+func (m *merging) undo(added []*file) {
+	for _, f := range added {
+		f.obsolete.Store(true)
+		f.release()
+	}
+}
+
+// write writes the files. With an error it returns those that it had written.
+func (m *merging) write(ctx context.Context) (added []*file, err error) {
+	groups, err := m.db.groups(m.picked)
+	if err != nil {
+		return nil, err
+	}
+	limits := m.db.mergeLimits()
+	for _, g := range groups {
+		m.held.releaseBefore(g.Min)
+		var files []*file
+		rows, bytes := 0, int64(0)
+		for _, f := range m.picked {
+			if f.meta.MaxDay < g.Min || g.Max < f.meta.MinDay {
+				continue
+			}
+			files = append(files, f)
+			bytes += f.meta.Bytes
+			for _, d := range f.days().Days {
+				if g.Min <= d.Day && d.Day <= g.Max {
+					rows += d.Rows
+				}
+			}
+		}
+		pieces := []piece{{}}
+		if rows > limits.Rows && g.Min == g.Max {
+			if pieces, err = m.pieces(files, g.Min, rows, limits.Rows); err != nil {
+				return added, err
+			}
+		}
+		for _, p := range pieces {
+			if err := ctx.Err(); err != nil {
+				return added, err
+			}
+			var inputs []input
+			for _, f := range files {
+				if len(pieces) == 1 || bytes <= limits.Bytes { // else it is read page by page
+					if err := m.held.hold(f); err != nil {
+						return added, err
+					}
+				}
+				inputs = append(inputs, newSegmentInput(f.r, func(day int32) bool { return g.Min <= day && day <= g.Max }, p, func(s *segment.Section) (*erasure.Drop, error) {
+					return m.drop(f, s)
+				}))
+			}
+			f, err := m.db.writeFile(inputs, m.view, 1, segment.Meta{FirstIndex: m.first, LastIndex: m.last, IdentityIndex: m.view.Merges}, m.set.Last())
+			if err != nil {
+				return added, err
+			}
+			if f != nil {
+				added = append(added, f)
+			}
+		}
+	}
+	return added, nil
+}
+
+// drop is what a section loses, worked out once for all pieces.
+func (m *merging) drop(f *file, s *segment.Section) (*erasure.Drop, error) {
+	if d := m.drops[s]; d != nil {
+		return d, nil
+	}
+	d, err := m.set.Drop(s, f.behind(), m.worker)
+	if err != nil {
+		return nil, err
+	}
+	addCounts(m.counts, d.Counts)
+	m.drops[s] = d
+	return d, nil
+}
+
+// personBuckets are counted to find where a day is cut.
+const personBuckets = 1 << 16
+
+// pieces cuts a day into ranges of persons of at most so many rows each, unless a few persons
+// have more: those of one are never apart.
+func (m *merging) pieces(files []*file, day int32, rows, atMost int) ([]piece, error) {
+	persons := uint32(max(m.view.Persons, 1))
+	width := (persons + personBuckets - 1) / personBuckets
+	counts := make([]int, persons/width+1)
+	var x segment.Scratch
+	keys := make([]uint64, segment.BlockRows)
+	for _, f := range files {
+		sections := f.r.Sections()
+		for i := range sections {
+			s := &sections[i]
+			if s.Day() != day || s.Erased() {
+				continue
+			}
+			for from := 0; from < s.Rows(); from += segment.BlockRows {
+				block := keys[:min(segment.BlockRows, s.Rows()-from)]
+				if err := s.Keys(block, from, from+len(block), &x); err != nil {
+					return nil, err
+				}
+				for _, k := range block {
+					counts[min(m.view.Person(segment.KeyPerson(k)), persons-1)/width]++
+				}
+			}
+		}
+	}
+	share := rows/((rows+atMost-1)/atMost) + 1 // of equal pieces
+	pieces := []piece{{view: m.view, hi: segment.MaxPersons}}
+	sum := 0
+	for b, n := range counts {
+		if open := &pieces[len(pieces)-1]; sum > 0 && (sum+n > atMost || sum >= share) {
+			cut := uint32(b) * width
+			open.hi = cut
+			pieces = append(pieces, piece{view: m.view, lo: cut, hi: segment.MaxPersons})
+			sum = 0
+		}
+		sum += n
+	}
+	return pieces, nil
 }
 
 // holding are the files that a merge has in memory, from the first of their days to the last.

@@ -44,6 +44,9 @@ type Options struct {
 
 	// MemoryBytes bounds memtables and caches together; default 256 MiB.
 	MemoryBytes int64
+	// MergeRows bounds the rows of a day that a merge has in memory; a day with more is cut into pieces. Default: as
+	// MemoryBytes allows, 700,000 at 256 MiB.
+	MergeRows int
 	// FlushRows closes the memtable at so many rows even when it is small; default 256 Ki.
 	FlushRows int
 	// FlushAge closes a memtable that has been open that long; default 10 minutes.
@@ -376,15 +379,17 @@ func (db *DB) loadFilters() error {
 		db.log.Warn("dedupe filters are rebuilt from the segments", "reason", err)
 	}
 	db.live().filters = filters
-	return db.live().know(db.files.current.files, covered)
+	return db.live().know(db.files.current.files, covered, segment.Day(db.lastReceived.Load()))
 }
 
-// know adds the ids of files to the filters, of which they cover those up to a log index.
-func (l *live) know(files []*file, covered uint64) error {
+// know adds the ids of files to the filters, of which they cover those up to a log index. received
+// is the day of the latest receipt.
+func (l *live) know(files []*file, covered uint64, received int32) error {
 	for _, f := range files {
 		if f.meta.Last <= covered {
 			continue
 		}
+		l.filters.Reach(max(f.meta.MaxDay, received))
 		err := eachID(f.r, func(id batch.ID, text []byte) error {
 			l.filters.Add(l.idKey.Hash(id, text))
 			return nil

@@ -17,13 +17,9 @@ import (
 	"spoor/segment/batch"
 )
 
-// Kinds of documents that Apply itself writes.
-const (
-	erasureDocument   = "erasure"   // a erasure.Record by its id
-	retentionDocument = "retention" // under retentionRules what was asked for, under retentionCutoffs what follows
-	retentionRules    = "rules"
-	retentionCutoffs  = "cutoffs"
-)
+// erasureDocument is the kind of documents that Apply itself writes: an erasure.Record by its id. Those of
+// the retention are erasure.Document.
+const erasureDocument = "erasure"
 
 // MaxErasures bounds the log of requests. Of older ones those that are about a
 // person are let go: the person stays erased.
@@ -165,7 +161,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 		name  string
 		value any
 		put   bool
-	}{{retentionRules, change.Rules, change.Rules != nil}, {retentionCutoffs, next, true}} {
+	}{{erasure.Rules, change.Rules, change.Rules != nil}, {erasure.InForce, next, true}} {
 		if !d.put {
 			continue
 		}
@@ -173,7 +169,7 @@ func (db *DB) applyRetention(index uint64, body []byte) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		docs = append(docs, document.Document{Kind: retentionDocument, Name: d.name, Value: b, Index: index})
+		docs = append(docs, document.Document{Kind: erasure.Document, Name: d.name, Value: b, Index: index})
 	}
 	db.eraseGate.Lock()
 	defer db.eraseGate.Unlock()
@@ -211,7 +207,7 @@ func (l *live) loadErasures() error {
 
 // cutoffsIn are those among documents, nil for none.
 func cutoffsIn(docs *document.Store) (*erasure.Cutoffs, error) {
-	doc, ok := docs.Get(retentionDocument, retentionCutoffs)
+	doc, ok := docs.Get(erasure.Document, erasure.InForce)
 	if !ok {
 		return nil, nil
 	}
@@ -276,7 +272,7 @@ func (l *live) erasureRecords() ([]erasure.Record, error) {
 
 // Retention is what was asked for, and the cutoffs that are in force.
 func (db *DB) Retention() (r erasure.Retention, c erasure.Cutoffs, err error) {
-	if doc, ok := db.live().docs.Get(retentionDocument, retentionRules); ok {
+	if doc, ok := db.live().docs.Get(erasure.Document, erasure.Rules); ok {
 		err = json.Unmarshal(doc.Value, &r)
 	}
 	c.Default = erasure.NoCutoff
@@ -425,8 +421,14 @@ func (db *DB) purgeOne(ctx context.Context, l *live, set *erasure.Set) (done boo
 			continue
 		}
 		// Files of level 0 are merged as ever, so that later ones do not come before them.
-		if picked := db.pick(v.files, true); f.meta.Level == 0 && len(picked) > 0 {
-			return false, db.merge(ctx, picked)
+		if f.meta.Level == 0 {
+			picked, err := db.pick(v.files, whenIdle)
+			if err != nil {
+				return false, err
+			}
+			if len(picked) > 0 {
+				return false, db.merge(ctx, picked)
+			}
 		}
 		return false, db.merge(ctx, []*file{f})
 	}
@@ -443,8 +445,13 @@ func (db *DB) refusals(b *batch.Batch) (out []Refusal) {
 	}
 	if set := db.live().erasures.Load(); set != nil && set.Cutoffs != nil {
 		for i := range b.N {
-			if db.expired(b, i) {
+			switch day := segment.Day(b.Times[i]); {
+			case db.expired(b, i):
 				refuse(i, ExpiredEvent)
+			case set.Cutoffs.TooOld(day):
+				refuse(i, TooOld)
+			case set.Cutoffs.TooFarAhead(day, segment.Day(b.ReceivedAt)):
+				refuse(i, TooFarAhead)
 			}
 		}
 	}
@@ -475,4 +482,9 @@ func (db *DB) expired(b *batch.Batch, row int) bool {
 		return false
 	}
 	return set.Expired(string(b.Names.Dict.At(int(b.Names.Row[row]-1))), segment.Day(b.Times[row]))
+}
+
+// idForgotten tells whether the id of a row counts no more.
+func (db *DB) idForgotten(b *batch.Batch, row int) bool {
+	return db.live().erasures.Load().Forgets(segment.Day(b.Times[row]), segment.Day(b.ReceivedAt))
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"spoor/engine/compaction"
 	"spoor/engine/erasure"
+	"spoor/engine/identity"
 	"spoor/internal/vfs"
 	"spoor/segment"
 	"spoor/segment/batch"
@@ -84,7 +86,7 @@ const writeBytes = 256 << 10
 
 // writeFile assembles inputs into a new durable segment file and opens it; it is
 // nil if they have no rows. erased is the log index of the last erasure that they leave out.
-func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uint64) (*file, error) {
+func (db *DB) writeFile(inputs []input, view *identity.View, level int, meta segment.Meta, erased uint64) (*file, error) {
 	name := db.newName(segmentSuffix)
 	tmp := path.Join(db.dir, name+".tmp")
 	h, err := db.fs.Create(tmp)
@@ -92,7 +94,7 @@ func (db *DB) writeFile(inputs []input, level int, meta segment.Meta, erased uin
 		return nil, fmt.Errorf("write segment %s: %w", name, err)
 	}
 	buf := bufio.NewWriterSize(h, writeBytes)
-	size, rows, err := assemble(buf, inputs, db.live().identity, meta)
+	size, rows, err := assemble(buf, inputs, db.live().identity, view, meta)
 	if err == nil && rows == 0 {
 		_ = h.Close()
 		return nil, db.fs.Remove(tmp)
@@ -223,38 +225,52 @@ func (f *file) closed() bool { return f.refs.Load() <= 0 }
 // holds tells whether the file may hold something of an erasure.
 func (f *file) holds(erasure uint64) bool { return f.done.Load() < erasure && f.meta.First <= erasure }
 
-// isKept tells whether the event with an id that a file holds is younger than the
-// retention demands. What is expired is as good as never stored, whether this replica
-// has dropped its bytes or not.
+// isKept tells whether an event with an id that a file holds counts: it is younger than the
+// retention demands, and its id is not forgotten. What does not count is as good as never
+// stored, whether this replica has dropped its bytes or not.
 func (db *DB) isKept(f *file, id batch.ID, text []byte) (kept bool, err error) {
 	set := db.live().erasures.Load()
-	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= set.Cutoffs.Last() {
+	if set == nil || set.Cutoffs == nil || f.meta.MinDay >= max(set.Cutoffs.Last(), set.Cutoffs.Dedupe) {
 		return true, nil
 	}
-	sections, some := f.r.Sections(), false
-	for i := range sections {
-		some = some || isExpired(&sections[i], set)
-	}
-	if !some { // else all ids of the file have to be read
-		return true, nil
-	}
-	err = eachKeptID(f.r, set, func(other batch.ID, otherText []byte) error {
-		kept = kept || text == nil && otherText == nil && other == id || text != nil && string(otherText) == string(text)
-		return nil
+	sections := f.r.Sections()
+	err = f.r.EachRowOf(id, text, func(row int) error {
+		s := &sections[sort.Search(len(sections), func(i int) bool { return sections[i].FirstRow() > row })-1]
+		if kept || isExpired(s, set) {
+			return nil
+		}
+		if s.Day() >= set.Cutoffs.Dedupe {
+			kept = true
+			return nil
+		}
+		received, err := s.ReceivedAt(row - s.FirstRow())
+		kept = !set.Forgets(s.Day(), segment.Day(received))
+		return err
 	})
 	return kept, err
 }
 
-// eachKeptID is eachID without the events that are expired.
+// eachKeptID is eachID without the events that do not count, see isKept.
 func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []byte) error) error {
 	sections := r.Sections()
-	row, at := 0, 0
+	var x segment.Scratch
+	var received []int64 // of the section, if its ids may be forgotten
+	row, at := 0, -1
 	return eachID(r, func(id batch.ID, text []byte) error {
-		for row >= sections[at].FirstRow()+sections[at].Rows() {
+		for at < 0 || row >= sections[at].FirstRow()+sections[at].Rows() {
 			at++
+			received = received[:0]
+			if s := &sections[at]; set.Forgets(s.Day(), s.Day()) {
+				received = slices.Grow(received, s.Rows())[:s.Rows()]
+				if err := s.Received(received, 0, s.Rows(), &x); err != nil {
+					return err
+				}
+			}
 		}
+		s := &sections[at]
+		in := row - s.FirstRow()
 		row++
-		if isExpired(&sections[at], set) {
+		if isExpired(s, set) || len(received) > 0 && set.Forgets(s.Day(), segment.Day(received[in])) {
 			return nil
 		}
 		return f(id, text)

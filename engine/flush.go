@@ -168,8 +168,8 @@ func (db *DB) writeTables(tables []*memtable) (*file, error) {
 			}
 		}
 	}
-	merges := db.live().identity.Merges()
-	return db.writeFile(inputs, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: merges}, 0)
+	view := db.live().identity.Snapshot()
+	return db.writeFile(inputs, view, 0, segment.Meta{FirstIndex: tables[0].first, LastIndex: tables[len(tables)-1].last, IdentityIndex: view.Merges}, 0)
 }
 
 // commitCovered is commit for an edit that covers no more of the log. Where an erasure
@@ -199,7 +199,12 @@ var errBefore = errors.New("nothing was committed")
 func (db *DB) saveFilters(all bool) {
 	db.filterMu.Lock()
 	defer db.filterMu.Unlock()
-	err := db.live().filters.Save(db.durable.Load(), all)
+	l := db.live()
+	// What the durable state forgets need not be asked for; what a later entry does may be applied again.
+	if set := l.erasures.Load(); set != nil && set.Cutoffs != nil && db.erasuresDurable() {
+		l.filters.Forget(set.Cutoffs.Dedupe)
+	}
+	err := l.filters.Save(db.durable.Load(), all)
 	switch {
 	case err == nil:
 	case errors.Is(err, syscall.ENOSPC):
@@ -207,6 +212,13 @@ func (db *DB) saveFilters(all bool) {
 	default:
 		db.fatal(err)
 	}
+}
+
+// erasuresDurable tells whether the manifest covers the last erasure and the last cutoffs.
+func (db *DB) erasuresDurable() bool {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
+	return db.erasedAt <= db.durable.Load()
 }
 
 // edit is a change of the manifest: it names added instead of gone, and covers

@@ -117,7 +117,7 @@ func TestViewsAreConsistentWhileEverythingRunsAtOnce(t *testing.T) {
 			}
 		})
 		loop(func(*rand.Rand) { _ = db.Compact(ctx) })
-		loop(func(*rand.Rand) { _, _ = db.compactOnce(ctx, false) })
+		loop(func(*rand.Rand) { _, _ = db.compactOnce(ctx, whatIsDue) })
 		for i := range log {
 			applying.Store(uint64(i) + 1)
 			require.NotNil(t, applyEntry(db, log, i))

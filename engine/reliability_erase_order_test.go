@@ -120,7 +120,7 @@ func TestAFieldThatIsErasedWhileFilesAreMergedIsThereForConditionsThatCameBefore
 	require.NoError(t, err)
 	armed = true
 	for armed {
-		done, err := db.compactOnce(ctx, true)
+		done, err := db.compactOnce(ctx, wholeDays)
 		require.NoError(t, err)
 		require.False(t, done && armed, "the test must be able to fail")
 	}

@@ -156,7 +156,7 @@ func TestAManifestThatMayHaveReachedTheDiskKeepsItsFiles(t *testing.T) {
 	log := s.entries
 	for name, last := range map[string]func(db *DB) error{
 		"flush": func(db *DB) error { _, err := db.Checkpoint(ctx); return err },
-		"merge": func(db *DB) error { _, err := db.compactOnce(ctx, true); return err },
+		"merge": func(db *DB) error { _, err := db.compactOnce(ctx, wholeDays); return err },
 	} {
 		for n, more := 1, true; more; n++ {
 			more = false

@@ -486,10 +486,13 @@ const testFilterKeys = 64
 // testSmallRows makes a merge in a test write several files.
 const testSmallRows = 12
 
+// testMergedRows makes a merge in a test cut days into pieces.
+const testMergedRows = 40
+
 // memStore opens a store for tests. A fatal error ends the test.
 func memStore(t testing.TB, fsys vfs.FS, o Options) *DB {
 	t.Helper()
-	o.FS, o.ManualCompaction, o.firstFilterKeys, o.smallFileRows = fsys, true, testFilterKeys, testSmallRows
+	o.FS, o.ManualCompaction, o.firstFilterKeys, o.smallFileRows, o.MergeRows = fsys, true, testFilterKeys, testSmallRows, testMergedRows
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { t.Errorf("fatal: %v", err) }
 	}
@@ -507,7 +510,7 @@ func step(ctx context.Context, db *DB, rng *rand.Rand) (promised uint64, err err
 	case k < 20:
 		return 0, db.Compact(ctx)
 	case k < 28:
-		_, err = db.compactOnce(ctx, rng.IntN(2) == 0)
+		_, err = db.compactOnce(ctx, effort(rng.IntN(3)))
 	case k < 40:
 		err = db.flush(ctx)
 	case k < 45:

@@ -129,17 +129,30 @@ func TestRandomOperationsUnderRandomOptionsAgreeWithAMap(t *testing.T) {
 	}
 }
 
-// overlaps checks that after Compact every day is in one file.
+// overlaps checks that after Compact every day is in one file, or in several that share no person.
 func overlaps(t *testing.T, db *DB) {
 	t.Helper()
 	v := db.files.acquire()
 	defer v.release()
-	days := map[int32]string{}
+	type span struct {
+		file        string
+		first, last uint32
+	}
+	days := map[int32][]span{}
 	for _, f := range v.files {
 		require.Equal(t, 1, f.meta.Level)
 		for _, d := range f.days().Days {
-			require.Empty(t, days[d.Day], "day %d is in %s too", d.Day, f.meta.Name)
-			days[d.Day] = f.meta.Name
+			p, err := f.r.Persons(d.Day)
+			require.NoError(t, err)
+			first, some := p.Min()
+			if !some {
+				continue
+			}
+			last, _ := p.Max()
+			for _, o := range days[d.Day] {
+				require.True(t, last < o.first || o.last < first, "day %d: persons %d to %d in %s, %d to %d in %s", d.Day, first, last, f.meta.Name, o.first, o.last, o.file)
+			}
+			days[d.Day] = append(days[d.Day], span{f.meta.Name, first, last})
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"spoor/index"
 	"spoor/internal/frame"
 	"spoor/internal/vfs"
+	"spoor/segment"
 )
 
 // A snapshot is the state of a store at one log index: a manifest, which is that of a backup, and
@@ -342,7 +343,7 @@ func (s *Staged) open(ctx context.Context, db *DB, dir string) error {
 		}
 	}
 	s.live.filters = index.NewFilters(db.fs, db.dir, db.opts.firstFilterKeys)
-	return s.live.know(s.files, 0)
+	return s.live.know(s.files, 0, segment.Day(m.LastReceived))
 }
 
 // Discard lets a state go that is not taken over. After Swap it does nothing.

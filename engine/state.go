@@ -183,6 +183,51 @@ func (db *DB) saveDocuments() (old string, err error) {
 // DocumentsIndex is the log index of the last change of any document.
 func (db *DB) DocumentsIndex() uint64 { return db.live().docs.Changed() }
 
+// IdentifyEntry links ids and sets traits, call by call.
+func IdentifyEntry(calls ...traits.Call) []byte {
+	b := []byte{entryIdentifies}
+	for i := range calls {
+		b = traits.AppendCall(b, &calls[i])
+	}
+	return b
+}
+
+// IdentifyResult is what Apply answers for one identify call.
+type IdentifyResult struct {
+	// Linked is false where the anonymousId belongs to another user: the first link stands.
+	Linked bool
+	// LeftOut names the traits that the bounds left out.
+	LeftOut []string
+	// Refused: the ids are of a person who was erased. Nothing was done.
+	Refused bool
+}
+
+// maxWaitingTraits is how many bytes of traits wait for a checkpoint, which else
+// comes with the events: a flood of calls with few events brings one about.
+const maxWaitingTraits = 32 << 20
+
+// applyIdentify links the ids of calls and sets their traits.
+func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult {
+	x := db.live().identity
+	x.Lock()
+	defer x.Unlock()
+	fresh := db.live().traits.At(index)
+	out := make([]IdentifyResult, len(calls))
+	for i := range calls {
+		c := &calls[i]
+		if x.Refused(c.UserID, c.AnonymousID) {
+			out[i].Refused = true
+			continue
+		}
+		person, user, anon := x.Observe(c.UserID, c.AnonymousID)
+		out[i].Linked = c.UserID == nil || c.AnonymousID == nil || x.Linked(anon, user)
+		if fresh && len(c.Traits) > 0 {
+			out[i].LeftOut = db.live().traits.Set(person, c.Time, i, c.Traits)
+		}
+	}
+	return out
+}
+
 // LettersEntry is the log entry that stores dead letters, each as letters.Append has it.
 func LettersEntry(b letters.Bounds, encoded []byte) []byte {
 	return append(letters.AppendBounds([]byte{entryLetters}, b), encoded...)

@@ -201,7 +201,7 @@ type checker struct {
 	report   *Report
 
 	identity    *identity.Map // nil if its file is damaged
-	expired     *erasure.Set  // what the retention lets go, which may be sent and stored again
+	expired     *erasure.Set  // whose cutoffs say which events do not count: they may be sent and stored again
 	done, total int64
 }
 
@@ -402,7 +402,7 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 			if err != nil {
 				c.report.problem(s.Name(), "%v", err)
 			}
-			if missing > 0 {
+			if missing > 0 && !c.forgets(c.filters.Forgot()) {
 				c.report.problem(s.Name(), "the dedupe filters deny %d of its ids: resends of those events would be stored again; stop the store, remove dedupe-*.bloom and start it", missing)
 			}
 		}
@@ -434,6 +434,11 @@ func (c *checker) checkUnique(ctx context.Context, files []*segment.Reader) erro
 		})
 	}
 	return nil
+}
+
+// forgets tells whether filters have forgotten, meanwhile, more than the manifest says.
+func (c *checker) forgets(day int32) bool {
+	return day > 0 && (c.expired == nil || c.expired.Cutoffs == nil || day > c.expired.Cutoffs.Dedupe)
 }
 
 // eachID calls f with every id of a segment; text is nil for a UUID.

@@ -106,7 +106,7 @@ func inMemory(parts []*part, x *identity.Map) (*segment.Reader, error) {
 		inputs = append(inputs, newBatchInput(p))
 	}
 	var b bytes.Buffer
-	if _, _, err := assemble(&b, inputs, x, segment.Meta{}); err != nil {
+	if _, _, err := assemble(&b, inputs, x, x.Snapshot(), segment.Meta{}); err != nil {
 		return nil, err
 	}
 	return segment.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), inMemoryName, nil)
@@ -309,6 +309,12 @@ func (v *View) Left(s *segment.Section) (rows scan.Bits, n int, err error) {
 	rows, err = scan.NewWorker(scan.Persons{}, v.Identity).Rows(m.Where, s)
 	return rows, rows.Count(), err
 }
+
+// Erasures is the log index of the last erasure that the view knows, 0 for none.
+func (v *View) Erasures() uint64 { return v.erased.set.Last() }
+
+// Expired tells whether the events of a name on a day are older than the retention allows.
+func (v *View) Expired(name string, day int32) bool { return v.erased.set.Expired(name, day) }
 
 // StateHash reads every event. Replicas whose AppliedIndex is equal have equal Days; the other
 // hashes are as of the end of the call: compare them while nothing is applied.

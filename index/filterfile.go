@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"spoor/internal/vfs"
 )
@@ -11,20 +12,24 @@ import (
 // A generation of Filters is the file dedupe-<number>.bloom:
 //
 //	| "SPDF" | version u8 | sealed u8 | 0 | 0 | number u32 | first number of its set u32 |
-//	| capacity u64 | keys u64 | covered log index u64 | CRC32C of all before u32 | a filter, see bloom.go |
+//	| capacity u64 | keys u64 | covered log index u64 | last day i32 | CRC32C of all before u32 | a filter, see bloom.go |
 //
-// all numbers little endian. A set starts when there was no filter or a damaged
-// one; files with numbers before it are of no use.
+// all numbers little endian. A set starts when there was no filter or a damaged one, and
+// again when old generations were let go: the newest says where, files with numbers before that
+// are of no use. The last day is that on which one of its ids may be asked for; version 1 has none and
+// is kept for ever.
 const (
 	filterMagic   = "SPDF"
-	filterVersion = 1
-	filterHead    = 44
+	filterVersion = 2
+	filterHead    = 48
+	filterHeadOne = 44 // of version 1
 )
 
 type fileHead struct {
 	number, first           uint32
 	sealed                  bool
 	capacity, keys, covered uint64
+	until                   int32
 }
 
 func (h *fileHead) append(dst []byte) []byte {
@@ -40,6 +45,7 @@ func (h *fileHead) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, h.capacity)
 	dst = le.AppendUint64(dst, h.keys)
 	dst = le.AppendUint64(dst, h.covered)
+	dst = le.AppendUint32(dst, uint32(h.until))
 	return appendSum(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
@@ -50,21 +56,30 @@ func parseGeneration(b []byte) (*generation, error) {
 	if len(b) < filterHead || string(b[:4]) != filterMagic {
 		return nil, corrupt("%d bytes are no dedupe filter", len(b))
 	}
-	if b[4] != filterVersion {
-		return nil, corrupt("dedupe filter of version %d, this program reads version %d", b[4], filterVersion)
+	head := filterHead
+	switch b[4] {
+	case filterVersion:
+	case 1:
+		head = filterHeadOne
+	default:
+		return nil, corrupt("dedupe filter of version %d, this program reads version %d and before", b[4], filterVersion)
 	}
 	le := binary.LittleEndian
-	if le.Uint32(b[filterHead-4:]) != crc32.Checksum(b[:filterHead-4], castagnoli) {
+	if le.Uint32(b[head-4:]) != crc32.Checksum(b[:head-4], castagnoli) {
 		return nil, corrupt("checksum of a dedupe filter's head differs")
 	}
 	h := fileHead{
 		number: le.Uint32(b[8:]), first: le.Uint32(b[12:]), sealed: b[5] == 1,
 		capacity: le.Uint64(b[16:]), keys: le.Uint64(b[24:]), covered: le.Uint64(b[32:]),
+		until: math.MaxInt32,
+	}
+	if head == filterHead {
+		h.until = int32(le.Uint32(b[40:]))
 	}
 	if h.first == 0 || h.first > h.number || h.capacity == 0 || h.capacity > maxFilterKeys || h.keys > h.capacity || b[5] > 1 || b[6]|b[7] != 0 {
 		return nil, corrupt("dedupe filter %d of set %d with %d of %d keys", h.number, h.first, h.keys, h.capacity)
 	}
-	bloom, err := ParseBloom(b[filterHead:])
+	bloom, err := ParseBloom(b[head:])
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +88,7 @@ func parseGeneration(b []byte) (*generation, error) {
 	}
 	return &generation{
 		number: h.number, first: h.first, capacity: int(h.capacity), bloom: bloom,
-		keys: int(h.keys), saved: int(h.keys), covered: h.covered, onDisk: true, sealed: h.sealed,
+		keys: int(h.keys), saved: int(h.keys), covered: h.covered, onDisk: true, sealed: h.sealed, until: h.until,
 	}, nil
 }
 

@@ -39,8 +39,10 @@ type Filters struct {
 	dir   string
 	first int // capacity of the first generation
 
-	mu   sync.Mutex
-	gens []*generation // oldest first, never empty
+	mu     sync.Mutex
+	gens   []*generation // oldest first, never empty
+	reach  int32         // the until of ids that are added now
+	forgot int32         // the latest day of Forget
 
 	saveMu sync.Mutex // held over the writing of files
 	stale  []string   // files of earlier sets that a save makes superfluous
@@ -48,6 +50,7 @@ type Filters struct {
 	// last ids. The caller adds them to the newest, whose own file claims them
 	// already: it must be written before the older one may be called final.
 	patched bool
+	shrunk  bool // generations were let go: the newest must say so before their files go
 }
 
 // generation is one filter. Its number, and the first number of the set it
@@ -57,6 +60,7 @@ type generation struct {
 	capacity      int
 	bloom         *Bloom
 
+	until   int32  // the last day on which one of its ids may be asked for
 	keys    int    // that were added
 	saved   int    // that were added when its file was written
 	covered uint64 // log index of its file
@@ -155,7 +159,7 @@ func (f *Filters) load(numbers []uint32) (covered uint64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if g.first != newest.first {
+		if g.first > newest.first {
 			return 0, corrupt("dedupe filter %d belongs to set %d, filter %d to set %d", n, g.first, newest.number, newest.first)
 		}
 		if !g.sealed {
@@ -196,6 +200,41 @@ func (f *Filters) HasAll(hashes []uint64, maybe []bool) {
 	}
 }
 
+// Reach says on which day the ids that are added from now on are asked for last: after it
+// they may be forgotten. Days are counted as the caller likes.
+func (f *Filters) Reach(day int32) {
+	f.mu.Lock()
+	f.reach = day
+	g := f.gens[len(f.gens)-1]
+	g.until = max(g.until, day)
+	f.mu.Unlock()
+}
+
+// Forget lets generations go that hold no id which is asked for on a day from day on. Their memory is
+// free at once, their files with the next Save: until then OpenFilters may bring them back.
+func (f *Filters) Forget(day int32) {
+	f.saveMu.Lock()
+	defer f.saveMu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgot = max(f.forgot, day)
+	for len(f.gens) > 1 && f.gens[0].until < day {
+		f.stale = append(f.stale, f.path(f.gens[0].number))
+		f.gens = f.gens[1:]
+		f.shrunk = true
+	}
+	for _, g := range f.gens {
+		g.first = f.gens[0].number
+	}
+}
+
+// Forgot is the latest day of Forget.
+func (f *Filters) Forgot() int32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.forgot
+}
+
 // Add adds an id. It tells whether that changed the newest generation; if not, the id
 // may have been added to it before.
 func (f *Filters) Add(hash uint64) bool {
@@ -217,6 +256,7 @@ func (f *Filters) add(hash uint64) bool {
 	g := f.gens[len(f.gens)-1]
 	if g.keys >= g.capacity {
 		g = newGeneration(g.number+1, g.first, max(g.capacity, min(2*g.capacity, maxFilterKeys)))
+		g.until = f.reach
 		f.gens = append(f.gens, g)
 	}
 	changed := g.bloom.Add(hash)
@@ -258,11 +298,11 @@ func (f *Filters) Save(covered uint64, all bool) error {
 	f.mu.Unlock()
 
 	written := false
-	if f.patched || grown >= newest.capacity/saveShare || all && (grown > 0 || newest.covered < covered) {
+	if f.patched || f.shrunk || grown >= newest.capacity/saveShare || all && (grown > 0 || newest.covered < covered) {
 		if err := f.write(newest, covered, false); err != nil {
 			return err
 		}
-		written, f.patched = true, false
+		written, f.patched, f.shrunk = true, false, false
 	}
 	// A generation says that it is sealed only after its successor has a file:
 	// a sealed one without a successor means that the successor was lost.
@@ -290,10 +330,10 @@ func (f *Filters) Save(covered uint64, all bool) error {
 // id more than covered asks for does no harm.
 func (f *Filters) write(g *generation, covered uint64, sealed bool) error {
 	f.mu.Lock()
-	keys := g.keys
+	keys, until := g.keys, g.until
 	f.mu.Unlock()
 	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) error {
-		head := fileHead{number: g.number, first: g.first, sealed: sealed, capacity: uint64(g.capacity), keys: uint64(keys), covered: covered}
+		head := fileHead{number: g.number, first: g.first, sealed: sealed, capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until}
 		if _, err := w.Write(head.append(nil)); err != nil {
 			return err
 		}

@@ -277,12 +277,13 @@ func TestSavingAndStatsRunBesideAdditions(t *testing.T) {
 func TestTheBytesOfAFilterFileArePinned(t *testing.T) {
 	m := filterDisk(t)
 	f := fresh(t, m, 40)
+	f.Reach(20000)
 	f.AddAll(randomHashes(3, 1))
 	require.NoError(t, f.Save(77, true))
 	b, err := vfs.ReadFile(m, testDir+"/dedupe-1.bloom")
 	require.NoError(t, err)
 	head := dump(b[:filterHead], 4, "magic", 1, "version", 1, "sealed", 2, "zero", 4, "number", 4, "first number of its set",
-		8, "capacity", 8, "keys", 8, "covered log index", 4, "CRC32C")
+		8, "capacity", 8, "keys", 8, "covered log index", 4, "last day", 4, "CRC32C")
 	golden(t, "filterfile.golden", head+fmt.Sprintf("%5d  a filter of %d bytes\n", filterHead, len(b)-filterHead))
 	require.Equal(t, smallFilter().AppendTo(nil), b[filterHead:])
 }

@@ -52,6 +52,14 @@ func (p *Persons) Max() (person uint32, ok bool) {
 	return p.b.Maximum(), true
 }
 
+// Min is the least ordinal; ok is false if the set is empty.
+func (p *Persons) Min() (person uint32, ok bool) {
+	if p.count == 0 {
+		return 0, false
+	}
+	return p.b.Minimum(), true
+}
+
 // Equal tells whether both sets hold the same persons.
 func (p *Persons) Equal(q *Persons) bool { return p.count == q.count && p.b.Equals(q.b) }
 

@@ -7,8 +7,8 @@ import (
 
 // ErasedPrefix begins the name of a section of erased events. It is no UTF-8, so
 // no event has such a name, and sorts behind all names. What follows is the name that the events
-// had. Their rows keep the eventIds, so that a resend is still known, and nothing else: person 0
-// at the beginning of the day. No day counts their persons.
+// had. Their rows keep the eventIds, so that a resend is still known, the days of receipt, which say
+// how long it is to be known, and nothing else: person 0 at the beginning of the day. No day counts their persons.
 const ErasedPrefix = "\xff"
 
 // Erased tells whether the section holds erased events. Queries pass it by.

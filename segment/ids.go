@@ -259,58 +259,6 @@ func (r *Reader) decodeIDs(b []byte, n int, uuids bool) (*idsOfPage, error) {
 	return p, nil
 }
 
-// findIn tells whether page b of n ids holds an id. Of the page's lanes only the
-// gaps are decoded; a UUID's other word is read where Lo is equal.
-func (r *Reader) findIn(b []byte, n int, id batch.ID, text []byte) (bool, error) {
-	l := encoding.NewLane(b)
-	first := l.Bytes(8)
-	if first == nil {
-		return false, corrupt("ids: page of %d bytes", len(b))
-	}
-	var gaps [idPageIDs]uint64
-	if encoding.ReadInts(l, gaps[:n-1]) != nil {
-		return false, corrupt("ids: gaps")
-	}
-	lo := binary.LittleEndian.Uint64(first)
-	at := 0
-	for ; at < n-1 && lo < id.Lo; at++ {
-		lo += gaps[at]
-	}
-	rest := l.Rest()
-	for ; lo == id.Lo; at++ {
-		same, err := r.sameID(rest, n, at, id, text)
-		if err != nil || same {
-			return same, err
-		}
-		if at == n-1 {
-			break
-		}
-		lo += gaps[at]
-	}
-	return false, nil
-}
-
-// sameID compares id at of a page, whose Lo is equal, in full.
-func (r *Reader) sameID(rest []byte, n, at int, id batch.ID, text []byte) (bool, error) {
-	l := encoding.NewLane(rest)
-	if text != nil {
-		off, bytes, err := r.comp.ReadTexts(l, n)
-		if err != nil {
-			return false, corrupt("ids: texts")
-		}
-		return string(bytes[off[at]:off[at+1]]) == string(text), nil
-	}
-	top, err := encoding.At[uint64](l, n, at)
-	if err != nil {
-		return false, corrupt("ids: words")
-	}
-	low, err := encoding.At[uint64](l, n, at)
-	if err != nil {
-		return false, corrupt("ids: words")
-	}
-	return top<<16|low == id.Hi, nil
-}
-
 // idsAt reads page p of block dir.
 func (r *Reader) idsAt(dir *idDir, p int) (*idsOfPage, error) {
 	b, err := r.cachedRegion(dir.pages[p].ref)
@@ -318,27 +266,6 @@ func (r *Reader) idsAt(dir *idDir, p int) (*idsOfPage, error) {
 		return nil, err
 	}
 	return r.decodeIDs(b, dir.ids(p), p < dir.uuidPages())
-}
-
-// findID tells whether a block holds an id.
-func (r *Reader) findID(dir *idDir, id batch.ID, text []byte) (bool, error) {
-	lo, hi := 0, dir.uuidPages()
-	if text != nil {
-		lo, hi = hi, len(dir.pages)
-	}
-	pages := dir.pages[lo:hi]
-	// The last page that begins below the id, and those that begin with it.
-	i, _ := slices.BinarySearchFunc(pages, id.Lo, func(p idPage, lo uint64) int { return cmp.Compare(p.firstLo, lo) })
-	for i = max(i-1, 0); i < len(pages) && pages[i].firstLo <= id.Lo; i++ {
-		b, err := r.cachedRegion(dir.pages[lo+i].ref)
-		if err != nil {
-			return false, err
-		}
-		if found, err := r.findIn(b, dir.ids(lo+i), id, text); found || err != nil {
-			return found, err
-		}
-	}
-	return false, nil
 }
 
 // EachIDHash calls f with the hash of every id.

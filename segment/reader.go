@@ -415,32 +415,3 @@ func (r *Reader) cachedRegion(ref ref) ([]byte, error) {
 	}
 	return b, nil
 }
-
-// HasID tells whether the file holds an event with this id; text is its text
-// when it is no UUID, else nil. A filter answers most questions; what passes
-// it is compared in full.
-func (r *Reader) HasID(id batch.ID, text []byte) (bool, error) {
-	if text != nil && !r.textIDs {
-		return false, nil
-	}
-	bloom := r.bloom.Load()
-	if bloom == nil {
-		b, err := r.region(r.filter)
-		if err != nil {
-			return false, fmt.Errorf("read segment %s: %w", r.name, err)
-		}
-		if bloom, err = index.ParseBloom(b); err != nil {
-			return false, fmt.Errorf("read segment %s: filter: %w", r.name, err)
-		}
-		r.bloom.Store(bloom)
-	}
-	if !bloom.Has(id.Hash(text != nil)) {
-		return false, nil
-	}
-	for i := range r.ids {
-		if found, err := r.findID(&r.ids[i], id, text); found || err != nil {
-			return found, err
-		}
-	}
-	return false, nil
-}

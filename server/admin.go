@@ -14,8 +14,10 @@ import (
 	"spoor/engine"
 	"spoor/server/access"
 	"spoor/server/call"
+	"spoor/server/dashboard"
 	"spoor/server/openapi"
 	"spoor/server/progress"
+	"spoor/server/sdkfile"
 )
 
 // maxCompact is how long a compaction that was asked for may take.
@@ -68,6 +70,14 @@ func (s *Server) postJoin(ctx *fasthttp.RequestCtx, name string) error {
 	refused := s.admit(ctx, access.Admin, false)
 	ctx.Response.Header.Del(fasthttp.HeaderWWWAuthenticate)
 	return s.governs(func(c *call.Call) (any, error) { return s.nodes.Join(c, refused == nil) })(ctx, name)
+}
+
+// getRaw tells how far the raw tier is.
+func (s *Server) getRaw(ctx *fasthttp.RequestCtx, _ string) error {
+	if s.opts.Raw == nil {
+		return fail(fasthttp.StatusNotFound, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
+	}
+	return answerValue(ctx, s.opts.Raw())
 }
 
 // postFlush writes the memtable to segments.
@@ -199,7 +209,7 @@ Send an event:
   curl -X POST http://ADDRESS/api/events -d '{"eventName":"signed_up","userId":"u1","properties":{"plan":"free"}}'
 Send many (JSON array, {"batch":[...]}, or one event per line; gzip or zstd):
   curl -X POST http://ADDRESS/api/events/batch --data-binary @events.ndjson
-Ask:
+SCRIPTAsk:
   curl -X POST http://ADDRESS/api/query -d 'funnel signed_up -> activated within 3d last 30d'
   curl -X POST http://ADDRESS/api/query -d 'events of any limit 10'
 Save a query and ask for it by name:
@@ -208,7 +218,7 @@ Save a query and ask for it by name:
 Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
-More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
+More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, GET /api/boards, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
       POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, GET, POST /api/keys; GET /openapi.yaml describes all
 `
 
@@ -219,10 +229,25 @@ func (s *Server) getOpenAPI(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// textOfRoot is the text of / of a server with a script or without.
+func textOfRoot(script *sdkfile.File) string {
+	line := ""
+	if script != nil {
+		line = "Track a web page, with one line of its HTML:\n" +
+			`  <script async src="http://ADDRESS` + script.Path() + `" data-write-key="KEY"></script>` + "\n"
+	}
+	return strings.Replace(rootText, "SCRIPT", line, 1)
+}
+
+// getRoot shows the page to browsers, and to others what to try.
 func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
+	if dashboard.Wanted(ctx) {
+		dashboard.Serve(ctx, "/")
+		return nil
+	}
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
 	address := ctx.Conn().LocalAddr().String()
-	before, rest, more := "", rootText, true
+	before, rest, more := "", s.root, true
 	for more { // piece by piece: a flood of requests makes no garbage
 		before, rest, more = strings.Cut(rest, "ADDRESS")
 		ctx.Response.AppendBodyString(before)

@@ -58,9 +58,9 @@ func (c *caller) allow() func(name []byte) bool {
 func (c *caller) appendsOnly() bool { return c.key != nil && c.key.Role == access.Write }
 
 // admit checks the key of a request in the places where every route may have
-// one: the Authorization header, and for what pages of other sites send the
-// header X-Write-Key and the argument writeKey of the address, since a beacon
-// cannot set headers.
+// one: the Authorization header or a session of the page, and for what pages of other sites send
+// the header X-Write-Key and the argument writeKey of the address, since a beacon
+// cannot set headers. There no session counts: any site may post.
 func (s *Server) admit(ctx *fasthttp.RequestCtx, role access.Role, open bool) error {
 	if role == access.Open {
 		return nil
@@ -68,7 +68,7 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx, role access.Role, open bool) er
 	h := &ctx.Request.Header
 	header := access.FromAuthorization(h.Peek(fasthttp.HeaderAuthorization))
 	if !open {
-		return s.admitKey(ctx, role, open, header)
+		return s.admitKey(ctx, role, open, header, s.sessionKey(ctx))
 	}
 	return s.admitKey(ctx, role, open, header, h.Peek("X-Write-Key"), ctx.QueryArgs().Peek("writeKey"))
 }

@@ -316,7 +316,7 @@ func TestAReaderWhoStopsReadingIsCutOff(t *testing.T) {
 
 func TestQueriesBeyondTheLimitAreToldToComeAgain(t *testing.T) {
 	f := &failing{ended: make(chan error, 8)}
-	n := startOver(t, f, server.Options{MaxQueries: 2, WaitTimeout: 50 * time.Millisecond, QueryTimeout: time.Second})
+	n := startOver(t, f, server.Options{MaxQueries: 2, WaitTimeout: 50 * time.Millisecond, QueryTimeout: 2 * time.Second})
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
@@ -326,9 +326,7 @@ func TestQueriesBeyondTheLimitAreToldToComeAgain(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), "spoor_queries_running 2\n")
-	}, 900*time.Millisecond, 5*time.Millisecond)
+	n.becomes("spoor_queries_running", 2)
 	r := n.post("/api/query", "x")
 	require.Equal(t, 429, r.status)
 	require.Equal(t, "1", r.header.Get("Retry-After"))

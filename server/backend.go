@@ -8,6 +8,7 @@ import (
 
 	"spoor/cluster/datadir"
 	"spoor/engine"
+	"spoor/engine/event"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
@@ -36,8 +37,9 @@ type People interface {
 	// Identify commits one call. linked is false where the anonymousId belongs to
 	// another user, leftOut names traits beyond the bounds of a person or the store.
 	Identify(ctx context.Context, call *traits.Call) (linked bool, leftOut []string, index uint64, err error)
-	// IdentifyAll commits calls as one log entry, at most traits.MaxCalls.
-	IdentifyAll(ctx context.Context, calls []traits.Call) (index uint64, err error)
+	// IdentifyAll commits calls as one log entry, at most traits.MaxCalls. erased are
+	// the places of those that are about an erased person and did nothing.
+	IdentifyAll(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error)
 	// Person is whom a userId, or else an anonymousId, stands for.
 	Person(id string) (p Person, found bool)
 }
@@ -57,6 +59,8 @@ const MaxListedIDs = 1000
 type Querier interface {
 	// Query answers text with a JSON object. The error is a *QueryError where the text is at fault.
 	Query(ctx context.Context, text string, opt QueryOptions) (json []byte, err error)
+	// Persons answers who is in one number of the answer to text, a funnel or a retention.
+	Persons(ctx context.Context, text string, at query.Place) (*query.UsersAnswer, error)
 	// CheckQuery reads text and says what kind of query it is.
 	CheckQuery(text string) (kind string, err error)
 	// Complete says how text could go on at pos, an offset in bytes.
@@ -142,6 +146,10 @@ var (
 	// ErrNoBackupDir: the operator has set no directory aside for backups.
 	ErrNoBackupDir = errors.New("the server has no directory for backups; start it with --backup-dir DIR")
 )
+
+// Erased is what clients are told of an event or a call in a batch that is about
+// an erased person.
+var Erased = &event.Reject{Code: "person_erased", Message: "the person was erased; what is sent of this id is taken again after POST /api/users/ID/allow"}
 
 // QueryError says what is wrong with a query text and where.
 type QueryError struct {

@@ -113,6 +113,22 @@ const (
 	logRoomBytes = 4 << 20
 )
 
+const (
+	// sharedRoomBytes is the room of a key while other keys send, beside what the
+	// processors take while the log takes an entry,
+	sharedRoomBytes = 8 << 10
+	// of so many bytes in a microsecond, by the measure of turnCost.
+	bytesPerMicrosecond = 30
+)
+
+// sharedRoom is the room of one key while others send. All who are behind share
+// the processors and entries of the log by their number: many connections of one
+// key would hold up the few of another. The less of it one key may have, the sooner
+// others come; but a slow log has to find enough to take.
+func (s *Server) sharedRoom() int64 {
+	return sharedRoomBytes + bytesPerMicrosecond*s.collect.Took().Microseconds()
+}
+
 // endTurn gives the turn to the next.
 func (b *body) endTurn() {
 	if b.turn {
@@ -192,7 +208,9 @@ func (b *body) read(ctx *fasthttp.RequestCtx, limit int) error {
 	case length > limit:
 		b.drain(ctx, stream)
 		return tooLarge(limit).final()
-	case stream == nil || length == 0:
+	case stream == nil:
+		return b.readAgain(ctx.Request.Body(), limit)
+	case length == 0:
 		b.data = b.data[:0]
 		return nil
 	}
@@ -238,6 +256,19 @@ func (b *body) read(ctx *fasthttp.RequestCtx, limit int) error {
 			return readFailure(err)
 		}
 	}
+}
+
+// readAgain takes a body that was read whole before, to be sent to a leader that this
+// node has become meanwhile.
+func (b *body) readAgain(whole []byte, limit int) error {
+	if len(whole) > limit {
+		return tooLarge(limit)
+	}
+	if err := b.take(len(whole)); err != nil {
+		return err
+	}
+	b.data = append(b.data[:0], whole...)
+	return nil
 }
 
 const (

@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -66,6 +68,65 @@ func hasName(line []byte, name string) bool {
 		}
 	}
 	return true
+}
+
+const (
+	// connSlack is how many connections beyond Options.MaxConns fasthttp has places
+	// for: those that ended have theirs for a moment longer.
+	connSlack = 256
+	// maxRefusing bounds the connections without a place whose client is given the
+	// time to read why; beyond, it is only told.
+	maxRefusing = 64
+	// refuseTime is how long a refused client may take to read.
+	refuseTime = 250 * time.Millisecond
+)
+
+// bounded is a listener that refuses connections beyond Options.MaxConns.
+type bounded struct {
+	net.Listener
+	s *Server
+}
+
+// Accept returns a connection that there is a place for.
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		conn, err := b.Listener.Accept()
+		if err != nil || int(b.s.http.GetOpenConnectionsCount()) < b.s.opts.MaxConns {
+			return conn, err
+		}
+		b.s.refuseConn(conn)
+	}
+}
+
+// refuseConn answers a connection that there is no place for. Clients take an answer
+// only behind their request, so its beginning is waited for, with as many as may be.
+func (s *Server) refuseConn(conn net.Conn) {
+	s.metrics.connsRefused.Inc()
+	_ = conn.SetDeadline(time.Now().Add(refuseTime))
+	select {
+	case s.refusing <- struct{}{}:
+	default:
+		tellNoPlace(conn)
+		_ = conn.Close()
+		return
+	}
+	s.streams.Go(func() {
+		defer func() { <-s.refusing }()
+		defer conn.Close()
+		if _, err := conn.Read(make([]byte, maxHeaderBytes)); err != nil {
+			return
+		}
+		tellNoPlace(conn)
+		if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			// Closed with a request unread, the system would take the answer back.
+			_, _ = io.Copy(io.Discard, io.LimitReader(conn, maxDrained))
+		}
+	})
+}
+
+func tellNoPlace(conn net.Conn) {
+	body := appendError(nil, "too_many_connections", "the server has as many connections as it may; nothing was stored, come again later")
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", jsonType, len(body), body)
 }
 
 // goneEvery is how often a connection is asked whether its client is still there.

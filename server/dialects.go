@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/traits"
 	"spoor/server/access"
+	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/inflate"
@@ -128,16 +128,19 @@ func (h *host) NewID() string { return uuid.NewString() }
 // Store commits what a request said.
 func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) error {
 	s := h.s
-	calls := s.dialectCalls(b)
+	said, at := s.dialectCalls(b)
 	events, from := b.Events()
 	var index uint64
+	met := 0 // events that were counted
 	err := s.patiently(func() error {
 		if err := s.checkReady(); err != nil || len(events) == 0 {
 			return err
 		}
 		r, who := s.request(ctx, h.body)
 		defer r.Release()
-		if err := s.many(r, events, source); err != nil {
+		r.Met = met
+		err := s.many(r, events, source)
+		if met = r.Met; err != nil {
 			return err
 		}
 		s.decided(who, r)
@@ -149,22 +152,28 @@ func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) 
 		return nil
 	})
 	who := callerOf(ctx)
-	if err == nil && len(calls) > 0 {
-		s.spend(who, len(calls)+min(1, len(events)))
+	if err == nil && len(said) > 0 {
+		s.spend(who, len(said)+min(1, len(events)))
 		if h.body != nil {
 			h.body.endTurn()
 		}
 	}
-	for len(calls) > 0 && err == nil {
-		n := callsOfEntry(calls)
-		err = s.patiently(func() error {
-			wait, cancel := s.commitContext()
-			defer cancel()
-			at, err := s.back.IdentifyAll(wait, calls[:n])
-			index = max(index, at)
+	store := func(e *calls.Entry) error {
+		return s.patiently(func() error {
+			refused, stored, err := s.identifyAll(e)
+			for _, i := range refused {
+				b.Refuse(e.Index[i], nil, Erased.Code, Erased.Message)
+			}
+			index = max(index, stored)
 			return err
 		})
-		calls = calls[n:]
+	}
+	var entry calls.Entry
+	for i := 0; i < len(said) && err == nil; i++ {
+		err = entry.Put(said[i], at[i], store)
+	}
+	if err == nil {
+		err = entry.Flush(store)
 	}
 	if err != nil {
 		return err
@@ -179,75 +188,41 @@ func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) 
 	return nil
 }
 
-const (
-	// maxCallBytes bounds one call in the log, and callEntryBytes what shares an
-	// entry, by estimate; an entry has 1 MiB at most.
-	maxCallBytes   = 512 << 10
-	callEntryBytes = 768 << 10
-	callEntryCalls = 1000 // below traits.MaxCalls
-)
-
-// callsOfEntry is how many of calls, of which there is one at least, share an entry.
-func callsOfEntry(calls []traits.Call) (n int) {
-	for size := 0; n < min(len(calls), callEntryCalls); n++ {
-		if size += callBytes(&calls[n]); n > 0 && size > callEntryBytes {
-			break
-		}
-	}
-	return n
+// identifyAll commits the calls of an entry; refused are the places in it of those
+// whose person was erased.
+func (s *Server) identifyAll(e *calls.Entry) (refused []int, index uint64, err error) {
+	wait, cancel := s.commitContext()
+	defer cancel()
+	return s.back.IdentifyAll(wait, e.Calls)
 }
 
-// callBytes is about how many bytes a call takes in the log.
-func callBytes(c *traits.Call) int {
-	const other = 16 // lengths, kind and number
-	size := len(c.UserID) + len(c.AnonymousID) + other
-	for i := range c.Traits {
-		size += len(c.Traits[i].Path) + len(c.Traits[i].Text) + other
-	}
-	return size
-}
-
-// dialectCalls reads the identify calls of a batch; what is wrong with one is
-// noted in the batch.
-func (s *Server) dialectCalls(b *dialect.Batch) []traits.Call {
+// dialectCalls reads the identify calls of a batch, at being the places in the
+// request; what is wrong with one is noted in the batch.
+func (s *Server) dialectCalls(b *dialect.Batch) (list []traits.Call, at []int) {
 	for i := range b.Refused {
 		s.metrics.refusedEvent(b.Refused[i].Code)
 	}
 	if len(b.Calls) == 0 {
-		return nil
+		return nil, nil
 	}
-	calls := make([]traits.Call, 0, len(b.Calls))
 	d := event.NewDecoder(s.opts.Limits)
 	received := s.opts.Now().UnixMicro()
 	for i := range b.Calls {
 		c := &b.Calls[i]
-		said, rej := d.Identify(c.JSON)
+		call, rej := calls.Of(d, c.JSON, received)
 		if rej != nil {
 			s.metrics.refusedEvent(rej.Code)
 			b.Refuse(c.Index, nil, rej.Code, rej.Message)
 			continue
-		}
-		// The decoder's memory ends with the next call.
-		call := traits.Call{UserID: bytes.Clone(said.UserID), AnonymousID: bytes.Clone(said.AnonymousID), Time: received, Traits: slices.Clone(said.Traits)}
-		for j := range call.Traits {
-			call.Traits[j].Text = bytes.Clone(call.Traits[j].Text)
-		}
-		if callBytes(&call) > maxCallBytes {
-			s.metrics.refusedEvent(event.CodeEventTooLarge)
-			b.Refuse(c.Index, nil, event.CodeEventTooLarge, "the traits are too large, or nested too often below long names")
-			continue
-		}
-		if said.HasTime {
-			call.Time = min(said.Time, received) // as for a native call
 		}
 		if c.Once {
 			// The latest call wins: the first one must be the latest of its kind, and
 			// every other kind of call later than all of them.
 			call.Time = -max(call.Time, 0)
 		}
-		calls = append(calls, call)
+		list, at = append(list, calls.Clone(&call)), append(at, c.Index)
 	}
-	return calls
+	return list, at
 }
 
 // patienceStep is how often a request that waits for an overload to pass tries again.

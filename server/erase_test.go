@@ -154,6 +154,35 @@ func TestARetentionShowsWhatGoesAndLetsItGoForGood(t *testing.T) {
 	require.Contains(t, string(n.do("GET", "/api/retention", nil).body), `"firsts":{"view":"2026-05-13"}`)
 }
 
+func TestAnEventThatIsTooOldToTellWhetherItIsStoredBecomesADeadLetter(t *testing.T) {
+	at := time.Date(2026, 5, 20, 12, 0, 0, 0, time.UTC)
+	n := start(t, server.Options{Now: func() time.Time { return at }})
+	send := func(id, when string) reply {
+		return n.post("/api/events", `{"eventId":"`+id+`","eventName":"view","userId":"u1","timestamp":"`+when+`"}`)
+	}
+	require.Equal(t, 200, send("a", "2026-05-01T10:00:00Z").status)
+	set := n.do("PUT", "/api/retention", []byte(`{"default":0,"dedupe":7}`))
+	require.Equal(t, 200, set.status, "%s", set.body)
+	require.Contains(t, string(set.body), `"dedupeFirst":"2026-05-13"`)
+	require.EqualValues(t, 1, n.count(t), "the event stays, and so does its id: it came today")
+	require.Equal(t, "too_old", send("a", "2026-05-01T10:00:00Z").errorCode(t))
+	require.Contains(t, string(send("a", "2026-05-13T10:00:00Z").body), `"duplicates":1`, "a corrected timestamp")
+	require.Equal(t, "too_old", send("b", "2026-05-12T23:59:59Z").errorCode(t))
+	require.Equal(t, "too_far_ahead", send("c", "2026-06-21T00:00:00Z").errorCode(t))
+	require.Equal(t, 200, send("d", "2026-06-20T23:00:00Z").status)
+	letters := string(n.do("GET", "/api/dlq", nil).body)
+	require.Contains(t, letters, `"eventId":"b","eventName":"view","reason":"too_old"`)
+	require.Contains(t, letters, `"reason":"too_far_ahead"`)
+
+	at = at.AddDate(0, 0, 8) // the id of the first event is forgotten
+	require.Equal(t, 200, n.do("PUT", "/api/retention", []byte(`{"default":0,"dedupe":7}`)).status)
+	require.Contains(t, string(send("a", "2026-05-28T10:00:00Z").body), `"accepted":1`)
+	require.EqualValues(t, 2, n.count(t), "of May")
+	require.Equal(t, 400, n.do("PUT", "/api/retention", []byte(`{"default":0,"dedupe":-1}`)).status)
+	require.Equal(t, 200, n.do("PUT", "/api/retention", []byte(`{"default":0}`)).status)
+	require.Equal(t, "too_old", send("e", "2026-05-20T10:00:00Z").errorCode(t), "what was let go stays let go")
+}
+
 func TestASchemaIsStillInferredFromEventsWhenSomeLostTheirPerson(t *testing.T) {
 	n := shop(t)
 	require.Equal(t, 200, n.post("/api/erasures", `{"kind":"anonymise","user":"u1"}`).status)

@@ -126,7 +126,7 @@ func (s *Server) failureOf(err error) *failure {
 	case errors.Is(err, ErrNotLeader):
 		return fail(fasthttp.StatusServiceUnavailable, codeNotLeader, "this node does not lead the cluster now; nothing was stored, send it again").again()
 	case errors.Is(err, ErrErased):
-		return fail(fasthttp.StatusForbidden, "person_erased", "the person was erased; what is sent of this id is taken again after POST /api/users/ID/allow")
+		return fail(fasthttp.StatusForbidden, Erased.Code, "%s", Erased.Message)
 	case errors.Is(err, ErrUnknown):
 		return fail(fasthttp.StatusServiceUnavailable, "unknown", "it is not known whether it was stored; send it again with the same eventIds, it counts once").again()
 	case errors.Is(err, ErrTooLarge):

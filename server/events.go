@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -11,6 +12,7 @@ import (
 	"spoor/engine/event"
 	"spoor/engine/traits"
 	"spoor/server/call"
+	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/nodes"
 )
@@ -54,7 +56,14 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 	defer b.release()
 	r, who := s.request(ctx, b)
 	defer r.Release()
-	if err := s.many(r, b.data, who.source()); err != nil {
+	said := s.said.Get().(*calls.Batch)
+	said.Reset(r.Origin.ReceivedAt)
+	defer func() {
+		said.Reset(0) // it does not keep the body
+		s.said.Put(said)
+	}()
+	r.Caller = said
+	if err := s.mixed(r, said, b.data, who.source()); err != nil {
 		return err
 	}
 	s.decided(who, r)
@@ -75,6 +84,34 @@ func (s *Server) postBatch(ctx *fasthttp.RequestCtx, _ string) error {
 // log: after an error it is not known what is stored as soon as one of them is.
 func (s *Server) many(r *collect.Request, data []byte, source string) error {
 	err := r.Many(s.collect, data, source)
+	if err != nil && r.Accepted+r.Duplicates > 0 {
+		return fmt.Errorf("%w: %v", ErrUnknown, err)
+	}
+	return err
+}
+
+// mixed stores the good events and calls of a body.
+func (s *Server) mixed(r *collect.Request, said *calls.Batch, data []byte, source string) error {
+	err := s.many(r, data, source)
+	for errors.Is(err, calls.ErrAgain) {
+		err = said.Ahead(func(e *calls.Entry) error {
+			_, _, err := s.identifyAll(e) // who was erased is told of below
+			return err
+		})
+		if err == nil {
+			err = s.many(r, data, source)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	err = said.All(func(e *calls.Entry) error {
+		erased, index, err := s.identifyAll(e)
+		if err == nil {
+			r.Told(e.Index, erased, Erased, index)
+		}
+		return err
+	})
 	if err != nil && r.Accepted+r.Duplicates > 0 {
 		return fmt.Errorf("%w: %v", ErrUnknown, err)
 	}
@@ -117,7 +154,7 @@ func (s *Server) request(ctx *fasthttp.RequestCtx, b *body) (*collect.Request, *
 // of a duplicate as of a new event: what is stored is not theirs to ask.
 func (s *Server) decided(who *caller, r *collect.Request) {
 	s.metrics.events(r)
-	s.spend(who, r.Accepted+r.Duplicates+len(r.Rejected))
+	s.spend(who, r.Accepted+r.Calls+r.Duplicates+len(r.Rejected))
 	if who.appendsOnly() {
 		r.Accepted, r.Duplicates = r.Accepted+r.Duplicates, 0
 	}
@@ -126,7 +163,7 @@ func (s *Server) decided(who *caller, r *collect.Request) {
 // noEvents tells whether nothing in a body was JSON at all: lines were looked
 // for in something that is none.
 func noEvents(r *collect.Request) *collect.Rejection {
-	if r.Accepted+r.Duplicates > 0 || len(r.Rejected) == 0 {
+	if r.Accepted+r.Calls+r.Duplicates > 0 || len(r.Rejected) == 0 {
 		return nil
 	}
 	for i := range r.Rejected {
@@ -154,18 +191,15 @@ func setIndex(ctx *fasthttp.RequestCtx, index uint64) {
 	}
 }
 
-// maxSmallBody bounds bodies that hold a query or a few names.
-const maxSmallBody = 128 << 10
+// maxSmallBody bounds bodies that hold a query, a few names or a call.
+const maxSmallBody = calls.MaxBytes
 
 // postIdentify links an anonymousId to a user and sets traits of the person.
 func (s *Server) postIdentify(ctx *fasthttp.RequestCtx, _ string) error {
-	return s.identify(ctx, func(data []byte) (*event.Identify, error) {
-		call, rej := event.NewDecoder(s.opts.Limits).Identify(data)
-		switch {
-		case rej != nil:
-			return nil, fail(fasthttp.StatusBadRequest, rej.Code, "%s (byte %d of the body)", rej.Message, rej.Offset)
-		case len(call.Traits) == 0 && (call.UserID == nil || call.AnonymousID == nil):
-			return nil, fail(fasthttp.StatusBadRequest, event.CodeMissingPerson, "identify needs traits, or userId and anonymousId to link")
+	return s.identify(ctx, func(data []byte, received int64) (call traits.Call, err error) {
+		call, rej := calls.Of(event.NewDecoder(s.opts.Limits), data, received)
+		if rej != nil {
+			return call, rej
 		}
 		return call, nil
 	})
@@ -173,43 +207,37 @@ func (s *Server) postIdentify(ctx *fasthttp.RequestCtx, _ string) error {
 
 // postAlias links an anonymousId that a person had before to a user.
 func (s *Server) postAlias(ctx *fasthttp.RequestCtx, _ string) error {
-	return s.identify(ctx, func(data []byte) (*event.Identify, error) {
+	return s.identify(ctx, func(data []byte, received int64) (none traits.Call, err error) {
 		var call struct {
 			UserID     string `json:"userId"`
 			PreviousID string `json:"previousId"`
 		}
 		if err := readJSON(data, &call); err != nil {
-			return nil, err
+			return none, err
 		}
 		limit := s.opts.Limits.PersonIDBytes
 		for _, id := range []struct{ name, text string }{{"userId", call.UserID}, {"previousId", call.PreviousID}} {
 			switch {
 			case id.text == "":
-				return nil, fail(fasthttp.StatusBadRequest, event.CodeMissingPerson, "%s is missing or empty; alias needs userId and previousId", id.name)
+				return none, fail(fasthttp.StatusBadRequest, event.CodeMissingPerson, "%s is missing or empty; alias needs userId and previousId", id.name)
 			case len(id.text) > limit:
-				return nil, fail(fasthttp.StatusBadRequest, event.CodeBadPerson, "%s has %d bytes, the limit is %d", id.name, len(id.text), limit)
+				return none, fail(fasthttp.StatusBadRequest, event.CodeBadPerson, "%s has %d bytes, the limit is %d", id.name, len(id.text), limit)
 			}
 		}
-		return &event.Identify{UserID: []byte(call.UserID), AnonymousID: []byte(call.PreviousID)}, nil
+		return traits.Call{UserID: []byte(call.UserID), AnonymousID: []byte(call.PreviousID), Time: received}, nil
 	})
 }
 
 // identify commits the call that read finds in the body.
-func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte) (*event.Identify, error)) error {
+func (s *Server) identify(ctx *fasthttp.RequestCtx, read func(data []byte, received int64) (traits.Call, error)) error {
 	b, err := s.readBody(ctx, maxSmallBody)
 	if err != nil {
 		return err
 	}
 	defer b.release()
-	said, err := read(b.data)
+	call, err := read(b.data, s.opts.Now().UnixMicro())
 	if err != nil {
 		return err
-	}
-	// A time to come would outlast every later call: it counts as now.
-	received := s.opts.Now().UnixMicro()
-	call := traits.Call{UserID: said.UserID, AnonymousID: said.AnonymousID, Time: received, Traits: said.Traits}
-	if said.HasTime {
-		call.Time = min(said.Time, received)
 	}
 	wait, cancel := s.commitContext()
 	defer cancel()

@@ -98,17 +98,15 @@ func TestBodiesThatOneKeyLeavesUnfinishedLeaveRoomForOthers(t *testing.T) {
 		_, err := fmt.Fprintf(conn, "POST /api/events/batch HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", flood.Key, len(body), body[:len(body)-1])
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 4*len(body)))
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_body_bytes", 4*len(body))
 	require.Equal(t, 503, n.post("/api/events", event(1), "Authorization", bearer(flood.Key)).status)
 	require.Equal(t, 200, n.post("/api/events", event(1), "Authorization", bearer(quiet.Key)).status)
 }
 
 func TestRequestsOfOneKeyThatWaitForTheLogLeavePlacesForOthers(t *testing.T) {
-	n := start(t, server.Options{MaxWaiting: 16, WaitTimeout: 50 * time.Millisecond})
+	n := start(t, server.Options{MaxWaiting: 16, WaitTimeout: time.Second})
 	flood, quiet := n.makeKey("", `{"kind":"write","source":"flood"}`), n.makeKey("", `{"kind":"write","source":"quiet"}`)
-	n.log.mu.Lock() // the log stands still
+	goOn := n.stopLog()
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -117,12 +115,7 @@ func TestRequestsOfOneKeyThatWaitForTheLogLeavePlacesForOthers(t *testing.T) {
 			}
 		})
 	}
-	waiting := func(count int) {
-		require.Eventually(t, func() bool {
-			return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_collector_waiting %d\n", count))
-		}, 5*time.Second, time.Millisecond)
-	}
-	waiting(16)
+	n.becomes("spoor_collector_waiting", 16)
 	r := n.post("/api/events", event(99), "Authorization", bearer(flood.Key))
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "1", r.header.Get("Retry-After"))
@@ -131,8 +124,8 @@ func TestRequestsOfOneKeyThatWaitForTheLogLeavePlacesForOthers(t *testing.T) {
 			t.Errorf("the other key: %s", r.body)
 		}
 	})
-	waiting(17)
-	n.log.mu.Unlock()
+	n.becomes("spoor_collector_waiting", 17)
+	goOn()
 	wg.Wait()
 }
 
@@ -143,16 +136,20 @@ type inTurn struct {
 	proceed chan struct{}
 }
 
-func (b *inTurn) Query(_ context.Context, text string, _ server.QueryOptions) ([]byte, error) {
+func (b *inTurn) Query(ctx context.Context, text string, _ server.QueryOptions) ([]byte, error) {
 	b.asked <- text
-	<-b.proceed
-	return []byte(`{"kind":"users","query":""}`), nil
+	select {
+	case <-b.proceed:
+		return []byte(`{"kind":"users","query":""}`), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func TestKeysThatAskTakeTurns(t *testing.T) {
 	store := start(t, server.Options{})
 	back := &inTurn{Backend: store.back, asked: make(chan string, 20), proceed: make(chan struct{})}
-	n := startOver(t, back, server.Options{MaxQueries: 1, WaitTimeout: 20 * time.Second})
+	n := startOver(t, back, server.Options{MaxQueries: 1, WaitTimeout: maxBecoming})
 	flood, quiet := n.makeKey("", `{"kind":"read","name":"flood"}`), n.makeKey("", `{"kind":"read","name":"quiet"}`)
 	var wg sync.WaitGroup
 	ask := func(k madeKey) {
@@ -162,17 +159,12 @@ func TestKeysThatAskTakeTurns(t *testing.T) {
 			}
 		})
 	}
-	waiting := func(count int) {
-		require.Eventually(t, func() bool {
-			return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_queries_waiting %d\n", count))
-		}, 5*time.Second, time.Millisecond)
-	}
 	for range 8 {
 		ask(flood)
 	}
-	waiting(7)
+	n.becomes("spoor_queries_waiting", 7)
 	ask(quiet)
-	waiting(8)
+	n.becomes("spoor_queries_waiting", 8)
 	var order []string
 	for range 9 {
 		order = append(order, <-back.asked)
@@ -184,8 +176,8 @@ func TestKeysThatAskTakeTurns(t *testing.T) {
 
 // Overload waits for a place before it is refused: a short one is not noticed.
 func TestAShortOverloadIsWaitedFor(t *testing.T) {
-	n := start(t, server.Options{MaxWaiting: 1, WaitTimeout: 20 * time.Second})
-	n.log.mu.Lock()
+	n := start(t, server.Options{MaxWaiting: 1, WaitTimeout: maxBecoming})
+	goOn := n.stopLog()
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -194,10 +186,8 @@ func TestAShortOverloadIsWaitedFor(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), "spoor_requests_waiting 7\n")
-	}, 5*time.Second, time.Millisecond)
-	n.log.mu.Unlock()
+	n.becomes("spoor_requests_waiting", 7)
+	goOn()
 	wg.Wait()
 }
 

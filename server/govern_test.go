@@ -338,6 +338,32 @@ func TestTheQualityOfWhatCameInIsCounted(t *testing.T) {
 	}
 }
 
+func TestTheClockOfABatchIsReadFromTheObjectAroundIt(t *testing.T) {
+	n := start(t, server.Options{})
+	n.put("/api/policy", `{"enrich":{"clock":true}}`)
+	for i, body := range []string{
+		`{"sentAt":"2026-05-02T09:00:00.123Z","batch":[%s]}`,
+		`{"batch":[%s], "x":{"sentAt":"2020-01-01T00:00:00Z","y":"]"}, "sentAt" : "2026-05-02T09:00:00.123Z"}`,
+	} {
+		name := fmt.Sprintf("clock%d", i)
+		r := n.post("/api/events/batch", fmt.Sprintf(body, fmt.Sprintf(
+			`{"eventName":%q,"userId":"a]\"sentAt\"","timestamp":"2026-05-02T08:59:00Z"},{"eventName":%q,"userId":"b","timestamp":"2026-05-02T11:59:30Z","sentAt":"2026-05-02T12:00:00Z"}`, name, name)))
+		require.EqualValues(t, 2, r.json(t)["accepted"])
+		e := n.stored(name)
+		require.Equal(t, "2026-05-02T11:59:00.000Z", e[0]["timestamp"])
+		require.Equal(t, map[string]any{"spoor": map[string]any{"clockOffset": 10800.0, "sentTimestamp": "2026-05-02T08:59:00Z"}}, e[0]["context"])
+		require.Empty(t, e[1]["context"], "what the event itself says goes first")
+	}
+	for _, body := range []string{
+		`{"sentAt":5,"batch":[%s]}`, `{"sentAt":"yesterday","batch":[%s]}`, `{"batch":[%s]}`, `[%s]`, "%s",
+	} {
+		require.Equal(t, 200, n.post("/api/events/batch", fmt.Sprintf(body, `{"eventName":"plain","userId":"a","timestamp":"2026-05-02T08:59:00Z"}`)).status)
+	}
+	for _, e := range n.stored("plain") {
+		require.Empty(t, e["context"])
+	}
+}
+
 func TestDuplicatesOfALongBodyAreCounted(t *testing.T) {
 	n := start(t, server.Options{})
 	var body strings.Builder

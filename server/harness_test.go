@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,7 +132,7 @@ func (n *node) serve(back server.Backend, opts server.Options, closeStore func()
 	served := make(chan error, 1)
 	go func() { served <- n.srv.Serve(ln) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
-	n.http = &http.Client{Transport: transport}
+	n.http = &http.Client{Transport: transport, Timeout: maxAnswer}
 	n.down = sync.OnceFunc(func() {
 		transport.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -140,6 +142,31 @@ func (n *node) serve(back server.Backend, opts server.Options, closeStore func()
 		require.NoError(t, closeStore())
 	})
 	t.Cleanup(n.down)
+}
+
+const (
+	// maxAnswer bounds a request of a test: no answer at all is a failure, not a wait.
+	maxAnswer = time.Minute
+	// maxBecoming is how long a state that must come may take, beside all that runs at the same time.
+	maxBecoming = 30 * time.Second
+)
+
+// stopLog lets proposals wait until goOn is called, or the test ends, however it
+// ends: a server that is closed waits for its log.
+func (n *node) stopLog() (goOn func()) {
+	n.log.mu.Lock()
+	goOn = sync.OnceFunc(n.log.mu.Unlock)
+	n.t.Cleanup(goOn)
+	return goOn
+}
+
+// becomes waits until the server's metric has a value.
+func (n *node) becomes(metric string, value int) {
+	n.t.Helper()
+	line := fmt.Sprintf("%s %d\n", metric, value)
+	require.Eventually(n.t, func() bool {
+		return strings.Contains(string(n.do("GET", "/metrics", nil).body), line)
+	}, maxBecoming, time.Millisecond, "%s", line)
 }
 
 // reply is an answer as a test looks at it.

@@ -196,3 +196,101 @@ func (s *Server) deleteKey(ctx *fasthttp.RequestCtx, id string) error {
 	setIndex(ctx, index)
 	return answerValue(ctx, map[string]bool{"revoked": true})
 }
+
+// sessionCookie is where a browser keeps the token of a session.
+const sessionCookie = "spoor_session"
+
+// sessionHeader stands in requests of the page. A page of another site cannot set it without
+// asking first, and is not allowed to: without it a cookie counts for nothing.
+const sessionHeader = "X-Spoor-Session"
+
+// sessionKey is the key that a request's session stands for, nil for none.
+func (s *Server) sessionKey(ctx *fasthttp.RequestCtx) []byte {
+	if len(ctx.Request.Header.Peek(sessionHeader)) == 0 {
+		return nil
+	}
+	return s.sessions.Key(ctx.Request.Header.Cookie(sessionCookie), s.opts.Now())
+}
+
+// sessionAnswer says who is signed in.
+type sessionAnswer struct {
+	Required bool   `json:"required"` // a key is asked for
+	Role     string `json:"role"`     // read or admin; empty: nobody is signed in
+	Name     string `json:"name"`     // of the key
+}
+
+// getSession says whether one has to sign in, and who did.
+func (s *Server) getSession(ctx *fasthttp.RequestCtx, _ string) error {
+	a := sessionAnswer{Required: !s.opts.Keys.IsOpen()}
+	if !a.Required {
+		a.Role = access.Admin.String()
+	} else if key, _ := s.opts.Keys.Identify(s.sessionKey(ctx)); key != nil {
+		a.Role, a.Name = key.Role.String(), key.Name
+	}
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+	return answerValue(ctx, a)
+}
+
+// postSession signs in with a key: the answer sets a cookie.
+func (s *Server) postSession(ctx *fasthttp.RequestCtx, _ string) error {
+	if err := s.checkReady(); err != nil {
+		return err
+	}
+	b, err := s.readBody(ctx, maxSmallBody)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	var call struct {
+		Key string `json:"key"`
+	}
+	if err := readJSON(b.data, &call, json.RejectUnknownMembers(true)); err != nil {
+		return err
+	}
+	if len(ctx.Request.Header.Peek(sessionHeader)) == 0 {
+		return fail(fasthttp.StatusForbidden, "bad_origin", "the header %s is missing; the page of this server sends it", sessionHeader)
+	}
+	key, _ := s.opts.Keys.Identify([]byte(call.Key))
+	switch {
+	case key == nil:
+		return fail(fasthttp.StatusUnauthorized, "unauthorized", "the key is not known")
+	case key.Role == access.Write:
+		return fail(fasthttp.StatusForbidden, "forbidden", "this is a write key; sign in with one of the kind read or admin")
+	}
+	token, err := s.sessions.Open([]byte(call.Key), s.opts.Now(), s.opts.Random)
+	if err != nil {
+		return err
+	}
+	s.setSession(ctx, token, int(access.SessionLife/time.Second))
+	return answerValue(ctx, sessionAnswer{Required: !s.opts.Keys.IsOpen(), Role: key.Role.String(), Name: key.Name})
+}
+
+// deleteSession signs out.
+func (s *Server) deleteSession(ctx *fasthttp.RequestCtx, _ string) error {
+	if s.sessionKey(ctx) != nil {
+		s.sessions.Close(ctx.Request.Header.Cookie(sessionCookie))
+	}
+	s.setSession(ctx, "", -1)
+	answer(ctx, []byte(`{"closed":true}`))
+	return nil
+}
+
+// setSession sets the cookie for a time in seconds; -1 removes it. Scripts do not see it, and no
+// other site makes a browser send it.
+func (s *Server) setSession(ctx *fasthttp.RequestCtx, token string, seconds int) {
+	c := fasthttp.AcquireCookie()
+	defer fasthttp.ReleaseCookie(c)
+	c.SetKey(sessionCookie)
+	c.SetValue(token)
+	c.SetPath("/")
+	c.SetHTTPOnly(true)
+	c.SetSameSite(fasthttp.CookieSameSiteStrictMode)
+	c.SetMaxAge(seconds)
+	if seconds < 0 {
+		c.SetExpire(fasthttp.CookieExpireDelete)
+	}
+	// Whoever forges this header only keeps a cookie from being sent without TLS.
+	c.SetSecure(string(ctx.Request.Header.Peek(fasthttp.HeaderXForwardedProto)) == "https")
+	ctx.Response.Header.SetCookie(c)
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+}

@@ -17,15 +17,16 @@ import (
 
 // serverMetrics are the numbers of one server, in Prometheus text.
 type serverMetrics struct {
-	set         *metrics.Set
-	accepted    *metrics.Counter
-	duplicates  *metrics.Counter
-	badRequests *metrics.Counter
-	rejected    sync.Map // code -> *metrics.Counter
-	queries     *metrics.Counter
-	refused     *metrics.Counter // queries, for want of a place
-	limited     *metrics.Counter // requests, by the rates of their key
-	overloaded  *metrics.Counter // requests with bodies, for want of memory, a place or a turn
+	set          *metrics.Set
+	accepted     *metrics.Counter
+	duplicates   *metrics.Counter
+	badRequests  *metrics.Counter
+	connsRefused *metrics.Counter
+	rejected     sync.Map // code -> *metrics.Counter
+	queries      *metrics.Counter
+	refused      *metrics.Counter // queries, for want of a place
+	limited      *metrics.Counter // requests, by the rates of their key
+	overloaded   *metrics.Counter // requests with bodies, for want of memory, a place or a turn
 }
 
 // routeMetrics are the numbers of one route.
@@ -41,14 +42,15 @@ var latencyBounds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
 func newMetrics(s *Server) *serverMetrics {
 	set := metrics.NewSet()
 	m := &serverMetrics{
-		set:         set,
-		accepted:    set.NewCounter("spoor_events_accepted_total"),
-		duplicates:  set.NewCounter("spoor_events_duplicate_total"),
-		badRequests: set.NewCounter("spoor_http_bad_requests_total"),
-		queries:     set.NewCounter("spoor_queries_total"),
-		refused:     set.NewCounter("spoor_queries_refused_total"),
-		limited:     set.NewCounter("spoor_http_rate_limited_total"),
-		overloaded:  set.NewCounter("spoor_http_overloaded_total"),
+		set:          set,
+		accepted:     set.NewCounter("spoor_events_accepted_total"),
+		duplicates:   set.NewCounter("spoor_events_duplicate_total"),
+		badRequests:  set.NewCounter("spoor_http_bad_requests_total"),
+		connsRefused: set.NewCounter("spoor_http_connections_refused_total"),
+		queries:      set.NewCounter("spoor_queries_total"),
+		refused:      set.NewCounter("spoor_queries_refused_total"),
+		limited:      set.NewCounter("spoor_http_rate_limited_total"),
+		overloaded:   set.NewCounter("spoor_http_overloaded_total"),
 	}
 	gauges := map[string]func() float64{
 		"spoor_body_bytes":       func() float64 { return float64(s.bytes.Held()) },

@@ -18,6 +18,7 @@ import (
 	"spoor/server"
 	"spoor/server/backend"
 	"spoor/server/openapi"
+	"spoor/server/sdkfile"
 )
 
 // description is openapi.yaml, and the schemas of its answers as they are needed.
@@ -134,7 +135,9 @@ func (d *description) schema(t testing.TB, pointer string) *jsonschema.Schema {
 func TestEveryRouteIsDescribedAndTheReverse(t *testing.T) {
 	d, err := described()
 	require.NoError(t, err)
-	n := start(t, server.Options{})
+	script, err := sdkfile.New("/s.js", []byte("spoor()"))
+	require.NoError(t, err)
+	n := start(t, server.Options{Script: script})
 	require.Equal(t, 200, n.do("GET", "/healthz", nil).status)
 	found := map[string]string{}
 	for path, item := range d.paths {

@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +19,7 @@ import (
 )
 
 func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
-	n := start(t, server.Options{MaxWaiting: 4, WaitTimeout: 50 * time.Millisecond}, func(l *testLog) { l.hold = make(chan struct{}) })
+	n := start(t, server.Options{MaxWaiting: 4, WaitTimeout: time.Second}, func(l *testLog) { l.hold = make(chan struct{}) })
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
@@ -25,9 +28,7 @@ func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), "spoor_collector_waiting 4\n")
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_collector_waiting", 4)
 	r := n.post("/api/events", event(5))
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "overloaded", r.errorCode(t))
@@ -39,7 +40,7 @@ func TestRequestsBeyondWhatMayWaitAreToldToComeAgain(t *testing.T) {
 
 func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
 	// The budget is raised to 4 MiB.
-	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: 5 * time.Second})
+	n := start(t, server.Options{MaxBodyBytes: 1 << 20, BudgetBytes: 1, WaitTimeout: 50 * time.Millisecond, BodyTimeout: maxBecoming})
 	body := "[" + event(1) + "," + strings.Repeat(" ", 1<<20-len(event(1))-3) + "]"
 	for range 4 { // bodies that stop just before their end hold it all
 		conn := n.dial()
@@ -47,13 +48,35 @@ func TestBodiesBeyondTheBudgetWaitThenAreToldToComeAgain(t *testing.T) {
 		_, err := fmt.Fprintf(conn, "POST /api/events/batch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)-1])
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_body_bytes %d\n", 4*len(body)))
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_body_bytes", 4*len(body))
 	r := n.post("/api/events", event(1))
 	require.Equal(t, 503, r.status)
 	require.Equal(t, "overloaded", r.errorCode(t))
 	require.Equal(t, "1", r.header.Get("Retry-After"))
+}
+
+func TestConnectionsBeyondTheLimitAreToldToComeAgain(t *testing.T) {
+	n := start(t, server.Options{MaxConns: 4})
+	held := make([]net.Conn, 4)
+	for i := range held {
+		held[i] = n.dial()
+		defer held[i].Close()
+		_, err := io.WriteString(held[i], "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(held[i]), nil)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+	}
+	for range 100 {
+		r := n.post("/api/events", event(1))
+		require.Equal(t, 503, r.status)
+		require.Equal(t, "too_many_connections", r.errorCode(t))
+		require.Equal(t, "1", r.header.Get("Retry-After"))
+		require.Equal(t, "application/json; charset=utf-8", r.header.Get("Content-Type"))
+	}
+	require.NoError(t, held[0].Close())
+	require.Eventually(t, func() bool { return n.post("/api/events", event(1)).status == 200 }, maxBecoming, time.Millisecond)
+	require.Regexp(t, `spoor_http_connections_refused_total \d{3}\n`, string(n.do("GET", "/metrics", nil).body))
 }
 
 func TestWhatTheLogSaysBecomesAnAnswer(t *testing.T) {
@@ -93,9 +116,7 @@ func TestShutdownAnswersWhatWasTaken(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		return strings.Contains(string(n.do("GET", "/metrics", nil).body), fmt.Sprintf("spoor_collector_waiting %d\n", clients))
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_collector_waiting", clients)
 	done := make(chan error, 1)
 	go func() { done <- n.srv.Shutdown(context.Background()) }()
 	select {
@@ -121,10 +142,8 @@ func TestShutdownEndsQueriesThatTakeTooLong(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		m := string(n.do("GET", "/metrics", nil).body)
-		return strings.Contains(m, "spoor_queries_running 1\n") && strings.Contains(m, "spoor_exports_running 1\n")
-	}, 5*time.Second, time.Millisecond)
+	n.becomes("spoor_queries_running", 1)
+	n.becomes("spoor_exports_running", 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	begin := time.Now()

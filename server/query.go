@@ -105,6 +105,51 @@ func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOption
 	return nil
 }
 
+// maxPersons is how many persons one answer lists.
+const maxPersons = 1000
+
+// postPersons lists who is in one number of the answer to the query in the body: of a funnel who
+// reached the step of the argument step, or with lost=1 did not get from there to the next one, in the group of
+// the argument group, a JSON array; of a retention who is in a cohort, or came back in a column.
+func (s *Server) postPersons(ctx *fasthttp.RequestCtx, _ string) error {
+	text, _, err := s.readQuery(ctx)
+	if err != nil {
+		return err
+	}
+	args := ctx.QueryArgs()
+	at := query.Place{Lost: args.GetBool("lost"), Limit: 100, Column: -1, After: string(args.Peek("after"))}
+	for _, n := range []struct {
+		name string
+		to   *int
+	}{{"step", &at.Step}, {"cohort", &at.Cohort}, {"column", &at.Column}, {"limit", &at.Limit}} {
+		if arg := string(args.Peek(n.name)); arg != "" {
+			if *n.to, err = strconv.Atoi(arg); err != nil || *n.to < 0 {
+				return fail(fasthttp.StatusBadRequest, "bad_place", "%s is a number, not %q", n.name, quoted(arg))
+			}
+		}
+	}
+	if at.Limit < 1 || at.Limit > maxPersons {
+		return fail(fasthttp.StatusBadRequest, "bad_place", "limit is a number from 1 to %d", maxPersons)
+	}
+	if group := args.Peek("group"); len(group) > 0 {
+		if err := readJSON(group, &at.Group); err != nil || at.Group == nil {
+			return fail(fasthttp.StatusBadRequest, "bad_place", "group is a JSON array of the values of a group")
+		}
+	}
+	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
+	defer stop()
+	tenant := callerOf(ctx).tenant()
+	if err := s.takeQuery(tenant); err != nil {
+		return err
+	}
+	defer s.queries.Give(tenant, 1)
+	a, err := s.back.Persons(work, text, at)
+	if err != nil {
+		return err
+	}
+	return answerValue(ctx, a)
+}
+
 // takeQuery waits a little for a place among the queries that run. Keys that wait take turns.
 func (s *Server) takeQuery(tenant string) error {
 	if s.queries.Take(s.ctx, tenant, 1, 1, s.opts.WaitTimeout) {

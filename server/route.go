@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/server/access"
+	"spoor/server/dashboard"
 	"spoor/server/dialect"
 	"spoor/server/nodes"
 )
@@ -101,6 +103,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/events/export", "export", false, method{"POST", access.Read, s.postExport})
 	add("/api/query", "query", false, method{"GET", access.Read, s.getQuery}, method{"POST", access.Read, s.postQuery})
 	add("/api/query/complete", "complete", false, method{"GET", access.Read, s.getComplete})
+	add("/api/query/persons", "persons", false, method{"POST", access.Read, s.postPersons})
 	add("/api/query/running", "running", false, method{"GET", access.Read, s.getRunning})
 	add("/api/catalog", "catalog", false, method{"GET", access.Read, s.getCatalog})
 	add("/api/quality", "quality", false, method{"GET", access.Read, s.governs(s.govern.Quality)})
@@ -110,7 +113,11 @@ func newRoutes(s *Server) *routes {
 	add("/api/queries", "queries", false, method{"GET", access.Read, s.listQueries})
 	add("/api/queries/", "saved_query", false,
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
+	add("/api/boards", "boards", false, method{"GET", access.Read, s.governs(s.boards.List)})
+	add("/api/boards/", "board", false, method{"GET", access.Read, s.governs(s.boards.Get)},
+		method{"PUT", access.Admin, s.governs(s.boards.Put)}, method{"DELETE", access.Admin, s.governs(s.boards.Delete)})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
+	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
 	add("/api/cluster/join", "cluster_join", false, method{"POST", access.Open, s.postJoin})
 	add("/api/cluster/verify", "cluster_verify", false, method{"POST", access.Admin, s.governs(s.nodes.Verify)})
@@ -119,12 +126,16 @@ func newRoutes(s *Server) *routes {
 	add("/api/cluster/nodes/*/promote", "node_promote", false, method{"POST", access.Admin, s.governs(s.nodes.Promote)})
 	add("/api/cluster/nodes/*/demote", "node_demote", false, method{"POST", access.Admin, s.governs(s.nodes.Demote)})
 	add("/api/cluster/nodes/*", "node", false, method{"DELETE", access.Admin, s.governs(s.nodes.Remove)})
+	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
+	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})
 	add("/api/admin/backup", "backup", false, method{"POST", access.Admin, s.postBackup})
 	add("/api/keys", "keys", false, method{"GET", access.Admin, s.listKeys}, method{"POST", access.Admin, s.postKey})
 	add("/api/keys/", "key", false, method{"DELETE", access.Admin, s.deleteKey})
+	add("/api/session", "session", false,
+		method{"GET", access.Open, s.getSession}, method{"POST", access.Open, s.postSession}, method{"DELETE", access.Open, s.deleteSession})
 	add("/metrics", "metrics", false, method{"GET", access.Read, s.getMetrics})
 	r.exact["/api/cluster"].always, r.exact["/metrics"].always = true, true
 	for _, path := range []string{"/api/admin/flush", "/api/admin/compact", "/api/admin/verify", "/api/admin/backup"} {
@@ -133,11 +144,22 @@ func newRoutes(s *Server) *routes {
 	add("/healthz", "health", false, method{"GET", access.Open, s.getHealth})
 	add("/readyz", "ready", false, method{"GET", access.Open, s.getReady})
 	add("/openapi.yaml", "openapi", false, method{"GET", access.Open, s.getOpenAPI})
+	if f := s.opts.Script; f != nil {
+		get := method{"GET", access.Open, f.Serve}
+		add(f.Path(), "script", false, get)
+		add(f.Pattern(), "script_by_hash", false, get)
+	}
 	r.dialects = map[string]*routeMetrics{}
 	for _, name := range s.opts.Dialects.Names() {
 		r.dialects[name] = s.metrics.route(name)
 	}
 	add("/", "root", false, method{"GET", access.Open, s.getRoot})
+	for _, path := range dashboard.Paths() {
+		add(path, path[1:], false, method{"GET", access.Open, func(ctx *fasthttp.RequestCtx, _ string) error {
+			dashboard.Serve(ctx, path)
+			return nil
+		}})
+	}
 	return r
 }
 
@@ -285,6 +307,9 @@ func (s *Server) serveHere(ctx *fasthttp.RequestCtx) bool {
 	if err == nil {
 		err = s.sendToLeader(ctx)
 	}
+	if errors.Is(err, nodes.ErrHere) {
+		return true
+	}
 	if err != nil {
 		s.answerError(ctx, err)
 	}
@@ -304,7 +329,11 @@ func (s *Server) sendToLeader(ctx *fasthttp.RequestCtx) error {
 	if err := b.read(ctx, s.opts.MaxBodyBytes); err != nil {
 		return err
 	}
-	return s.forward.Forward(s.ctx, ctx, b.data, s.clientAddress(ctx))
+	err := s.forward.Forward(s.ctx, ctx, b.data, s.clientAddress(ctx))
+	if errors.Is(err, nodes.ErrHere) {
+		ctx.Request.SetBody(b.data) // for who reads it next; see body.read
+	}
+	return err
 }
 
 func (rt *route) method(verb []byte) *method {

@@ -24,6 +24,8 @@ import (
 
 	"spoor/engine/event"
 	"spoor/server/access"
+	"spoor/server/boards"
+	"spoor/server/calls"
 	"spoor/server/collect"
 	"spoor/server/dialect"
 	"spoor/server/enrich"
@@ -32,6 +34,9 @@ import (
 	"spoor/server/govern"
 	"spoor/server/inflate"
 	"spoor/server/nodes"
+	"spoor/server/rawtier"
+	"spoor/server/replay"
+	"spoor/server/sdkfile"
 )
 
 // Options tune a Server. Zero values take the defaults.
@@ -44,9 +49,13 @@ type Options struct {
 	Nodes nodes.Cluster
 	// Dialects are the protocols of other systems; default: none.
 	Dialects *dialect.Mounted
+	// Script is the SDK for web pages; nil: it is not served.
+	Script *sdkfile.File
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 	Lateness  govern.Lateness
+	// Raw tells of the raw tier; nil: there is none.
+	Raw func() rawtier.Status
 	// Elapsed is a clock that is never set, for rates; default the system's.
 	Elapsed func() time.Duration
 	// Random is where keys come from; default crypto/rand.
@@ -130,32 +139,38 @@ func (o *Options) setDefaults() {
 
 // Server serves one Backend over HTTP.
 type Server struct {
-	back    Backend
-	opts    Options
-	log     *slog.Logger
-	http    *fasthttp.Server
-	collect *collect.Collector
-	govern  *govern.Pipeline
-	erase   *erase.API
-	nodes   *nodes.API
-	forward *nodes.Forwarder
-	fresh   *nodes.Freshness
-	inflate *inflate.Pool
-	bytes   *fair.Gate // bytes of request bodies
-	places  *fair.Gate // of requests with events between their last byte and their answer
-	room    *fair.Gate // bytes of events between there and their answer
-	turns   *fair.Gate // at decompressing and decoding
-	limits  *access.Limits
-	keysMu  sync.Mutex    // held while a key is made
-	queries *fair.Gate    // places of queries that run
-	exports chan struct{} // held by exports that run
-	chores  chan struct{} // held by the verification or backup that runs
-	metrics *serverMetrics
-	routes  *routes
+	back     Backend
+	opts     Options
+	log      *slog.Logger
+	http     *fasthttp.Server
+	collect  *collect.Collector
+	govern   *govern.Pipeline
+	erase    *erase.API
+	boards   *boards.API
+	nodes    *nodes.API
+	forward  *nodes.Forwarder
+	fresh    *nodes.Freshness
+	replay   *replay.API
+	inflate  *inflate.Pool
+	bytes    *fair.Gate // bytes of request bodies
+	places   *fair.Gate // of requests with events between their last byte and their answer
+	room     *fair.Gate // bytes of events between there and their answer
+	turns    *fair.Gate // at decompressing and decoding
+	limits   *access.Limits
+	sessions access.Sessions // browsers that signed in at this node
+	keysMu   sync.Mutex      // held while a key is made
+	queries  *fair.Gate      // places of queries that run
+	exports  chan struct{}   // held by exports that run
+	chores   chan struct{}   // held by the verification or backup that runs
+	refusing chan struct{}   // held by connections without a place
+	metrics  *serverMetrics
+	routes   *routes
+	root     string    // what / answers
+	said     sync.Pool // of *calls.Batch
 
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
-	streams sync.WaitGroup // exports and chores that write, and what expires letters
+	streams sync.WaitGroup // exports and chores that write, connections that are refused, and what expires letters
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -167,24 +182,28 @@ func New(back Backend, opts Options) *Server {
 	opts.setDefaults()
 	s := &Server{
 		back: back, opts: opts, log: opts.Logger,
-		inflate: inflate.NewPool(),
-		bytes:   fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
-		places:  fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
-		room:    fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
-		turns:   fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
-		limits:  access.NewLimits(access.MaxBuckets),
-		queries: fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
-		exports: make(chan struct{}, maxExports),
-		chores:  make(chan struct{}, 1),
+		inflate:  inflate.NewPool(),
+		bytes:    fair.NewGate(opts.BudgetBytes+opts.BudgetBytes/8, opts.BudgetBytes),
+		places:   fair.NewGate(int64(opts.MaxWaiting+opts.MaxWaiting/8), int64(opts.MaxWaiting)),
+		room:     fair.NewGate(logRoomBytes+logRoomBytes/8, logRoomBytes),
+		turns:    fair.NewGate(int64(2*runtime.GOMAXPROCS(0)), int64(2*runtime.GOMAXPROCS(0))), // one at work, one that is waking up
+		limits:   access.NewLimits(access.MaxBuckets),
+		queries:  fair.NewGate(int64(opts.MaxQueries), int64(opts.MaxQueries)),
+		exports:  make(chan struct{}, maxExports),
+		chores:   make(chan struct{}, 1),
+		refusing: make(chan struct{}, maxRefusing),
 	}
+	s.root = textOfRoot(opts.Script)
+	s.said.New = func() any { return calls.NewBatch(opts.Limits) }
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase = erase.New(back)
+	s.erase, s.replay, s.boards = erase.New(back), replay.New(back), boards.New(back)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,
 	})
+	s.room.Tighten(s.sharedRoom)
 	if s.opts.Nodes == nil {
 		s.opts.Nodes = nodes.Alone{Status: s.ownStatus, Applied: func() uint64 { return back.Store().AppliedIndex }}
 	}
@@ -199,7 +218,7 @@ func New(back Backend, opts Options) *Server {
 		HeaderReceived:               s.headerReceived,
 		ExpectHandler:                s.expect,
 		Logger:                       discardLogger{},
-		Concurrency:                  opts.MaxConns,
+		Concurrency:                  opts.MaxConns + connSlack,
 		ReadBufferSize:               maxHeaderBytes,
 		ReadTimeout:                  opts.HeaderTimeout,
 		WriteTimeout:                 opts.WriteTimeout,
@@ -228,7 +247,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
 
 // Serve serves connections of ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(ln); err != nil {
+	if err := s.http.Serve(&bounded{ln, s}); err != nil {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,13 +24,18 @@ type Config struct {
 
 	Binary string   // the server to start
 	Args   []string // further flags of it
-	Server string   // URL of a server to load instead; what /proc and the disk tell is then not measured
-	Key    string
+	// Profile is the file to which the server writes a CPU profile, from its start to its first stop; "": none.
+	Profile string
+	Server  string // URL of a server to load instead; what /proc and the disk tell is then not measured
+	Key     string
 
 	// CrashEvents are sent before the server is killed: what a start then reads from its log.
 	CrashEvents int64
 	// Progress is told what goes on, if set.
 	Progress func(step string)
+	// Loaded is called when everything is loaded, compacted and measured, if set; the server goes
+	// on when it returns. It is not called for a server that was not started here.
+	Loaded func(ctx context.Context, address, pid string, soFar *Report) error
 }
 
 // Bounds of a Config.
@@ -93,7 +99,11 @@ func (m *measurement) remote(ctx context.Context) error {
 
 // local measures a server of its own.
 func (m *measurement) local(ctx context.Context) (err error) {
-	p, took, err := start(ctx, m.c.Binary, m.data, m.c.Args)
+	args := m.c.Args
+	if m.c.Profile != "" {
+		args = append(slices.Clone(args), "--cpu-profile", m.c.Profile)
+	}
+	p, took, err := start(ctx, m.c.Binary, m.data, args)
 	if err != nil {
 		return err
 	}
@@ -106,28 +116,33 @@ func (m *measurement) local(ctx context.Context) (err error) {
 	r.ReadyEmpty = took.Seconds()
 
 	// What the start has cost is no cost of an event.
-	before, known := usageOf(p.pid())
+	before, known := UsageOf(p.pid())
 	if err := m.load(ctx, p.address, m.src); err != nil {
 		return err
 	}
-	loaded, _ := usageOf(p.pid())
+	loaded, _ := UsageOf(p.pid())
 	if err := m.compact(ctx, p.address); err != nil {
 		return err
 	}
 	if known == nil {
-		after, err := usageOf(p.pid())
+		after, err := UsageOf(p.pid())
 		if err != nil {
 			return err
 		}
 		events := float64(r.Events)
-		r.ServerLoad = (loaded.cpu - before.cpu).Seconds()
-		r.ServerCPU = (after.cpu - before.cpu).Seconds()
+		r.ServerLoad = (loaded.CPU - before.CPU).Seconds()
+		r.ServerCPU = (after.CPU - before.CPU).Seconds()
 		r.ServerMicros = r.ServerCPU * 1e6 / events
-		r.PeakRSS = after.peakRSS
-		r.WrittenPerEvent = float64(after.written-before.written) / events
+		r.PeakRSS = after.PeakRSS
+		r.WrittenPerEvent = float64(after.Written-before.Written) / events
 	}
 	if err := m.disk(); err != nil {
 		return err
+	}
+	if m.c.Loaded != nil {
+		if err := m.c.Loaded(ctx, p.address, p.pid(), r); err != nil {
+			return err
+		}
 	}
 
 	m.c.Progress("stopping and starting")
@@ -141,8 +156,8 @@ func (m *measurement) local(ctx context.Context) (err error) {
 		return err
 	}
 	r.ReadyStopped = took.Seconds()
-	if u, err := usageOf(p.pid()); err == nil {
-		r.ReadStopped = u.read
+	if u, err := UsageOf(p.pid()); err == nil {
+		r.ReadStopped = u.Read
 	}
 	return m.crash(ctx, &p)
 }
@@ -170,8 +185,8 @@ func (m *measurement) crash(ctx context.Context, p **process) error {
 	}
 	*p = next
 	m.report.ReadyKilled = took.Seconds()
-	if u, err := usageOf(next.pid()); err == nil {
-		m.report.ReadKilled = u.read
+	if u, err := UsageOf(next.pid()); err == nil {
+		m.report.ReadKilled = u.Read
 	}
 	// Everything that was answered for is a duplicate now.
 	l = &loader{address: next.address, key: m.c.Key, src: more}
@@ -188,7 +203,7 @@ func (m *measurement) crash(ctx context.Context, p **process) error {
 // load sends the events of s.
 func (m *measurement) load(ctx context.Context, address string, s *source) error {
 	m.c.Progress("loading")
-	before, known := usageOf("self")
+	before, known := UsageOf("self")
 	begin := time.Now()
 	l := &loader{address: address, key: m.c.Key, src: s}
 	sums, err := l.run(ctx, m.c.Connections)
@@ -198,11 +213,11 @@ func (m *measurement) load(ctx context.Context, address string, s *source) error
 	r := m.report
 	r.LoadSeconds = time.Since(begin).Seconds()
 	if known == nil {
-		after, err := usageOf("self")
+		after, err := UsageOf("self")
 		if err != nil {
 			return err
 		}
-		r.LoaderCPU = (after.cpu - before.cpu).Seconds()
+		r.LoaderCPU = (after.CPU - before.CPU).Seconds()
 	}
 	r.Events, r.Accepted, r.Duplicates, r.Rejected, r.Retries = s.total, sums.accepted, sums.duplicates, sums.rejected, sums.retries
 	r.EventsPerSecond = float64(s.total) / r.LoadSeconds

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// usage is what a process has taken so far. Linux tells it in /proc; elsewhere it is unknown.
-type usage struct {
-	cpu     time.Duration // user and system
-	peakRSS int64         // bytes
-	read    int64         // bytes that it read of files and connections
-	written int64         // bytes that it wrote to them
+// Usage is what a process has taken so far. Linux tells it in /proc; elsewhere it is unknown.
+type Usage struct {
+	CPU     time.Duration // user and system
+	PeakRSS int64         // bytes
+	Read    int64         // bytes that it read of files and connections
+	Written int64         // bytes that it wrote to them
 }
 
 // ticksPerSecond is USER_HZ, the same on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// usageOf asks the kernel; pid may be "self".
-func usageOf(pid string) (usage, error) {
-	var u usage
+// UsageOf asks the kernel; pid may be "self".
+func UsageOf(pid string) (Usage, error) {
+	var u Usage
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return u, err
@@ -37,18 +37,23 @@ func usageOf(pid string) (usage, error) {
 		if err != nil {
 			return u, fmt.Errorf("read /proc/%s/stat: %w", pid, err)
 		}
-		u.cpu += time.Duration(ticks) * time.Second / ticksPerSecond
+		u.CPU += time.Duration(ticks) * time.Second / ticksPerSecond
 	}
 	peak, err := procField(pid, "status", "VmHWM:")
 	if err != nil {
 		return u, err
 	}
-	u.peakRSS = peak << 10 // it is in kB
-	if u.read, err = procField(pid, "io", "rchar:"); err != nil {
+	u.PeakRSS = peak << 10 // it is in kB
+	if u.Read, err = procField(pid, "io", "rchar:"); err != nil {
 		return u, err
 	}
-	u.written, err = procField(pid, "io", "wchar:")
+	u.Written, err = procField(pid, "io", "wchar:")
 	return u, err
+}
+
+// ResetPeak makes the kernel begin anew to look for the process's peak of memory.
+func ResetPeak(pid string) error {
+	return os.WriteFile("/proc/"+pid+"/clear_refs", []byte("5"), 0)
 }
 
 // procField reads the number behind a name in a file of lines.

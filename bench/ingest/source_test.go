@@ -71,17 +71,17 @@ func TestNamesAndLateEventsAreThoseAskedForAndAResendStaysEqual(t *testing.T) {
 }
 
 func TestUsageOfThisProcessGrows(t *testing.T) {
-	before, err := usageOf("self")
+	before, err := UsageOf("self")
 	if os.IsNotExist(err) {
 		t.Skip("there is no /proc here")
 	}
 	require.NoError(t, err)
-	require.Positive(t, before.peakRSS)
+	require.Positive(t, before.PeakRSS)
 	_, err = os.ReadFile("source.go")
 	require.NoError(t, err)
-	after, err := usageOf("self")
+	after, err := UsageOf("self")
 	require.NoError(t, err)
-	require.Greater(t, after.read, before.read)
-	_, err = usageOf("no such process")
+	require.Greater(t, after.Read, before.Read)
+	_, err = UsageOf("no such process")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

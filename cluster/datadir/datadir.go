@@ -4,7 +4,9 @@
 //	store/      the engine's: MANIFEST, *.seg, *.identity, *.traits, *.docs, dedupe-*.bloom, LOCK
 //	log/        the Raft log: meta, mark, vote, *.log
 //	snapshots/  where the log was cut: snapshot-*
+//	node        whose directory it is, see roster.OpenIdentity
 //
+// *.before-recover are the log and the snapshots that Recover has replaced.
 // Who works on it holds store/LOCK, as a server does.
 package datadir
 

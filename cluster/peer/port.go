@@ -64,6 +64,7 @@ type Port struct {
 	closed   bool
 	conns    map[net.Conn]struct{} // open, of both directions
 	known    map[string]Formats    // by node, as its last hello said
+	told     map[string]time.Time  // errors that the log was told of
 	clients  map[target]*fasthttp.HostClient
 	handlers map[string]fasthttp.RequestHandler
 	fallback fasthttp.RequestHandler
@@ -93,7 +94,7 @@ func Open(opts Options) (*Port, error) {
 	}
 	p := &Port{
 		opts: opts, cluster: clusterText(opts.Cluster), log: opts.Logger, ln: ln, addr: opts.Advertise,
-		conns: map[net.Conn]struct{}{}, known: map[string]Formats{},
+		conns: map[net.Conn]struct{}{}, known: map[string]Formats{}, told: map[string]time.Time{},
 		clients: map[target]*fasthttp.HostClient{}, handlers: map[string]fasthttp.RequestHandler{},
 	}
 	if p.addr == "" {
@@ -172,7 +173,7 @@ func (p *Port) greet(raw net.Conn) {
 	if err != nil {
 		_ = conn.Close()
 		if p.ctx.Err() == nil {
-			p.log.Warn("a connection of another node was refused", "from", raw.RemoteAddr().String(), "error", err)
+			p.tell("a connection of another node was refused", err, "from", raw.RemoteAddr().String())
 		}
 		return
 	}
@@ -243,6 +244,10 @@ func (p *Port) connect(ctx context.Context, to target, purpose string) (*tracked
 	}
 	if err := p.sayHello(ctx, conn, to, purpose); err != nil {
 		_ = conn.Close()
+		var refused *Refusal
+		if errors.As(err, &refused) {
+			p.tell("another node refuses this one, or is not the one that was looked for", err, "node", to.node, "address", to.address)
+		}
 		return nil, err
 	}
 	conn.calls = purpose == purposeCall
@@ -277,6 +282,29 @@ func (p *Port) sayHello(ctx context.Context, conn *tracked, to target, purpose s
 	}
 	p.learn(h)
 	return conn.SetDeadline(time.Time{})
+}
+
+// tellEvery is how often the log is told of the same error: nodes try again many times a second.
+const tellEvery = time.Minute
+
+// maxTold bounds the errors that are remembered for that.
+const maxTold = 256
+
+func (p *Port) tell(what string, err error, args ...any) {
+	now, text := time.Now(), what+err.Error()
+	p.mu.Lock()
+	last, known := p.told[text]
+	news := !known || now.Sub(last) > tellEvery
+	if news {
+		if len(p.told) >= maxTold {
+			clear(p.told)
+		}
+		p.told[text] = now
+	}
+	p.mu.Unlock()
+	if news {
+		p.log.Warn(what, append(args, "error", err)...)
+	}
 }
 
 func (p *Port) learn(h *hello) {

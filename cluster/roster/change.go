@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"spoor/cluster"
@@ -190,7 +191,7 @@ func (r *Roster) Promote(ctx context.Context, id string) (now bool, err error) {
 	if m, _ := r.member(id); m.Voter {
 		return true, nil
 	}
-	if !r.isCaughtUp(id) {
+	if !r.keepsUpFor(id, promoteAfter) {
 		return false, nil
 	}
 	return true, r.GiveVote(ctx, id)
@@ -259,13 +260,16 @@ func (r *Roster) changing(ctx context.Context, id string) (release func(), err e
 	return nil, err
 }
 
-// handOver transfers the lead to a voter that keeps up.
+// handOver transfers the lead to a voter that keeps up, asked at this moment.
 func (r *Roster) handOver(ctx context.Context, to string) error {
+	var asking sync.WaitGroup
+	r.ask(ctx, &asking)
+	asking.Wait()
 	var best *NodeStatus
 	s := r.survey()
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		if n.ID == r.id || !n.Voter || n.State != StateFollower || to != "" && n.ID != to || !r.isCaughtUp(n.ID) {
+		if n.ID == r.id || !n.Voter || n.State != StateFollower || to != "" && n.ID != to || !r.keepsUpFor(n.ID, 0) {
 			continue
 		}
 		if best == nil || n.Lag < best.Lag {
@@ -276,7 +280,7 @@ func (r *Roster) handOver(ctx context.Context, to string) error {
 		if to == "" {
 			to = "another node"
 		}
-		return fmt.Errorf("%w: %s cannot lead now: it has to have a vote, to answer and to have caught up for %s", ErrRefused, to, promoteAfter)
+		return fmt.Errorf("%w: %s cannot lead now: it has to have a vote, to answer and to have caught up", ErrRefused, to)
 	}
 	return r.TransferLead(ctx, best.ID)
 }
@@ -291,12 +295,13 @@ func (r *Roster) HandOver(ctx context.Context) {
 	}
 }
 
-func (r *Roster) isCaughtUp(id string) bool {
+// keepsUpFor tells whether a member has answered just now and kept up for so long.
+func (r *Roster) keepsUpFor(id string, long time.Duration) bool {
 	now := r.opts.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.seen[id]
-	return s != nil && now.Sub(s.at) <= unreachableAfter && !s.keepsUp.IsZero() && now.Sub(s.keepsUp) >= promoteAfter
+	return s != nil && now.Sub(s.at) <= unreachableAfter && !s.keepsUp.IsZero() && now.Sub(s.keepsUp) >= long
 }
 
 // Tokens let one node join. The log holds their hashes, so that one is good at whichever

@@ -212,7 +212,7 @@ func (w *world) settled(voters int) Status {
 		s = l.Survey(within(w.t))
 		n := 0
 		for _, m := range s.Nodes {
-			if m.Voter && (m.State == StateLeader || m.State == StateFollower && l.isCaughtUp(m.ID)) {
+			if m.Voter && (m.State == StateLeader || m.State == StateFollower && l.keepsUpFor(m.ID, promoteAfter)) {
 				n++
 			}
 		}
@@ -270,7 +270,7 @@ func TestALearnerGetsAVoteOnlyWhenItIsToldTo(t *testing.T) {
 	no := false
 	w.join("n2", func(q *JoinRequest) { q.Voter = &no })
 	l := w.leader()
-	require.Eventually(t, func() bool { return l.isCaughtUp("n2") }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return l.keepsUpFor("n2", promoteAfter) }, 20*time.Second, 5*time.Millisecond)
 	require.Equal(t, StateLearner, l.Survey(within(t)).Nodes[1].State)
 	now, err := l.Promote(within(t), "n2")
 	require.NoError(t, err)

@@ -11,8 +11,11 @@
 // while, those that two hold. Level-1 files of few rows, neighbours in time, are
 // merged when there are SmallFiles of them, so that a year of quiet days is not 365 files.
 //
-// A merge has its rows in memory: what it writes of one day is bounded. A day
-// with more rows stays in several files, each about half full or more.
+// A merge has its rows in memory, so what it writes of one day at a time is bounded. While
+// events arrive, a day with more rows comes to be in several files, each about half full or
+// more. When nothing has arrived for a while it is cut: all its files are merged into
+// pieces of a bounded number of rows, each with a range of persons of its own. Queries go
+// from one piece to the next as they go through one file, so a day in pieces is as good as one in one file.
 //
 // Of two events of one person and time, the one in the older file comes first.
 // So rows never move before those of another file that holds their day: of the files
@@ -49,10 +52,12 @@ type File struct {
 	Days  []DayRows // ascending
 }
 
-// DayRows is how many rows a file holds of a UTC day.
+// DayRows is how many rows a file holds of a UTC day, and of which persons: none is before
+// First or behind Last. Without persons, where all rows are erased, First is above Last.
 type DayRows struct {
-	Day  int32
-	Rows int
+	Day         int32
+	Rows        int
+	First, Last uint32
 }
 
 // rows of all days.
@@ -64,9 +69,15 @@ func (f *File) rows() int {
 	return n
 }
 
-func (f *File) holds(day int32) bool {
-	_, ok := slices.BinarySearchFunc(f.Days, day, func(d DayRows, day int32) int { return int(d.Day) - int(day) })
-	return ok
+func (f *File) holds(day int32) bool { return f.of(day) != nil }
+
+// of is what the file holds of a day, nil for nothing.
+func (f *File) of(day int32) *DayRows {
+	i, ok := slices.BinarySearchFunc(f.Days, day, func(d DayRows, day int32) int { return int(d.Day) - int(day) })
+	if !ok {
+		return nil
+	}
+	return &f.Days[i]
 }
 
 // Limits bound what a merge has in memory at once.
@@ -74,6 +85,8 @@ type Limits struct {
 	Rows  int   // of one day
 	Bytes int64 // of one day in files, and of the level-0 files together
 	Small int   // rows below which days share a file; 0: SmallFileRows
+	// Whole cuts a large day however few rows are new in it; else they must be worth it.
+	Whole bool
 }
 
 func (l Limits) small() int { return cmp.Or(l.Small, SmallFileRows) }
@@ -176,27 +189,102 @@ func withOutgrown(files []File, zero []int, l Limits) []int {
 	return p.files
 }
 
-// overlapping merges level-1 files of a day that more than limit hold: as many
-// as there is room for.
+// overlapping merges level-1 files of a day of which more than limit may hold one person: as many
+// as there is room for, or with all of a day for which there is none, its files into pieces.
 func overlapping(files []File, limit int, l Limits, all bool) []int {
 	holders := holdersOf(files)
 	for _, day := range slices.Sorted(maps.Keys(holders)) {
-		if len(holders[day]) <= limit {
+		of := holders[day]
+		if len(of) <= limit || depth(files, of, day) <= limit {
 			continue
 		}
+		large := tooLarge(files, of, day, l)
+		cut := all && (l.Whole || worthCutting(files, of, day))
+		if large && cut {
+			return together(files, of, holders)
+		}
 		var best []int
-		for first := range holders[day] {
-			run := run(files, holders[day][first:], holders, l)
-			if len(run) > len(best) && (all || !outweighs(files, run)) {
+		for first := range of {
+			run := run(files, of[first:], holders, l)
+			if len(run) > len(best) && (all && !large || !outweighs(files, run)) {
 				best = run
 			}
 		}
 		if len(best) > 1 {
 			return best
 		}
+		if cut { // there is no room for what stands between its files on other days
+			return together(files, of, holders)
+		}
 	}
 	return nil
 }
+
+// depth is the largest number of files that may hold one person of a day.
+func depth(files []File, holders []int, day int32) int {
+	most := 0
+	for _, i := range holders { // the most are where one of them begins
+		first, n := files[i].of(day).First, 0
+		for _, j := range holders {
+			if d := files[j].of(day); d.First <= first && first <= d.Last {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// tooLarge tells whether a day does not fit into one merge.
+func tooLarge(files []File, holders []int, day int32, l Limits) bool {
+	p := newPlan(l)
+	for _, i := range holders {
+		if !p.add(i, &files[i]) {
+			return true
+		}
+	}
+	return p.rows[day] > l.Rows
+}
+
+// worthCutting tells whether a day holds enough rows that are not in pieces yet for all of it to be
+// written again: a quarter of the others.
+func worthCutting(files []File, holders []int, day int32) bool {
+	total := 0
+	ends := slices.Clone(holders)
+	for _, i := range holders {
+		total += files[i].of(day).Rows
+	}
+	// The most rows in files that share no person: of those that end up to a person, best so far.
+	slices.SortFunc(ends, func(a, b int) int { return cmp.Compare(files[a].of(day).Last, files[b].of(day).Last) })
+	best := make([]int, len(ends)+1)
+	for n, i := range ends {
+		d := files[i].of(day)
+		before, _ := slices.BinarySearchFunc(ends[:n], d.First, func(j int, first uint32) int { return cmp.Compare(files[j].of(day).Last, first) })
+		best[n+1] = max(best[n], best[before]+d.Rows)
+	}
+	apart := best[len(ends)]
+	return (total-apart)*joinDenom >= apart
+}
+
+// together are files with all that share days with them.
+func together(files []File, some []int, holders map[int32][]int) []int {
+	picked := slices.Clone(some)
+	for n := 0; n < len(picked); n++ {
+		for _, d := range files[picked[n]].Days {
+			for _, h := range holders[d.Day] {
+				if !slices.Contains(picked, h) {
+					picked = append(picked, h)
+				}
+			}
+		}
+	}
+	slices.Sort(picked)
+	return picked
+}
+
+// Together is file i of level 1 with the files of level 1 that hold its days, in whose pieces
+// its rows belong. Where nothing else holds them it is alone.
+func Together(files []File, i int) []int { return together(files, []int{i}, holdersOf(files)) }
 
 // holdersOf lists the files of level 1 that hold each day, oldest first.
 func holdersOf(files []File) map[int32][]int {

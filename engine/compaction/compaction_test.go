@@ -22,20 +22,44 @@ type store struct {
 
 type stored struct {
 	File
-	arrived map[int32][]int // of a day: the flushes whose rows it holds, in their order
+	arrived map[int32][]arrival // of a day: the flushes whose rows it holds
 }
 
-const rowBytes = 32
+// arrival is what some flushes brought of some persons: the oldest and the newest of them.
+type arrival struct {
+	oldest, newest int
+	first, last    uint32
+}
+
+// joined puts arrivals of the same persons together.
+func joined(all []arrival) (out []arrival) {
+	at := map[[2]uint32]int{}
+	for _, a := range all {
+		i, seen := at[[2]uint32{a.first, a.last}]
+		if !seen {
+			at[[2]uint32{a.first, a.last}] = len(out)
+			out = append(out, a)
+			continue
+		}
+		out[i].oldest, out[i].newest = min(out[i].oldest, a.oldest), max(out[i].newest, a.newest)
+	}
+	return out
+}
+
+const (
+	rowBytes = 32
+	persons  = 10_000
+)
 
 func (s *store) flush(days map[int32]int) {
-	f := &stored{arrived: map[int32][]int{}}
+	f := &stored{arrived: map[int32][]arrival{}}
 	s.flushes++
 	for day, rows := range days {
 		if rows == 0 {
 			continue
 		}
-		f.Days = append(f.Days, DayRows{day, rows})
-		f.arrived[day] = []int{s.flushes}
+		f.Days = append(f.Days, DayRows{Day: day, Rows: rows, Last: persons - 1})
+		f.arrived[day] = []arrival{{s.flushes, s.flushes, 0, persons - 1}}
 	}
 	slices.SortFunc(f.Days, func(a, b DayRows) int { return int(a.Day) - int(b.Day) })
 	f.Bytes = int64(rowBytes * f.rows())
@@ -67,7 +91,7 @@ func (s *store) compact(all bool) {
 
 func (s *store) merge(picked []int) {
 	require.True(s.t, slices.IsSorted(picked))
-	rows, arrived := map[int32]int{}, map[int32][]int{}
+	rows, arrived := map[int32]int{}, map[int32][]arrival{}
 	var gone []*stored
 	zeros, zero := 0, int64(0)
 	for _, i := range picked {
@@ -84,19 +108,37 @@ func (s *store) merge(picked []int) {
 	if zeros > 1 {
 		require.LessOrEqual(s.t, zero, s.limits.Bytes)
 	}
-	for day, n := range rows {
-		if len(arrived[day]) > 1 && n > s.limits.Rows {
-			holders := slices.DeleteFunc(slices.Clone(gone), func(f *stored) bool { return !f.holds(day) })
-			require.Len(s.t, holders, 1, "%d rows of day %d in one merge", n, day)
+	if zeros > 0 {
+		for day, n := range rows {
+			if len(arrived[day]) > 1 && n > s.limits.Rows {
+				holders := slices.DeleteFunc(slices.Clone(gone), func(f *stored) bool { return !f.holds(day) })
+				require.Len(s.t, holders, 1, "%d rows of day %d in one merge", n, day)
+			}
 		}
 	}
 	var added []*stored
 	for _, g := range Groups(s.shapes(), picked, s.limits) {
-		f := &stored{File: File{Level: 1}, arrived: map[int32][]int{}}
+		if n := rows[g.Min]; g.Min == g.Max && n > s.limits.Rows { // pieces
+			k := min((n+s.limits.Rows-1)/s.limits.Rows, persons)
+			for i := range k {
+				d := DayRows{Day: g.Min, Rows: n*(i+1)/k - n*i/k, First: uint32(persons * i / k), Last: uint32(persons*(i+1)/k - 1)}
+				f := &stored{File: File{Level: 1, Days: []DayRows{d}, Bytes: int64(rowBytes * d.Rows)}, arrived: map[int32][]arrival{}}
+				for _, a := range arrived[g.Min] {
+					if a.first = max(a.first, d.First); a.first <= min(a.last, d.Last) {
+						f.arrived[g.Min] = append(f.arrived[g.Min], arrival{a.oldest, a.newest, a.first, min(a.last, d.Last)})
+					}
+				}
+				f.arrived[g.Min] = joined(f.arrived[g.Min])
+				s.written += d.Rows
+				added = append(added, f)
+			}
+			continue
+		}
+		f := &stored{File: File{Level: 1}, arrived: map[int32][]arrival{}}
 		for day := g.Min; day <= g.Max; day++ {
 			if rows[day] > 0 {
-				f.Days = append(f.Days, DayRows{day, rows[day]})
-				f.arrived[day] = arrived[day]
+				f.Days = append(f.Days, DayRows{Day: day, Rows: rows[day], Last: persons - 1})
+				f.arrived[day] = joined(arrived[day])
 			}
 		}
 		f.Bytes = int64(rowBytes * f.rows())
@@ -108,33 +150,49 @@ func (s *store) merge(picked []int) {
 	s.check()
 }
 
-// check holds the order of arrival within each day.
+// check holds the order of arrival within each day, of files that may hold the same person.
 func (s *store) check() {
-	last := map[int32]int{}
 	ones := true
-	for _, f := range s.files {
+	for n, f := range s.files {
 		require.False(s.t, f.Level == 1 && !ones, "a file of level 1 behind one of level 0")
 		ones = f.Level == 1
-		for day, arrived := range f.arrived {
-			for _, a := range arrived {
-				require.Greater(s.t, a, last[day], "of day %d", day)
-				last[day] = a
+		for _, d := range f.Days {
+			for _, before := range s.files[:n] {
+				for _, a := range before.arrived[d.Day] {
+					for _, b := range f.arrived[d.Day] {
+						if a.newest >= b.oldest && a.first <= b.last && b.first <= a.last {
+							s.t.Fatalf("of day %d: flush %d stands before %d", d.Day, a.newest, b.oldest)
+						}
+					}
+				}
 			}
 		}
 	}
 }
 
-// perDay is the most files that hold a day.
+// perDay is the most files that may hold one person on a day.
 func (s *store) perDay() int {
-	n := map[int32]int{}
-	most := 0
-	for _, f := range s.files {
-		for _, d := range f.Days {
-			n[d.Day]++
-			most = max(most, n[d.Day])
+	most, all := 0, s.shapes()
+	for day := range s.days() {
+		var holders []int
+		for i := range all {
+			if all[i].holds(day) {
+				holders = append(holders, i)
+			}
 		}
+		most = max(most, depth(all, holders, day))
 	}
 	return most
+}
+
+func (s *store) days() map[int32]bool {
+	days := map[int32]bool{}
+	for _, f := range s.files {
+		for _, d := range f.Days {
+			days[d.Day] = true
+		}
+	}
+	return days
 }
 
 var wide = Limits{Rows: 1 << 40, Bytes: 1 << 60}
@@ -144,9 +202,9 @@ func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := &store{t: t, limits: wide}
 		if r.IntN(2) == 0 {
-			s.limits = Limits{Rows: 1 << (10 + r.IntN(10)), Bytes: 1 << (14 + r.IntN(12))}
+			s.limits = Limits{Rows: 1 << (12 + r.IntN(9)), Bytes: 1 << (17 + r.IntN(9))}
 		}
-		wideLimits := s.limits == wide
+		whole := r.IntN(2) == 0
 		if r.IntN(2) == 0 {
 			s.limits.Small = 1 << r.IntN(16)
 		}
@@ -161,22 +219,45 @@ func TestRandomFilesKeepTheOrderOfArrivalWithinTheLimits(t *testing.T) {
 				s.compact(r.IntN(4) == 0)
 			}
 		}
+		s.limits.Whole = s.limits.Whole || whole
 		s.compact(true)
-		if wideLimits {
-			require.Equal(t, 1, s.perDay(), "a day is in one file")
+		if s.limits.Whole || s.limits.Rows == wide.Rows {
+			require.Equal(t, 1, s.perDay(), "a day is in one file, or in pieces")
 		}
 	}
 }
 
-func TestADayWithoutEndStaysInFilesThatAreHalfFull(t *testing.T) {
+func TestADayWithoutEndStaysInFilesThatAreHalfFullUntilItIsCut(t *testing.T) {
 	s := &store{t: t, limits: Limits{Rows: 700_000, Bytes: 64 << 20}}
 	for range 200 {
 		s.flush(map[int32]int{7: 262_144})
 		s.compact(false)
 	}
-	s.compact(true)
-	require.LessOrEqual(t, len(s.files), 2*s.flushed/s.limits.Rows+1)
+	require.LessOrEqual(t, len(s.files), 2*s.flushed/s.limits.Rows+Level0Files)
 	require.Less(t, float64(s.written)/float64(s.flushed), 2.5)
+	s.compact(true)
+	require.Equal(t, 1, s.perDay())
+	require.LessOrEqual(t, len(s.files), s.flushed/s.limits.Rows+1)
+	require.Less(t, float64(s.written)/float64(s.flushed), 4.)
+}
+
+func TestALargeDayIsNotCutAgainForFewLateRowsUnlessItIsAskedFor(t *testing.T) {
+	s := &store{t: t, limits: Limits{Rows: 100_000, Bytes: 64 << 20}}
+	for range 40 {
+		s.flush(map[int32]int{7: 50_000})
+	}
+	s.compact(true)
+	require.Equal(t, 1, s.perDay())
+	before := s.written
+	for range 30 {
+		s.flush(map[int32]int{7: 1000})
+		s.compact(true)
+	}
+	require.Less(t, s.written-before, 1_000_000, "a day of 2 million rows is not written for 30,000")
+	require.LessOrEqual(t, s.perDay(), 3)
+	s.limits.Whole = true
+	s.compact(true)
+	require.Equal(t, 1, s.perDay())
 }
 
 // TestLateEventsDoNotMultiplyFiles states what lateness costs: 90 days of
@@ -233,7 +314,7 @@ func TestManySmallFlushesMakeFewFiles(t *testing.T) {
 }
 
 func ExampleGroups() {
-	files := []File{{Days: []DayRows{{1, 10}, {2, 20}, {5, SmallFileRows}, {6, 30_000}, {7, 30_000}, {8, 30_000}}}}
+	files := []File{{Days: []DayRows{{Day: 1, Rows: 10}, {Day: 2, Rows: 20}, {Day: 5, Rows: SmallFileRows}, {Day: 6, Rows: 30_000}, {Day: 7, Rows: 30_000}, {Day: 8, Rows: 30_000}}}}
 	fmt.Println(Groups(files, []int{0}, Limits{}))
 	// Output: [{1 2} {5 5} {6 7} {8 8}]
 }

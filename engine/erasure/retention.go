@@ -8,12 +8,22 @@ import (
 	"spoor/segment"
 )
 
+// Document is the kind of the documents that Apply keeps of a retention: under Rules what was asked for, a
+// Retention, under InForce what follows, Cutoffs.
+const (
+	Document = "retention"
+	Rules    = "rules"
+	InForce  = "cutoffs"
+)
+
 // Retention says how long events are kept, in whole UTC days behind the day of
 // today: with 90, the events of today and of the 90 days before it. 0 is for ever.
 type Retention struct {
 	Default int `json:"default"`
 	// Events are names that have a time of their own.
 	Events map[string]int `json:"events,omitempty"`
+	// Dedupe says how long an eventId is remembered after it was received, likewise; 0 is as long as the event.
+	Dedupe int `json:"dedupe,omitempty"`
 }
 
 // Bounds of a Retention.
@@ -41,6 +51,9 @@ func (r *Retention) Check() error {
 			return err
 		}
 	}
+	if err := check("dedupe", r.Dedupe); err != nil {
+		return err
+	}
 	return check("default", r.Default)
 }
 
@@ -50,6 +63,26 @@ func (r *Retention) Check() error {
 type Cutoffs struct {
 	Default int32            `json:"default"`
 	Events  map[string]int32 `json:"events,omitempty"`
+	// Dedupe is the first day of which eventIds are remembered, 0 for all days: those of events that are of
+	// days before it and were received on days before it may have been forgotten. So an event
+	// of a day before it is refused: it may be stored already.
+	Dedupe int32 `json:"dedupe,omitempty"`
+}
+
+// MaxAheadDays is how many days an event may be ahead of its receipt once eventIds are forgotten:
+// its own is remembered until its day has passed.
+const MaxAheadDays = 31
+
+// Forgets tells whether the id of an event of a day, received on another, counts no more.
+func (c *Cutoffs) Forgets(day, received int32) bool { return max(day, received) < c.Dedupe }
+
+// TooOld and TooFarAhead tell whether nobody could say if such an event was stored before,
+// or if it is when it comes again.
+func (c *Cutoffs) TooOld(day int32) bool { return c.Dedupe != 0 && day < c.Dedupe }
+
+// TooFarAhead see TooOld.
+func (c *Cutoffs) TooFarAhead(day, received int32) bool {
+	return c.Dedupe != 0 && day > received+MaxAheadDays
 }
 
 // NoCutoff is before every day.
@@ -67,6 +100,9 @@ func (r *Retention) At(micros int64) Cutoffs {
 	c := Cutoffs{Default: day(r.Default), Events: map[string]int32{}}
 	for name, days := range r.Events {
 		c.Events[name] = day(days)
+	}
+	if r.Dedupe != 0 {
+		c.Dedupe = today - int32(r.Dedupe)
 	}
 	return c
 }
@@ -90,7 +126,7 @@ func (c *Cutoffs) Last() int32 {
 
 // Advance moves cutoffs on to those of next. A name that next does not list goes by its default.
 func (c *Cutoffs) Advance(next Cutoffs) Cutoffs {
-	out := Cutoffs{Default: max(c.Default, next.Default), Events: map[string]int32{}}
+	out := Cutoffs{Default: max(c.Default, next.Default), Events: map[string]int32{}, Dedupe: max(c.Dedupe, next.Dedupe)}
 	for name := range c.Events {
 		if day := max(c.Of(name), next.Of(name)); day != out.Default { // else it goes by the default from now on
 			out.Events[name] = day
@@ -110,6 +146,9 @@ func (c *Cutoffs) Leap(next Cutoffs) (days int) {
 		}
 	}
 	leap(c.Default, next.Default)
+	if c.Dedupe != 0 {
+		leap(c.Dedupe, next.Dedupe)
+	}
 	for name, day := range next.Events {
 		leap(c.Of(name), day)
 	}
@@ -118,5 +157,5 @@ func (c *Cutoffs) Leap(next Cutoffs) (days int) {
 
 // Equal tells whether cutoffs are the same.
 func (c *Cutoffs) Equal(d Cutoffs) bool {
-	return c.Default == d.Default && maps.Equal(c.Events, d.Events)
+	return c.Default == d.Default && c.Dedupe == d.Dedupe && maps.Equal(c.Events, d.Events)
 }

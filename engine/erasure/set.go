@@ -134,6 +134,11 @@ func (s *Set) Expired(name string, day int32) bool {
 	return s != nil && s.Cutoffs != nil && day < s.Cutoffs.Of(name)
 }
 
+// Forgets tells whether the id of an event of a day, received on another, counts no more.
+func (s *Set) Forgets(day, received int32) bool {
+	return s != nil && s.Cutoffs != nil && s.Cutoffs.Forgets(day, received)
+}
+
 // File is what a segment has behind it.
 type File struct {
 	// Last is the log index of its newest rows, Done that of the last erasure that was
@@ -285,7 +290,15 @@ func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) 
 	if s == nil {
 		return d, nil
 	}
-	if d.Forgotten = s.Expired(strings.TrimPrefix(sec.Event(), segment.ErasedPrefix), sec.Day()); d.Forgotten || sec.Erased() || f.Done >= s.Index {
+	if d.Forgotten = s.Expired(strings.TrimPrefix(sec.Event(), segment.ErasedPrefix), sec.Day()); d.Forgotten {
+		return d, nil
+	}
+	if sec.Erased() {
+		var err error
+		d.Forgotten, err = s.forgetsAll(sec)
+		return d, err
+	}
+	if f.Done >= s.Index {
 		return d, nil
 	}
 	d.Counts = map[string]int64{}
@@ -325,6 +338,18 @@ func (s *Set) Drop(sec *segment.Section, f File, w *scan.Worker) (*Drop, error) 
 		}
 	}
 	return d, nil
+}
+
+// forgetsAll tells whether no id of a section of erased events counts any more: nothing else is left of them.
+func (s *Set) forgetsAll(sec *segment.Section) (bool, error) {
+	if !s.Forgets(sec.Day(), sec.Day()) {
+		return false, nil
+	}
+	received := make([]int64, sec.Rows())
+	if err := sec.Received(received, 0, len(received), &segment.Scratch{}); err != nil {
+		return false, err
+	}
+	return s.Forgets(sec.Day(), segment.Day(slices.Max(received))), nil
 }
 
 // Takes are the rows of a section that the set erases or takes fields of, whatever
@@ -368,6 +393,9 @@ var anyValue = scan.Test{
 	Text: func([]byte) bool { return true }, Number: func(float64) bool { return true }, Int: func(int64) bool { return true },
 	Bool: func(bool) bool { return true }, JSON: func([]byte) bool { return true }, Null: true,
 }
+
+// Has tells whether a row is erased.
+func (d *Drop) Has(row int) bool { return d.Rows != nil && d.Rows.Has(row) }
 
 // take adds rows and returns how many are new.
 func (d *Drop) take(rows scan.Bits) (fresh int64) {

@@ -16,10 +16,10 @@ type Item struct {
 }
 
 // AddAll reads a body of many events in place: a JSON array, an object with
-// such an array as its member "batch" (other members are checked as JSON and
-// ignored), or lines of one event each (NDJSON; blank lines are skipped, a
-// final line end may be missing). A byte order mark at the very start is
-// skipped. The form shows in the first bytes: a bracket, an object whose first
+// such an array as its member "batch" (its member "sentAt" is Origin.SentAt of
+// these events, other members are checked as JSON and ignored), or lines of one
+// event each (NDJSON; blank lines are skipped, a final line end may be missing).
+// A byte order mark at the very start is skipped. The form shows in the first bytes: a bracket, an object whose first
 // members include a batch, or anything else.
 //
 // each is called after every event, in order. It may call EventID, Full and
@@ -45,6 +45,9 @@ func (d *Decoder) AddAll(body []byte, source string, newID func() [16]byte, each
 			err = r.end(end)
 		}
 	case p < len(body) && body[p] == '{' && isWrapper(body, p):
+		if sent, ok := sentAt(body, p); ok {
+			d.origin.SentAt = sent
+		}
 		var end int
 		if end, err = r.wrapper(p); err == nil {
 			err = r.end(end)
@@ -275,6 +278,38 @@ func isWrapper(b []byte, p int) bool {
 		p = space(b, p+1)
 	}
 	return false
+}
+
+// sentAt reads the time of sending that the object around a batch at p says, before
+// the batch or behind it. Whether all of it is JSON shows later.
+func sentAt(b []byte, p int) (micros int64, ok bool) {
+	if !bytes.Contains(b, []byte(`"sentAt"`)) {
+		return 0, false
+	}
+	for p = space(b, p+1); p < len(b) && b[p] == '"'; p = space(b, p+1) {
+		end, _ := scanString(b, p+1)
+		if end < 0 {
+			break
+		}
+		name := b[p+1 : end]
+		if p = space(b, end+1); p >= len(b) || b[p] != ':' {
+			break
+		}
+		p = space(b, p+1)
+		if string(name) == "sentAt" && p < len(b) && b[p] == '"' {
+			if end, _ = scanString(b, p+1); end < 0 {
+				break
+			}
+			return ParseTime(b[p+1 : end])
+		}
+		if p = skipValue(b, p); p < 0 {
+			break
+		}
+		if p = space(b, p); p >= len(b) || b[p] != ',' {
+			break
+		}
+	}
+	return 0, false
 }
 
 // skipValue returns the index behind the value at p, or -1 where the input

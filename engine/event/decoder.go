@@ -165,6 +165,21 @@ func (d *Decoder) Add(data []byte, source string, newID func() [16]byte) (row in
 	return row, nil
 }
 
+// Who is the person of the event that was read last, as far as it was read; good
+// until the next.
+func (d *Decoder) Who() (user, anon []byte) { return d.text(d.ev.user), d.text(d.ev.anon) }
+
+// Type is what the member type of the event that was read last says, one that
+// means nothing for events; empty where it is no text.
+func (d *Decoder) Type() string {
+	for i := range d.leaves {
+		if l := &d.leaves[i]; l.kind == batch.KindString && l.node.path == "type" {
+			return string(d.text(span{uint32(l.bits >> 32), uint32(l.bits)}))
+		}
+	}
+	return ""
+}
+
 // Restrict lets only events pass whose name allow accepts, until it is called
 // again; nil lets all pass. What allow is given is good until it returns.
 func (d *Decoder) Restrict(allow func(name []byte) bool) { d.allow = allow }

@@ -43,6 +43,7 @@ type Origin struct {
 	Address    netip.Addr // of the client; the zero Addr: not known
 	UserAgent  string     // of the request
 	Again      bool       // a dead letter is sent again: what is completed was completed before
+	Counted    bool       // it was decided on before, and the body is read again: it counts once
 }
 
 // Govern makes g decide over the events of d; nil lets all pass.
@@ -50,6 +51,9 @@ func (d *Decoder) Govern(g Governor) { d.gov = g }
 
 // SetOrigin says where the events come from that are read next.
 func (d *Decoder) SetOrigin(o Origin) { d.origin = o }
+
+// Counted tells of the events that are read next whether they were counted before.
+func (d *Decoder) Counted(before bool) { d.origin.Counted = before }
 
 // Letter is the event that was refused last, where it is to be kept, else nil.
 // It ends with the next call of the decoder.
@@ -181,20 +185,17 @@ func (g *Draft) FindEscaped(path string) int {
 	return -1
 }
 
-// Place is a path that is looked for in every event. It belongs to one decoder.
+// Place is a path that is looked for in every event. It serves one decoder best.
 type Place struct {
 	Path string
 	node *node
-	tree int // Decoder.trees when node was found
+	d    *Decoder // whose node it is
+	tree int      // Decoder.trees when node was found
 }
 
 // FindAt is Find without a search for the path.
 func (g *Draft) FindAt(p *Place) int {
-	d := g.d
-	if p.node == nil || p.tree != d.trees {
-		p.node, p.tree = d.at(p.Path), d.trees
-	}
-	n := p.node
+	d, n := g.d, g.d.atPlace(p)
 	if n.stamp != d.seq || int(n.leaf) >= len(d.leaves) {
 		return -1
 	}
@@ -206,6 +207,9 @@ func (g *Draft) FindAt(p *Place) int {
 
 // Has tells whether the client sent a value or an object at path.
 func (g *Draft) Has(path string) bool { return g.d.at(path).stamp == g.d.seq }
+
+// HasAt is Has without a search for the path.
+func (g *Draft) HasAt(p *Place) bool { return g.d.atPlace(p).stamp == g.d.seq }
 
 // SetText makes value i a string.
 func (g *Draft) SetText(i int, text []byte) { g.setText(i, batch.KindString, text) }
@@ -239,7 +243,14 @@ func (g *Draft) RemoveAt(path string) {
 // AddText adds a string below context, where nothing may stand. False: the
 // event has as many values as it may, or the text is longer than it may be.
 func (g *Draft) AddText(path string, text []byte) bool {
-	if len(text) > g.d.limits.StringBytes || !g.add(path, batch.KindString, 0) {
+	return g.addText(g.d.at(path), text)
+}
+
+// AddTextAt is AddText without a search for the path.
+func (g *Draft) AddTextAt(p *Place, text []byte) bool { return g.addText(g.d.atPlace(p), text) }
+
+func (g *Draft) addText(n *node, text []byte) bool {
+	if len(text) > g.d.limits.StringBytes || !g.add(n, batch.KindString, 0) {
 		return false
 	}
 	g.SetText(len(g.d.leaves)-1, text)
@@ -252,20 +263,19 @@ func (g *Draft) AddBool(path string, v bool) bool {
 	if v {
 		bits = 1
 	}
-	return g.add(path, batch.KindBool, bits)
+	return g.add(g.d.at(path), batch.KindBool, bits)
 }
 
 // AddNumber is AddText for a number.
 func (g *Draft) AddNumber(path string, v float64) bool {
-	return g.add(path, batch.KindNumber, math.Float64bits(v))
+	return g.add(g.d.at(path), batch.KindNumber, math.Float64bits(v))
 }
 
-func (g *Draft) add(path string, kind batch.Kind, bits uint64) bool {
+func (g *Draft) add(n *node, kind batch.Kind, bits uint64) bool {
 	d := g.d
 	if len(d.leaves) >= d.limits.Keys {
 		return false
 	}
-	n := d.at(path)
 	n.stamp, n.leaf = d.seq, int32(len(d.leaves))
 	d.leaves = append(d.leaves, leaf{n, bits, kind})
 	d.ev.shape.empty[emptyContext] = notEmpty
@@ -286,6 +296,14 @@ func (d *Decoder) at(path string) *node {
 	}
 	d.byPath[path] = n
 	return n
+}
+
+// atPlace is at, with what was found for an event before.
+func (d *Decoder) atPlace(p *Place) *node {
+	if p.d != d || p.tree != d.trees {
+		p.node, p.d, p.tree = d.at(p.Path), d, d.trees
+	}
+	return p.node
 }
 
 // newTree forgets all paths.

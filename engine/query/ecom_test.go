@@ -21,11 +21,20 @@ import (
 
 func openStore(t testing.TB) *engine.DB {
 	t.Helper()
-	db, err := engine.Open(t.TempDir(), engine.Options{ManualCompaction: true, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
+	return openCut(t, 0)
+}
+
+// openCut opens a store that cuts days into pieces of at most so many rows; 0 leaves them whole.
+func openCut(t testing.TB, rows int) *engine.DB {
+	t.Helper()
+	db, err := engine.Open(t.TempDir(), engine.Options{ManualCompaction: true, MergeRows: rows, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
 }
+
+// cut makes pieces in two of three worlds, small and larger ones.
+func cut(seed uint64) int { return []int{0, 15, 60}[seed%3] }
 
 func noID() [16]byte { panic("every event of the test has an id") }
 

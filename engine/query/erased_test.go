@@ -71,7 +71,7 @@ var fromFooters = []string{
 func TestErasedEventsAreInNoAnswer(t *testing.T) {
 	ctx := context.Background()
 	for seed := range uint64(12) {
-		w := &world{r: rand.New(rand.NewPCG(seed, 2)), db: openStore(t), oracle: &oracle.Store{}}
+		w := &world{r: rand.New(rand.NewPCG(seed, 2)), db: openCut(t, cut(seed)), oracle: &oracle.Store{}}
 		e := query.New(w.db, query.Limits{}, func() time.Time { return worldNow })
 		ask := func(when string) {
 			for i := range 25 {

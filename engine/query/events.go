@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"spoor/engine"
 	"spoor/engine/event"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/scan"
@@ -44,9 +45,6 @@ func (x *exec) events() (Answer, error) {
 // as the query says, without its limit, and with the cursor that goes on behind it.
 // Nothing is held but some thousand events. line is good until yield returns.
 func (e *Engine) Export(ctx context.Context, q *lang.Query, yield func(line []byte, cursor string) error) error {
-	if q.Kind != lang.KindEvents {
-		return failf("bad_query", "an export takes an events query")
-	}
 	return e.exportRows(ctx, q, func(row *event.Row, buf []byte) ([]byte, error) {
 		buf = event.AppendJSON(buf[:0], row)
 		return buf, yield(buf, cursorOf(row.Time, row.ID))
@@ -59,16 +57,24 @@ func (e *Engine) exportRows(ctx context.Context, q *lang.Query, f func(row *even
 		return err
 	}
 	defer view.Release()
-	x, err := e.newExec(ctx, q, view)
-	if err != nil {
-		return err
-	}
 	var buf []byte
-	return x.eachEvent(-1, func(row *event.Row) error {
+	return e.Rows(ctx, view, q, func(row *event.Row) error {
 		var err error
 		buf, err = f(row, buf)
 		return err
 	})
+}
+
+// Rows is Export of a view that the caller holds, with events as rows. A row is good until yield returns.
+func (e *Engine) Rows(ctx context.Context, view *engine.View, q *lang.Query, yield func(row *event.Row) error) error {
+	if q.Kind != lang.KindEvents {
+		return failf("bad_query", "an export takes an events query")
+	}
+	x, err := e.newExec(ctx, q, view)
+	if err != nil {
+		return err
+	}
+	return x.eachEvent(-1, yield)
 }
 
 // errEnough stops eachEvent without an error.

@@ -148,6 +148,8 @@ type funnelPart struct {
 	groups  *scan.Tuples
 	byGroup map[string]*funnelCounts
 	points  []*funnelCounts // by period of entry
+	// who, if not nil, is told what each unit of a person did; the walk alone does.
+	who func(person uint32, o *outcome)
 }
 
 // funnelCounts are the persons whose best chain has a key, by step.

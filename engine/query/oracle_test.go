@@ -324,7 +324,7 @@ func TestTheEngineAgreesWithTheOracleOnRandomWorlds(t *testing.T) {
 	first, _ := strconv.Atoi(os.Getenv("SPOOR_ORACLE_SEED"))
 	failures := 0
 	for seed := first; seed < first+worlds; seed++ {
-		w := &world{r: rand.New(rand.NewPCG(uint64(seed), 1)), db: openStore(t), oracle: &oracle.Store{}}
+		w := &world{r: rand.New(rand.NewPCG(uint64(seed), 1)), db: openCut(t, cut(uint64(seed))), oracle: &oracle.Store{}}
 		w.coarse = seed%4 == 3
 		e := query.New(w.db, smallRanges(seed), func() time.Time { return worldNow })
 		var earlier []string

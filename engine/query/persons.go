@@ -3,8 +3,10 @@ package query
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"spoor/engine/query/lang"
 	"spoor/engine/query/period"
@@ -306,4 +308,149 @@ func (x *exec) stickiness() (Answer, error) {
 		}
 	}
 	return a, nil
+}
+
+// Place is a number of the answer to a funnel or a retention: the persons in it are asked for.
+type Place struct {
+	Step   int    // of a funnel, from 1
+	Lost   bool   // of those who reached the step, who did not reach the next one
+	Group  []any  // of a funnel: the key of a group; nil: all
+	Cohort int    // of a retention, from 0
+	Column int    // of a retention: who is counted there; -1: the whole cohort
+	Limit  int    // persons to list
+	After  string // the last name that was listed
+}
+
+// errPlace is the code of places that an answer does not have.
+const errPlace = "bad_place"
+
+// Persons answers who is in one number of a funnel's or a retention's answer, by name. Of a funnel that
+// counts other units than persons it is who has such a unit.
+func (e *Engine) Persons(ctx context.Context, q *lang.Query, at Place) (*UsersAnswer, error) {
+	start := time.Now() // it is measured, not part of what is answered
+	if at.Group == nil && q.Kind == lang.KindFunnel {
+		plain := *q
+		plain.By = nil
+		q = &plain
+	}
+	view, err := e.store.View()
+	if err != nil {
+		return nil, err
+	}
+	defer view.Release()
+	x, err := e.newExec(ctx, q, view)
+	if err != nil {
+		return nil, err
+	}
+	defer e.begin(x, "")()
+	var persons []uint32
+	switch q.Kind {
+	case lang.KindFunnel:
+		persons, err = x.funnelPersons(at)
+	case lang.KindRetention:
+		persons, err = x.cohortPersons(at)
+	default:
+		err = failf(errPlace, "persons of a number are those of a funnel or a retention, not of a %s", q.Kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(persons))
+	for i, p := range persons {
+		names[i] = view.Identity.Name(p)
+	}
+	slices.Sort(names)
+	a := &UsersAnswer{Count: len(names)}
+	first, found := slices.BinarySearch(names, at.After)
+	if found && at.After != "" {
+		first++
+	}
+	a.Users = names[first:min(len(names), first+at.Limit)]
+	if end := first + at.Limit; end < len(names) {
+		a.Next = &a.Users[len(a.Users)-1]
+	}
+	a.Kind, a.Query, a.Warnings = lang.KindUsers.String(), q.Resolved(x.now), x.warnings
+	a.Stats, a.AsOf = x.statistics(start), asOf(view)
+	return a, nil
+}
+
+// funnelPersons walks through the funnel person by person and notes who is at the place.
+func (x *exec) funnelPersons(at Place) ([]uint32, error) {
+	f := x.q.Funnel
+	if at.Step < 1 || at.Step > len(f.Steps) || at.Lost && at.Step == len(f.Steps) {
+		return nil, failf(errPlace, "the funnel has %d steps, and nobody is lost behind the last", len(f.Steps))
+	}
+	if at.Group != nil && len(at.Group) != len(x.q.By) {
+		return nil, failf(errPlace, "a group of this funnel has %d values", len(x.q.By))
+	}
+	group, err := json.Marshal(at.Group)
+	if err != nil {
+		return nil, err
+	}
+	sels := make([]*selection, len(f.Steps))
+	for i := range f.Steps {
+		if sels[i], err = x.selects(&f.Steps[i].EventSel); err != nil {
+			return nil, err
+		}
+	}
+	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
+	days := x.daysOf(all)
+	walk, err := x.newFunnelWalk(sels)
+	if err != nil {
+		return nil, err
+	}
+	var ranges []scan.Persons
+	if walk.everything() {
+		ranges, err = x.gatherRanges(days, &selection{alts: []alternative{{any: true}}})
+	} else {
+		ranges, err = x.gatherRanges(days, slices.Concat(walk.sels, walk.voids)...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := make([][]uint32, len(ranges))
+	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		var failed error
+		p := &funnelPart{groups: scan.NewTuples(len(x.q.By)), byGroup: map[string]*funnelCounts{}}
+		p.who = func(person uint32, o *outcome) {
+			if o.reached>>(at.Step-1)&1 == 0 || at.Lost && o.reached>>at.Step&1 != 0 {
+				return
+			}
+			if at.Group != nil {
+				key, err := json.Marshal(o.key)
+				if err != nil {
+					failed = err
+				}
+				if !bytes.Equal(key, group) {
+					return
+				}
+			}
+			if n := len(found[i]); n == 0 || found[i][n-1] != person {
+				found[i] = append(found[i], person)
+			}
+		}
+		return cmp.Or(walk.run(w, days, all, p), failed)
+	})
+	return slices.Concat(found...), err
+}
+
+// cohortPersons are those of one cell of a retention.
+func (x *exec) cohortPersons(at Place) ([]uint32, error) {
+	b, _, started, returned, err := x.cohortSets()
+	if err != nil {
+		return nil, err
+	}
+	periods := x.q.Retention.Periods
+	if at.Cohort < 0 || at.Cohort >= b.Len() || at.Column < -1 || at.Column >= periods {
+		return nil, failf(errPlace, "the retention has %d cohorts of %d columns, both from 0", b.Len(), periods)
+	}
+	cohort := clone(started[at.Cohort])
+	if at.Column >= 0 {
+		came := clone(returned[at.Cohort+at.Column])
+		for k := at.Column + 1; x.q.Retention.Rolling && k < periods; k++ {
+			came.Or(returned[at.Cohort+k])
+		}
+		cohort.And(came)
+	}
+	return cohort.AppendOrdinals(nil), nil
 }

@@ -38,11 +38,12 @@ type RetentionCohort struct {
 	Retained []int  `json:"retained"`
 }
 
-func (x *exec) retention() (Answer, error) {
+// cohortSets are the periods of a retention, who started in each, and who did the
+// second event in each and in those behind them that columns reach.
+func (x *exec) cohortSets() (b *period.Buckets, start *selection, started, returned []index.Bits, err error) {
 	r := x.q.Retention
-	b, err := x.divide(x.q.Every, x.from, x.to)
-	if err != nil {
-		return nil, err
+	if b, err = x.divide(x.q.Every, x.from, x.to); err != nil {
+		return nil, nil, nil, nil, err
 	}
 	// Returns may lie up to the last period's last column.
 	end := b.Starts[len(b.Starts)-1]
@@ -51,23 +52,19 @@ func (x *exec) retention() (Answer, error) {
 		end = period.Next(end, x.q.Every, x.loc)
 		returns.Starts = append(returns.Starts, end)
 	}
-	start, err := x.selects(&r.Start)
-	if err != nil {
-		return nil, err
+	if start, err = x.selects(&r.Start); err != nil {
+		return nil, nil, nil, nil, err
 	}
 	back, err := x.selects(&r.Return)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, nil, err
 	}
-	started, err := x.personSets(start, scan.Times{From: x.from, To: x.to}, b)
-	if err != nil {
-		return nil, err
+	if started, err = x.personSets(start, scan.Times{From: x.from, To: x.to}, b); err != nil {
+		return nil, nil, nil, nil, err
 	}
-	returned, err := x.returned(back, scan.Times{From: returns.Starts[0], To: end}, returns)
-	if err != nil {
-		return nil, err
+	if returned, err = x.returned(back, scan.Times{From: returns.Starts[0], To: end}, returns); err != nil {
+		return nil, nil, nil, nil, err
 	}
-	a := &RetentionAnswer{Every: x.q.Every.String(), Cohorts: []RetentionCohort{}}
 	if r.First {
 		seen := index.NewBits(x.view.Identity.Persons())
 		for _, cohort := range started {
@@ -75,6 +72,16 @@ func (x *exec) retention() (Answer, error) {
 			seen.Or(cohort)
 		}
 	}
+	return b, start, started, returned, nil
+}
+
+func (x *exec) retention() (Answer, error) {
+	r := x.q.Retention
+	b, start, started, returned, err := x.cohortSets()
+	if err != nil {
+		return nil, err
+	}
+	a := &RetentionAnswer{Every: x.q.Every.String(), Cohorts: []RetentionCohort{}}
 	if len(x.q.By) > 0 {
 		if err := x.retentionGroups(a, start, started, returned, b); err != nil {
 			return nil, err

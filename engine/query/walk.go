@@ -89,7 +89,8 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 		r.Exclude = nil
 		u.unvoided = kernel.NewChain(r)
 	}
-	return x.eachPersonVoid(w, days, k.sels, k.voids, all, g, func(_ uint32, events []kernel.Event) error {
+	return x.eachPersonVoid(w, days, k.sels, k.voids, all, g, func(person uint32, events []kernel.Event) error {
+		u.person = person
 		if k.never != 0 && slices.ContainsFunc(events, func(e kernel.Event) bool { return e.Void&k.never != 0 && e.Time < x.to }) {
 			return nil
 		}
@@ -111,11 +112,13 @@ func (k *funnelWalk) run(w *scan.Worker, days []dayData, all scan.Times, p *funn
 // unitWalk counts the units of one range of persons.
 type unitWalk struct {
 	*funnelWalk
-	p     *funnelPart
-	chain *kernel.Chain
-	buf   []kernel.Event
-	entry []kernel.Event
-	out   outcome
+	p *funnelPart
+	// person is whose events are counted.
+	person uint32
+	chain  *kernel.Chain
+	buf    []kernel.Event
+	entry  []kernel.Event
+	out    outcome
 	// search takes the place of chain where a chain may pass steps by, or
 	// exclusions end chains, and says which of events of one time a breakdown reads.
 	search *kernel.Search
@@ -375,6 +378,9 @@ func (u *unitWalk) count(events []kernel.Event, byValue bool) {
 	o := u.solve(events, x.from, x.to, byValue)
 	if o == nil {
 		return
+	}
+	if u.p.who != nil {
+		u.p.who(u.person, o)
 	}
 	n := u.rules.Steps
 	for s := range n {

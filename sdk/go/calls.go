@@ -2,6 +2,7 @@ package spoor
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -22,10 +23,12 @@ func Anonymous(id string) Person { return Person{AnonymousID: id} }
 // Names of the events that the calls below send.
 const (
 	PageEvent     = "page_viewed"
-	IdentifyEvent = "$identify"
-	AliasEvent    = "$alias"
 	GroupEvent    = "$group"
 	ExposureEvent = "experiment_viewed"
+
+	// IdentifyEvent is what BeforeSend sees of Identify and Alias. It is no event on
+	// the server, but an identify call: it has neither Properties nor Context.
+	IdentifyEvent = "$identify"
 )
 
 // Track queues an event of a name.
@@ -38,24 +41,43 @@ func (c *Client) Page(ctx context.Context, who Person, properties map[string]any
 	return c.Track(ctx, who, PageEvent, properties)
 }
 
-// Identify says what is known of a user and, where who has both ids, that the
-// anonymous person was this user all along.
+// Identify says what is known of a person and, where who has both ids, that the
+// anonymous person was this user all along. Each trait is set whole, and of each
+// the latest call wins by its time, however late it arrives; queries ask for them as user.x.
+// A call that says nothing, of one id and no traits, is not queued.
 func (c *Client) Identify(ctx context.Context, who Person, traits map[string]any) error {
 	return c.Enqueue(ctx, Event{Name: IdentifyEvent, UserID: who.UserID, AnonymousID: who.AnonymousID, Traits: traits})
 }
 
 // Alias says that previousID, an anonymousId, was this user all along.
 func (c *Client) Alias(ctx context.Context, userID, previousID string) error {
-	return c.Enqueue(ctx, Event{Name: AliasEvent, UserID: userID, AnonymousID: previousID})
+	if userID == "" || previousID == "" {
+		c.counters.invalid.Add(1)
+		return invalid("an alias needs a user's id and a previous one")
+	}
+	return c.Identify(ctx, Person{userID, previousID}, nil)
 }
 
 // Group says that a person belongs to a group, such as a company, and what is
-// known of the group.
+// known of the group: as a GroupEvent with groupId and traits as its properties.
+// The groupId becomes a trait of the person, too.
 func (c *Client) Group(ctx context.Context, who Person, groupID string, traits map[string]any) error {
-	return c.Enqueue(ctx, Event{
-		Name: GroupEvent, UserID: who.UserID, AnonymousID: who.AnonymousID,
-		Properties: map[string]any{"groupId": groupID}, Traits: traits,
-	})
+	if groupID == "" {
+		c.counters.invalid.Add(1)
+		return invalid("a group needs an id")
+	}
+	properties := map[string]any{"groupId": groupID}
+	if len(traits) > 0 {
+		properties["traits"] = traits
+	}
+	now := time.Now()
+	err := c.Enqueue(ctx, Event{Name: GroupEvent, UserID: who.UserID, AnonymousID: who.AnonymousID, Timestamp: now, Properties: properties})
+	if err != nil && !errors.Is(err, ErrNotDurable) {
+		return err
+	}
+	return errors.Join(err, c.Enqueue(ctx, Event{
+		Name: IdentifyEvent, UserID: who.UserID, AnonymousID: who.AnonymousID, Timestamp: now, Traits: map[string]any{"groupId": groupID},
+	}))
 }
 
 // Variant returns the variant that a person sees of one of Options.Experiments,

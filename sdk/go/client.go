@@ -33,6 +33,7 @@ type Client struct {
 	result error // of Close
 
 	exposures exposures
+	awaited   awaited
 }
 
 // New returns a client, which connects with its first events. With a spool it
@@ -66,7 +67,7 @@ func New(options Options) (*Client, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	sender := &sender{
-		opts: &c.opts, queue: c.queue, counts: &c.counters, http: c.http, log: o.Logger, hurry: c.hurry, random: rand.Float64,
+		refused: c.awaited.refuse, opts: &c.opts, queue: c.queue, counts: &c.counters, http: c.http, log: o.Logger, hurry: c.hurry, random: rand.Float64,
 	}
 	go func() {
 		defer close(c.ended)
@@ -83,9 +84,9 @@ const maxKeptBuffer = 64 << 10
 
 // Enqueue queues an event and returns: nil when it is queued and, with a spool,
 // in a file; otherwise an error that wraps ErrInvalid, ErrFull, ErrClosed,
-// ErrSpool or ErrNotDurable. It never waits longer than Options.MaxBlock, and
-// never for the network. ctx carries what WithContext has put there, and ends a
-// wait for room; a ctx that has ended is no reason not to queue.
+// ErrSpool or ErrNotDurable. It never waits longer than Options.MaxBlock, and,
+// but for Options.Synchronous, never for the network. ctx carries what WithContext
+// has put there, and ends a wait; a ctx that has ended is no reason not to queue.
 func (c *Client) Enqueue(ctx context.Context, e Event) error {
 	now := time.Now()
 	if e.ID == "" {
@@ -105,6 +106,9 @@ func (c *Client) Enqueue(ctx context.Context, e Event) error {
 			return err
 		}
 	}
+	if e.isEmpty() {
+		return nil
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	err := e.check()
@@ -122,10 +126,85 @@ func (c *Client) Enqueue(ctx context.Context, e Event) error {
 	if cap(*buf) > maxKeptBuffer {
 		*buf = nil
 	}
+	var answer *awaitedEvent
+	if c.opts.Synchronous {
+		answer = c.awaited.add(e.ID)
+		defer c.awaited.remove(e.ID)
+	}
 	if err = c.queue.put(ctx, data); err == nil || errors.Is(err, ErrNotDurable) {
 		c.counters.enqueued.Add(1)
 	}
+	if err == nil && answer != nil {
+		err = c.await(ctx, now, answer)
+	}
 	return err
+}
+
+// ErrUnanswered: the event is queued and will be sent again, but the server has
+// not answered for it within MaxBlock or the time of ctx. Only with Options.Synchronous.
+var ErrUnanswered = errors.New("the event is queued, but the server has not answered for it")
+
+// RefusedError says that the server refused the event of a call for good. Only
+// with Options.Synchronous.
+type RefusedError struct{ Dead }
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("the server refused event %s for good: %s: %s", e.EventID, e.Code, e.Message)
+}
+
+// await waits until the server has answered for an event that was enqueued at a time.
+func (c *Client) await(ctx context.Context, since time.Time, event *awaitedEvent) error {
+	ctx, cancel := context.WithDeadline(ctx, since.Add(c.opts.MaxBlock))
+	defer cancel()
+	if err := c.queue.flush(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	c.awaited.mu.Lock()
+	defer c.awaited.mu.Unlock()
+	if event.refused != nil {
+		return event.refused
+	}
+	return nil
+}
+
+// awaited are the events that calls wait for, by id.
+type awaited struct {
+	mu     sync.Mutex
+	events map[string]*awaitedEvent
+}
+
+type awaitedEvent struct {
+	calls   int
+	refused *RefusedError // nil: it was not
+}
+
+func (a *awaited) add(id string) *awaitedEvent {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.events == nil {
+		a.events = map[string]*awaitedEvent{}
+	}
+	if a.events[id] == nil {
+		a.events[id] = &awaitedEvent{}
+	}
+	a.events[id].calls++
+	return a.events[id]
+}
+
+func (a *awaited) remove(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.events[id].calls--; a.events[id].calls == 0 {
+		delete(a.events, id)
+	}
+}
+
+func (a *awaited) refuse(d Dead) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e := a.events[d.EventID]; e != nil {
+		e.refused = &RefusedError{d}
+	}
 }
 
 // hook asks BeforeSend. Where it panics the event is not sent: it may hold what

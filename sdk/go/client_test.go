@@ -3,8 +3,12 @@ package spoor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -248,23 +252,116 @@ func TestTheHookSeesTheWholeContextAndMayChangeOrDrop(t *testing.T) {
 	require.Equal(t, uint64(2), c.Stats().DroppedByHook)
 }
 
-func TestCallsBecomeEvents(t *testing.T) {
+func TestCallsBecomeItemsOfTheBatch(t *testing.T) {
 	f := newFake(t)
-	c := f.open(t)
+	c := f.open(t, func(o *Options) { o.Context = map[string]any{"app": "shop"} })
 	who := Person{UserID: "u", AnonymousID: "a"}
 	require.NoError(t, c.Page(background, who, map[string]any{"title": "Home"}))
 	require.NoError(t, c.Identify(background, who, map[string]any{"plan": "pro"}))
+	require.NoError(t, c.Identify(background, User("u"), nil), "which says nothing")
 	require.NoError(t, c.Alias(background, "u", "old"))
 	require.NoError(t, c.Group(background, User("u"), "g1", map[string]any{"seats": 5}))
 	require.NoError(t, c.Track(background, Anonymous("a"), "clicked", nil))
 	require.NoError(t, c.Close(background))
-	events := f.seen()[0].events
-	require.Equal(t, "page_viewed", events[0]["eventName"])
-	require.Equal(t, map[string]any{"plan": "pro"}, events[1]["traits"])
-	require.Equal(t, []any{"$alias", "u", "old"}, []any{events[2]["eventName"], events[2]["userId"], events[2]["anonymousId"]})
-	require.Equal(t, map[string]any{"groupId": "g1"}, events[3]["properties"])
-	require.NotContains(t, events[4], "userId")
-	require.NotContains(t, events[4], "properties")
+	items := f.seen()[0].events
+	for _, item := range items {
+		require.NotEmpty(t, item["eventId"])
+		require.NotEmpty(t, item["timestamp"])
+		delete(item, "eventId")
+	}
+	require.Equal(t, items[3]["timestamp"], items[4]["timestamp"])
+	for _, item := range items {
+		delete(item, "timestamp")
+		if item["context"] != nil {
+			require.Contains(t, item["context"], "app")
+			delete(item, "context")
+		}
+	}
+	require.Equal(t, []map[string]any{
+		{"eventName": "page_viewed", "userId": "u", "anonymousId": "a", "properties": map[string]any{"title": "Home"}},
+		{"type": "identify", "userId": "u", "anonymousId": "a", "traits": map[string]any{"plan": "pro"}},
+		{"type": "identify", "userId": "u", "anonymousId": "old"},
+		{"eventName": "$group", "userId": "u", "properties": map[string]any{"groupId": "g1", "traits": map[string]any{"seats": 5.0}}},
+		{"type": "identify", "userId": "u", "traits": map[string]any{"groupId": "g1"}},
+		{"eventName": "clicked", "anonymousId": "a"},
+	}, items)
+}
+
+func TestTheHookMayTakeTraitsOutOfACall(t *testing.T) {
+	f := newFake(t)
+	c := f.open(t, func(o *Options) {
+		o.BeforeSend = func(e *Event) bool {
+			if e.Name == IdentifyEvent {
+				e.Traits = maps.Clone(e.Traits)
+				delete(e.Traits, "email")
+			}
+			return true
+		}
+	})
+	require.NoError(t, c.Identify(background, User("u"), map[string]any{"plan": "pro", "email": "u@example.com"}))
+	require.NoError(t, c.Identify(background, User("u"), map[string]any{"email": "u@example.com"}), "of which nothing is left")
+	require.NoError(t, c.Close(background))
+	require.Len(t, f.seen()[0].events, 1)
+	require.Equal(t, map[string]any{"plan": "pro"}, f.seen()[0].events[0]["traits"])
+}
+
+func TestASynchronousCallReturnsWhenTheServerHasAnsweredForItsEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.fault = func(n int, r request) (*http.Response, error) {
+			time.Sleep(100 * time.Millisecond)
+			switch {
+			case n == 0:
+				return reply(503, ""), nil
+			case slices.Contains(r.ids(), "bad"):
+				return reply(200, fmt.Sprintf(`{"accepted":%d,"duplicates":0,"rejected":[{"index":%d,"code":"bad_timestamp","message":"no"}]}`,
+					len(r.ids())-1, slices.Index(r.ids(), "bad"))), nil
+			}
+			return nil, nil
+		}
+		c := f.open(t, func(o *Options) { o.Synchronous, o.FlushEvery = true, time.Hour })
+		require.NoError(t, c.Enqueue(background, event("a")))
+		require.Equal(t, []string{"a"}, f.storedIDs(), "after a second try")
+
+		var calls sync.WaitGroup
+		before := len(f.seen())
+		for _, id := range append(named("e", 50), "bad") {
+			calls.Go(func() {
+				err := c.Enqueue(background, event(id))
+				if id != "bad" {
+					require.NoError(t, err)
+					return
+				}
+				var refused *RefusedError
+				require.ErrorAs(t, err, &refused)
+				require.Equal(t, []string{"bad", "bad_timestamp"}, []string{refused.EventID, refused.Code})
+			})
+		}
+		calls.Wait()
+		require.LessOrEqual(t, len(f.seen())-before, 3, "calls at the same time share requests")
+		require.NoError(t, c.Close(background))
+	})
+}
+
+func TestASynchronousCallIsBoundedAndItsEventStaysQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.breaks.Store(true)
+		f.fault = func(int, request) (*http.Response, error) { return nil, f.broken() }
+		c := f.open(t, func(o *Options) { o.Synchronous, o.QueueEvents = true, 2 })
+		began := time.Now()
+		require.ErrorIs(t, c.Enqueue(background, event("a")), ErrUnanswered)
+		require.Equal(t, 10*time.Second, time.Since(began))
+		ctx, cancel := context.WithTimeout(background, time.Second)
+		defer cancel()
+		require.ErrorIs(t, c.Enqueue(ctx, event("b")), ErrUnanswered)
+		require.Equal(t, 11*time.Second, time.Since(began))
+		require.ErrorIs(t, c.Enqueue(background, event("c")), ErrFull, "the oldest do not give way: somebody may wait for them")
+		require.Equal(t, 21*time.Second, time.Since(began))
+		f.breaks.Store(false)
+		require.NoError(t, c.Close(background))
+		require.Equal(t, []string{"a", "b"}, f.storedIDs())
+	})
 }
 
 func TestAnExposureIsSentOncePerDayByAllProcesses(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Event is something that a person did. It needs a name and a person.
+// Event is something that a person did. It needs a name and a person. One of the
+// name IdentifyEvent is what Identify and Alias say; the server does not count it as an event.
 type Event struct {
 	// ID identifies the event for ever: the server stores one of an ID, however
 	// often it is sent. Empty: a UUIDv7, made at the call.
@@ -19,13 +20,14 @@ type Event struct {
 
 	Timestamp  time.Time      // when it happened; zero: the time of the call
 	Properties map[string]any // of what was done
-	Traits     map[string]any // of the person or, in $group, of the group
+	Traits     map[string]any // of the person, in an IdentifyEvent alone
 	Context    map[string]any // of the surroundings; wins over that of ctx and Options
 }
 
 // What the server takes, in bytes and years.
 const (
 	maxEventBytes    = 512 << 10
+	maxIdentifyBytes = 128 << 10
 	maxNameBytes     = 256
 	maxIDBytes       = 256
 	maxPersonIDBytes = 1024
@@ -37,6 +39,11 @@ var ErrInvalid = errors.New("invalid event")
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// isEmpty tells of an identify call that it neither links two ids nor sets traits.
+func (e *Event) isEmpty() bool {
+	return e.Name == IdentifyEvent && len(e.Traits) == 0 && (e.UserID == "") != (e.AnonymousID == "")
 }
 
 func (e *Event) check() error {
@@ -51,6 +58,8 @@ func (e *Event) check() error {
 		return invalid("%.256q has neither UserID nor AnonymousID", e.Name)
 	case max(len(e.UserID), len(e.AnonymousID)) > maxPersonIDBytes:
 		return invalid("an id of the person of %.256q has more than %d bytes", e.Name, maxPersonIDBytes)
+	case len(e.Traits) > 0 && e.Name != IdentifyEvent:
+		return invalid("%.256q has Traits, which belong to Identify; say with Properties what belongs to the event", e.Name)
 	case e.Timestamp.UTC().Year() < minYear || e.Timestamp.UTC().Year() > maxYear:
 		return invalid("the Timestamp of %.256q lies in the year %d, want %d to %d", e.Name, e.Timestamp.UTC().Year(), minYear, maxYear)
 	}
@@ -63,7 +72,12 @@ func (e *Event) check() error {
 func (e *Event) append(dst []byte, contexts ...map[string]any) ([]byte, error) {
 	start := len(dst)
 	dst = appendString(append(dst, eventPrefix...), e.ID)
-	dst = appendString(append(dst, `,"eventName":`...), e.Name)
+	call := e.Name == IdentifyEvent
+	if call {
+		dst = append(dst, `,"type":"identify"`...)
+	} else {
+		dst = appendString(append(dst, `,"eventName":`...), e.Name)
+	}
 	if e.UserID != "" {
 		dst = appendString(append(dst, `,"userId":`...), e.UserID)
 	}
@@ -72,25 +86,27 @@ func (e *Event) append(dst []byte, contexts ...map[string]any) ([]byte, error) {
 	}
 	dst = append(dst, `,"timestamp":"`...)
 	dst = append(appendTime(dst, e.Timestamp), '"')
+	name, members, limit := "properties", e.Properties, maxEventBytes
+	if call {
+		name, members, limit = "traits", e.Traits, maxIdentifyBytes
+	}
 	var err error
-	for _, m := range [...]struct {
-		name   string
-		values map[string]any
-	}{{"properties", e.Properties}, {"traits", e.Traits}} {
-		if len(m.values) > 0 {
-			dst = append(append(append(dst, `,"`...), m.name...), `":`...)
-			if dst, err = appendMap(dst, m.values, 1); err != nil {
-				return dst[:start], invalid("%s of %.256q: %v", m.name, e.Name, err)
-			}
+	if len(members) > 0 {
+		dst = append(append(append(dst, `,"`...), name...), `":`...)
+		if dst, err = appendMap(dst, members, 1); err != nil {
+			return dst[:start], invalid("%s of %.256q: %v", name, e.Name, err)
 		}
 	}
-	dst = append(dst, `,"context":{`...)
-	if dst, err = appendMerged(dst, contexts); err != nil {
-		return dst[:start], invalid("context of %.256q: %v", e.Name, err)
+	if !call {
+		dst = append(dst, `,"context":{`...)
+		if dst, err = appendMerged(dst, contexts); err != nil {
+			return dst[:start], invalid("context of %.256q: %v", e.Name, err)
+		}
+		dst = append(dst, '}')
 	}
-	dst = append(dst, "}}"...)
-	if n := len(dst) - start; n > maxEventBytes {
-		return dst[:start], invalid("%.256q has %d bytes as JSON, the limit is %d", e.Name, n, maxEventBytes)
+	dst = append(dst, '}')
+	if n := len(dst) - start; n > limit {
+		return dst[:start], invalid("%.256q has %d bytes as JSON, the limit is %d", e.Name, n, limit)
 	}
 	return dst, nil
 }

@@ -79,7 +79,9 @@ func TestWhatNoServerWouldTakeIsRefusedAtTheCall(t *testing.T) {
 		"properties of":      {Name: "n", UserID: "u", Properties: map[string]any{"x": math.NaN()}},
 		"nested more":        {Name: "n", UserID: "u", Properties: cycle},
 		"in the year 3000":   {Name: "n", UserID: "u", Timestamp: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)},
-		"unsupported type":   {Name: "n", UserID: "u", Traits: map[string]any{"f": func() {}}},
+		"unsupported type":   {Name: IdentifyEvent, UserID: "u", Traits: map[string]any{"f": func() {}}},
+		"belong to Identify": {Name: "n", UserID: "u", Traits: map[string]any{"a": 1}},
+		"limit is 131072":    {Name: IdentifyEvent, UserID: "u", Traits: map[string]any{"x": strings.Repeat("x", maxIdentifyBytes)}},
 		"context of":         {Name: "n", UserID: "u", Context: map[string]any{"x": math.Inf(1)}},
 		"the limit is 52428": {Name: "n", UserID: "u", Properties: map[string]any{"x": strings.Repeat("x", maxEventBytes)}},
 	} {
@@ -87,7 +89,9 @@ func TestWhatNoServerWouldTakeIsRefusedAtTheCall(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid)
 		require.ErrorContains(t, err, want)
 	}
-	require.Equal(t, uint64(11), c.Stats().Invalid)
+	require.ErrorIs(t, c.Alias(background, "", "old"), ErrInvalid)
+	require.ErrorIs(t, c.Group(background, User("u"), "", nil), ErrInvalid)
+	require.Equal(t, uint64(15), c.Stats().Invalid)
 	require.Zero(t, c.Stats().QueuedEvents)
 }
 

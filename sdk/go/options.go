@@ -26,6 +26,12 @@ type Options struct {
 	WhenFull    Policy        // what happens when there is no room; DropOldest
 	MaxBlock    time.Duration // bound of one Enqueue, whatever it waits for; 1 s
 
+	// Synchronous has each call return when the server has answered for its event,
+	// for functions that are frozen between requests: nil when it is stored, else also
+	// a *RefusedError or an error that wraps ErrUnanswered. Calls at the same time
+	// share requests. MaxBlock is 10 s then if it is not set, and WhenFull is never DropOldest but Block.
+	Synchronous bool
+
 	// SpoolDir is a directory that this client has for itself: events are written
 	// to files in it before Enqueue returns, and are sent by the next client that
 	// opens it where this one did not come to it. Empty: events are in memory only.
@@ -89,6 +95,10 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.FlushEvery, time.Second)
 	set(&o.QueueEvents, 100_000)
 	set(&o.QueueBytes, 64<<20)
+	if o.Synchronous {
+		set(&o.MaxBlock, 10*time.Second)
+		set(&o.WhenFull, Block)
+	}
 	set(&o.MaxBlock, time.Second)
 	set(&o.SpoolBytes, 256<<20)
 	set(&o.SpoolSync, time.Second)

@@ -64,7 +64,7 @@ func (q *queue) put(ctx context.Context, data []byte) error {
 			if write == nil {
 				return nil
 			}
-			return q.confirm(write)
+			return q.confirm(write, limit)
 		}
 		if limit == nil {
 			timer := time.NewTimer(q.bound)
@@ -125,16 +125,20 @@ func (q *queue) tryPut(data []byte) (write *spool.Write, wait <-chan struct{}, e
 	return write, nil, nil
 }
 
-// confirm waits until an event is in its file.
-func (q *queue) confirm(w *spool.Write) error {
+// confirm waits until an event is in its file. limit is what is left of the bound
+// where the event had to wait before; else nil.
+func (q *queue) confirm(w *spool.Write, limit <-chan time.Time) error {
 	select {
 	case <-w.Done:
 	default:
-		timer := time.NewTimer(q.bound)
-		defer timer.Stop()
+		if limit == nil {
+			timer := time.NewTimer(q.bound)
+			defer timer.Stop()
+			limit = timer.C
+		}
 		select {
 		case <-w.Done:
-		case <-timer.C:
+		case <-limit:
 			return fmt.Errorf("%w within %v", ErrNotDurable, q.bound)
 		}
 	}

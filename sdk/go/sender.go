@@ -21,6 +21,8 @@ type Dead struct {
 
 // sender sends one batch after the other, each until its fate is known.
 type sender struct {
+	refused func(Dead) // is told of each event that was refused
+
 	opts   *Options
 	queue  *queue
 	counts *counters
@@ -32,7 +34,8 @@ type sender struct {
 	hurry  chan struct{}
 	random func() float64 // in [0, 1)
 
-	failing bool // the last try failed; so that the log says it once
+	failing bool   // the last try failed; so that the log says it once
+	dropped uint64 // events for which there was no room until then
 	body    []byte
 	packed  []byte
 }
@@ -163,16 +166,21 @@ func (s *sender) try(ctx context.Context, batch [][]byte) answer {
 func (s *sender) failed(a answer, wait time.Duration) {
 	level := slog.LevelDebug
 	if !s.failing {
-		s.failing, level = true, slog.LevelWarn
+		s.failing, level, s.dropped = true, slog.LevelWarn, s.counts.dropped()
 	}
 	s.log.Log(context.Background(), level, "events could not be sent and will be sent again", "code", a.code, "message", a.message, "wait", wait)
 }
 
 func (s *sender) recovered(try int) {
-	if s.failing {
-		s.failing = false
-		s.log.Info("events are sent again", "tries", try+1)
+	if !s.failing {
+		return
 	}
+	s.failing = false
+	if lost := s.counts.dropped() - s.dropped; lost > 0 {
+		s.log.Error("events are sent again; meanwhile there was no room for all", "tries", try+1, "dropped", lost)
+		return
+	}
+	s.log.Info("events are sent again", "tries", try+1)
 }
 
 // rejected reports the events that were refused among others.
@@ -197,15 +205,20 @@ func (s *sender) allDead(batch [][]byte, a answer) {
 // the other events must go on.
 func (s *sender) dead(event []byte, code, message string) {
 	s.counts.dead.Add(1)
+	if s.opts.OnDead == nil && !s.opts.Synchronous {
+		return
+	}
+	d := Dead{EventID: idOf(event), Event: bytes.Clone(event), Code: code, Message: message}
+	s.refused(d)
 	if s.opts.OnDead == nil {
 		return
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("OnDead panicked", "eventId", idOf(event), "panic", fmt.Sprint(p))
+			s.log.Error("OnDead panicked", "eventId", d.EventID, "panic", fmt.Sprint(p))
 		}
 	}()
-	s.opts.OnDead(Dead{EventID: idOf(event), Event: bytes.Clone(event), Code: code, Message: message})
+	s.opts.OnDead(d)
 }
 
 // idOf reads the eventId of an event that this package wrote.

@@ -1,12 +1,15 @@
 package spoor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -259,6 +262,27 @@ func TestEveryEventHasOneFateWhateverFails(t *testing.T) {
 			require.Zero(t, s.QueuedEvents+s.QueuedBytes)
 		})
 	}
+}
+
+func TestTheLogTellsOfAnOutageAndOfWhatWasLostInIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.breaks.Store(true)
+		f.fault = func(int, request) (*http.Response, error) { return nil, f.broken() }
+		var log bytes.Buffer
+		c := f.open(t, func(o *Options) {
+			o.QueueEvents, o.Logger = 3, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		})
+		enqueue(t, c, named("e", 2)...)
+		time.Sleep(time.Hour)
+		enqueue(t, c, named("f", 4)...)
+		f.breaks.Store(false)
+		require.NoError(t, c.Close(background))
+		require.Equal(t, 2, strings.Count(log.String(), "\n"), "%s", log.String())
+		require.Contains(t, log.String(), "level=WARN msg=\"events could not be sent and will be sent again\" code=no_answer")
+		require.Contains(t, log.String(), "level=ERROR msg=\"events are sent again; meanwhile there was no room for all\"")
+		require.Contains(t, log.String(), "dropped=3")
+	})
 }
 
 func FuzzAnAnswerIsBelievedOnlyWhereItAccountsForEveryEvent(f *testing.F) {

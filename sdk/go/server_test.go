@@ -99,9 +99,16 @@ func (s *server) await() {
 
 // ask makes a request on a connection of its own.
 func (s *server) ask(method, path, body string) (status int, answer []byte) {
+	return s.askAs("", method, path, body)
+}
+
+func (s *server) askAs(key, method, path, body string) (status int, answer []byte) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	req, err := http.NewRequest(method, s.url()+path, strings.NewReader(body))
 	require.NoError(s.t, err)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return 0, nil
@@ -124,6 +131,20 @@ func (s *server) stored() map[string]int {
 		ids[e.EventID]++
 	}
 	return ids
+}
+
+// person is what the server knows of whom an id stands for.
+func (s *server) person(id string) (p struct {
+	UserID       string
+	AnonymousIDs []string
+	Traits       map[string]any
+},
+) {
+	s.t.Helper()
+	status, text := s.ask("GET", "/api/users/"+url.PathEscape(id), "")
+	require.Equal(s.t, 200, status, "%s", text)
+	require.NoError(s.t, json.Unmarshal(text, &p))
+	return p
 }
 
 // requireOnce checks that the server has each of the ids once, and none twice.
@@ -180,7 +201,56 @@ func TestAgainstTheServerEveryCallIsStoredAndRefusalsAreNamed(t *testing.T) {
 	st := c.Stats()
 	require.Equal(t, []uint64{3, 1, 1}, []uint64{st.Accepted, st.Duplicates, st.Dead}, "%+v", dead)
 	require.Equal(t, []string{"wide", "too_many_keys"}, []string{dead[0].EventID, dead[0].Code})
-	require.Len(t, s.stored(), 3)
+	require.Len(t, s.stored(), 2, "identify is no event")
+	require.Equal(t, map[string]any{"plan": "pro"}, s.person("a1").Traits)
+}
+
+func TestWhatIsSaidOfPersonsCanBeAskedForAndLinksWhateverComesFirst(t *testing.T) {
+	s := newServer(t)
+	s.start()
+	s.await()
+	c := s.client()
+	require.NoError(t, c.Track(background, Anonymous("phone"), "viewed", nil))
+	require.NoError(t, c.Identify(background, Person{"ada", "phone"}, map[string]any{"plan": "free", "address": map[string]any{"city": "London"}}))
+	require.NoError(t, c.Identify(background, User("ada"), map[string]any{"plan": "pro"}))
+	require.NoError(t, c.Group(background, User("ada"), "acme", map[string]any{"seats": 5}))
+	require.NoError(t, c.Track(background, Person{"bob", "phone"}, "viewed", nil), "the second user of the phone")
+	require.NoError(t, c.Alias(background, "ada", "old phone"))
+	require.NoError(t, c.Track(background, Anonymous("old phone"), "viewed", nil), "behind the alias")
+	closeInTime(t, c)
+	p := s.person("phone")
+	require.Equal(t, "ada", p.UserID)
+	require.Equal(t, []string{"phone", "old phone"}, p.AnonymousIDs)
+	require.Equal(t, map[string]any{"plan": "pro", "address": map[string]any{"city": "London"}, "groupId": "acme"}, p.Traits)
+	for query, want := range map[string]string{
+		`trend count of viewed where user.plan = "pro" last 1d every month`:                             `"value":2}`,
+		`trend count of viewed where user.plan missing last 1d every month`:                             `"value":1}`,
+		`trend users of "$group" where properties.traits.seats = 5 by user.groupId last 1d every month`: `"key":["acme"]`,
+	} {
+		status, text := s.ask("POST", "/api/query", query)
+		require.Equal(t, 200, status, "%s", text)
+		require.Contains(t, string(text), want, query)
+	}
+}
+
+func TestAServerThatLimitsAKeyHasEveryEventOnceInTheEnd(t *testing.T) {
+	const admin = "an-admin-key-of-sixteen-characters"
+	s := newServer(t, "--admin-key", admin)
+	s.start()
+	s.await()
+	status, text := s.askAs(admin, "POST", "/api/keys", `{"kind":"write","name":"slow","source":"app","rate":200}`)
+	require.Contains(t, []int{200, 201}, status, "%s", text)
+	var made struct{ Key string }
+	require.NoError(t, json.Unmarshal(text, &made))
+	c := s.client(func(o *Options) { o.WriteKey = made.Key })
+	ids := named("e", 600)
+	enqueue(t, c, ids...)
+	closeInTime(t, c)
+	require.Equal(t, uint64(600), c.Stats().Accepted)
+	require.Positive(t, c.Stats().Retries, "it was told to wait")
+	status, text = s.askAs(admin, "POST", "/api/events/export", `{"from":"2000-01-01","to":"2100-01-01"}`)
+	require.Equal(t, 200, status)
+	require.Equal(t, 600, bytes.Count(text, []byte("\n")))
 }
 
 func TestTheServerReadsEveryCoding(t *testing.T) {
@@ -235,6 +305,7 @@ func TestAServerThatIsDownKilledAndStartedAgainHasEveryEventOnce(t *testing.T) {
 				s.await()
 				from := 500 + round*800
 				enqueue(t, c, ids[from:from+800]...)
+				require.NoError(t, c.Identify(background, Person{"u", fmt.Sprint("device", round)}, map[string]any{"round": round}))
 				before := c.Stats().Accepted
 				require.Eventually(t, func() bool { return c.Stats().Accepted > before }, 10*time.Second, time.Millisecond)
 				s.kill()
@@ -243,7 +314,10 @@ func TestAServerThatIsDownKilledAndStartedAgainHasEveryEventOnce(t *testing.T) {
 			s.start()
 			closeInTime(t, c)
 			s.requireOnce(ids)
-			require.Equal(t, uint64(4000), c.Stats().Accepted+c.Stats().Duplicates)
+			require.Equal(t, uint64(4004), c.Stats().Accepted+c.Stats().Duplicates)
+			p := s.person("device0")
+			require.Equal(t, []string{"device0", "device1", "device2", "device3"}, p.AnonymousIDs)
+			require.Equal(t, map[string]any{"round": 3.0}, p.Traits)
 		})
 	}
 }
@@ -293,10 +367,14 @@ func TestFaultsOnTheWayLeaveEveryEventOnce(t *testing.T) {
 	defer proxy.Close()
 	c := s.client(func(o *Options) { o.Endpoint, o.Timeout, o.BatchEvents = proxy.URL, 200*time.Millisecond, 50 })
 	ids := named("e", 3000)
-	enqueue(t, c, ids...)
+	for i, id := range ids {
+		enqueue(t, c, id)
+		require.NoError(t, c.Identify(background, User("u"), map[string]any{"last": i}))
+	}
 	closeInTime(t, c)
 	proxy.Close()
 	s.requireOnce(ids)
+	require.Equal(t, map[string]any{"last": 2999.0}, s.person("u").Traits, "also where an older call arrived later")
 	require.Len(t, faults, 8, "every fault has happened: %v", faults)
 	require.Positive(t, c.Stats().Duplicates)
 }
@@ -319,6 +397,9 @@ func child() {
 	for {
 		id := newID(time.Now())
 		if err := c.Enqueue(background, event(id)); err != nil {
+			panic(err)
+		}
+		if err := c.Identify(background, User("u"), map[string]any{"last": id}); err != nil {
 			panic(err)
 		}
 		fmt.Println(id)
@@ -364,5 +445,6 @@ func TestAClientThatIsKilledLeavesEveryEventToTheNextOne(t *testing.T) {
 	closeInTime(t, c)
 	require.Greater(t, len(ids), 5000)
 	s.requireOnce(ids)
+	require.GreaterOrEqual(t, s.person("u").Traits["last"], ids[len(ids)-1])
 	require.Zero(t, c.Stats().Damaged)
 }

@@ -35,6 +35,9 @@ type counters struct {
 	requests, retries, sentBytes                                               atomic.Uint64
 }
 
+// dropped is how many events there was no room for.
+func (n *counters) dropped() uint64 { return n.droppedOldest.Load() + n.droppedNewest.Load() }
+
 // Stats returns the numbers of now. It is cheap enough for a metrics page.
 func (c *Client) Stats() Stats {
 	events, bytes := c.queue.size()

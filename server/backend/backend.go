@@ -23,6 +23,7 @@ import (
 	"spoor/segment/batch"
 	"spoor/server"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // Log proposes entries and answers what applying them gave. Its errors are
@@ -88,7 +89,9 @@ func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (v collect.Ver
 
 // refusals are what clients are told of events that the engine refuses.
 var refusals = [...]*event.Reject{
-	engine.ErasedPerson: {Code: "person_erased", Message: "the person was erased; events of this id are taken again after POST /api/users/ID/allow"},
+	engine.ErasedPerson: server.Erased,
+	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already"},
+	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before"},
 	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 
@@ -137,10 +140,26 @@ func (b *Backend) Identify(ctx context.Context, call *traits.Call) (linked bool,
 	return calls[0].Linked, append(leftOut, calls[0].LeftOut...), index, nil
 }
 
-// IdentifyAll links ids and sets traits.
-func (b *Backend) IdentifyAll(ctx context.Context, calls []traits.Call) (index uint64, err error) {
-	_, index, err = b.propose(ctx, engine.IdentifyEntry(calls...))
-	return index, err
+// IdentifyAll links ids and sets traits, but for what only SetConsent may set.
+func (b *Backend) IdentifyAll(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error) {
+	kept := make([]traits.Call, len(calls))
+	for i := range calls {
+		kept[i], _ = withoutConsent(&calls[i])
+	}
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(kept...))
+	if err != nil {
+		return nil, 0, err
+	}
+	done, ok := result.([]engine.IdentifyResult)
+	if !ok || len(done) != len(calls) {
+		return nil, 0, fmt.Errorf("apply %d identify calls: the answer is a %T", len(calls), result)
+	}
+	for i := range done {
+		if done[i].Refused {
+			erased = append(erased, i)
+		}
+	}
+	return erased, index, nil
 }
 
 // Person is whom an id stands for.

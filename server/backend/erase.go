@@ -7,6 +7,8 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/erasure"
+	"spoor/engine/event"
+	"spoor/engine/query/lang"
 )
 
 // Erase commits a request to erase.
@@ -48,6 +50,17 @@ func (b *Backend) Retention() (erasure.Retention, erasure.Cutoffs, error) { retu
 // View is the store as it is now.
 func (b *Backend) View() (*engine.View, error) { return b.db.View() }
 
+// Rows calls yield with the events of a query over a view, ordered by time, then eventId.
+func (b *Backend) Rows(ctx context.Context, view *engine.View, q *lang.Query, yield func(row *event.Row) error) error {
+	return b.query.Rows(ctx, view, q, yield)
+}
+
+// Leads tells whether this node serves, and leads its cluster.
+func (b *Backend) Leads() bool {
+	s := b.log.Cluster()
+	return b.log.Ready() == nil && s.Leader == s.Node
+}
+
 // maxLeap is how many days may expire at once without anybody asking for it. What
 // has expired is gone for good, and a clock may be wrong.
 const maxLeap = 31
@@ -73,7 +86,7 @@ func (b *Backend) Expire(ctx context.Context, now func() time.Time, failed func(
 }
 
 func (b *Backend) expire(ctx context.Context, now time.Time) error {
-	if s := b.log.Cluster(); b.log.Ready() != nil || s.Leader != s.Node {
+	if !b.Leads() {
 		return nil
 	}
 	rules, cutoffs, err := b.db.Retention()

@@ -41,6 +41,19 @@ func (b *Backend) Query(ctx context.Context, text string, opt server.QueryOption
 	return out.Bytes(), nil
 }
 
+// Persons answers who is in one number of a query's answer.
+func (b *Backend) Persons(ctx context.Context, text string, at query.Place) (*query.UsersAnswer, error) {
+	q, err := lang.Parse(text)
+	if err != nil {
+		return nil, queryFailure(err)
+	}
+	a, err := b.query.Persons(ctx, q, at)
+	if err != nil {
+		return nil, queryFailure(err)
+	}
+	return a, nil
+}
+
 // CheckQuery parses a query.
 func (b *Backend) CheckQuery(text string) (kind string, err error) {
 	q, err := lang.Parse(text)

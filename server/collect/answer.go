@@ -52,7 +52,7 @@ func (r *Request) AppendErrorJSON(dst []byte, code, message string) []byte {
 }
 
 func (r *Request) appendCounts(dst []byte) []byte {
-	dst = strconv.AppendInt(append(dst, `{"accepted":`...), int64(r.Accepted), 10)
+	dst = strconv.AppendInt(append(dst, `{"accepted":`...), int64(r.Accepted+r.Calls), 10)
 	dst = strconv.AppendInt(append(dst, `,"duplicates":`...), int64(r.Duplicates), 10)
 	dst = append(dst, `,"rejected":[`...)
 	for i := range r.Rejected {

@@ -226,6 +226,49 @@ func TestBodiesOfManyDifferentColumnsFindRoom(t *testing.T) {
 	}
 }
 
+// counter counts the events that it decides on, as what counts them does.
+type counter struct{ calls, counted *atomic.Int64 }
+
+func (n counter) Govern(d *event.Draft) event.Verdict {
+	n.calls.Add(1)
+	if !d.Origin().Counted {
+		n.counted.Add(1)
+	}
+	return event.Verdict{}
+}
+
+func TestABodyThatIsReadAgainIsCountedOnce(t *testing.T) {
+	m := &memory{}
+	n := counter{new(atomic.Int64), new(atomic.Int64)}
+	c := collect.New(m, collect.Options{Governor: func() event.Governor { return n }})
+	defer c.Close()
+	wide := func(event, columns int) string { // no column is another event's
+		var b strings.Builder
+		fmt.Fprintf(&b, `{"eventName":"home","userId":"u","properties":{"k%d_0":1`, event)
+		for k := 1; k < columns; k++ {
+			fmt.Fprintf(&b, `,"k%d_%d":1`, event, k)
+		}
+		return b.String() + "}}\n"
+	}
+	r := collect.NewRequest()
+	defer r.Release()
+	var body strings.Builder
+	for i := range 20 {
+		body.WriteString(wide(i, 900))
+	}
+	require.NoError(t, r.Many(c, []byte(body.String()), ""))
+	require.Equal(t, 20, r.Accepted)
+	require.Greater(t, n.calls.Load(), int64(20), "the shared batch was full, and the body was read again")
+	require.EqualValues(t, 20, n.counted.Load())
+
+	again := collect.NewRequest()
+	defer again.Release()
+	again.Met = 2 // as after a try that the log refused
+	require.NoError(t, again.Many(c, []byte(wide(1, 1)+wide(2, 1)+wide(3, 1)), ""))
+	require.EqualValues(t, 21, n.counted.Load())
+	require.Equal(t, 3, again.Met)
+}
+
 func TestAnErrorOfTheLogReachesAllWhoWait(t *testing.T) {
 	lost := errors.New("lost")
 	m := &memory{err: lost}

@@ -124,6 +124,7 @@ func (c *Collector) commitLoop() {
 
 		c.mu.Lock()
 		c.took = c.opts.Elapsed() - began
+		c.noteLeast()
 		c.inFlight--
 		if err != nil {
 			c.stats.Failed++
@@ -136,6 +137,20 @@ func (c *Collector) commitLoop() {
 		}
 		c.wake()
 	}
+}
+
+// forgetLeast is how much of the way up to what it takes now the least takes with each entry.
+const forgetLeast = 64
+
+// noteLeast follows what the log takes: down at once, up slowly. The caller holds mu.
+func (c *Collector) noteLeast() {
+	least := c.leastTook.Load()
+	if took := int64(c.took); least == 0 || took < least {
+		least = took
+	} else {
+		least += (took - least) / forgetLeast
+	}
+	c.leastTook.Store(least)
 }
 
 // commitBuilder seals what requests gathered, commits it and tells them. It

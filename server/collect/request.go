@@ -14,6 +14,7 @@ import (
 // what became of them. It is reused: take one with NewRequest, read it, Release it.
 type Request struct {
 	Accepted   int
+	Calls      int // identify calls that are stored, see Told
 	Duplicates int
 	Dropped    int // of Rejected those with event.CodeNoConsent: nothing was wrong with them
 	Rejected   []Rejection
@@ -23,11 +24,17 @@ type Request struct {
 	// Origin is where the events come from, set before One or Many.
 	Origin event.Origin
 
+	// Met is how many of the body's first events were decided on: they are counted
+	// once. It is set before Many where the body was tried before.
+	Met int
+
 	// Allow tells which event names may be stored; nil: all. Decoded is called once
 	// when the body is not needed any more and the request only waits for the log,
 	// or will not; nil: nothing is. Both are set before One or Many and go with Release.
 	Allow   func(name []byte) bool
 	Decoded func()
+	// Caller takes what Many finds beside events; nil: nobody does. As Decoded.
+	Caller Caller
 
 	texts []byte // eventIds of Rejected and Assigned
 
@@ -39,6 +46,8 @@ type Request struct {
 	source  string
 	own     bool
 	given   int                    // rows of sealed
+	called  []int                  // places in the body of what Caller took
+	watched bool                   // Caller is shown the events
 	each    func(event.Item) error // the method item, bound once
 
 	pending atomic.Int32 // parts that are not decided, and one more until all are handed over
@@ -46,6 +55,22 @@ type Request struct {
 	refused []refusedRow
 	err     error
 	done    chan struct{}
+}
+
+// Caller takes those items of a body that are identify calls.
+type Caller interface {
+	// Begin goes before the items of a body, which may begin anew. all: Event is
+	// called for all events, and not only for those behind the first call.
+	Begin() (all bool)
+	// Take is given an item without an eventName: its place in the body, what its
+	// member type says, and its JSON, which shares the body. mine is false where it is
+	// no call, rej is of a call that is refused.
+	Take(index int, kind string, raw []byte) (mine bool, rej *event.Reject)
+	// Event is given the ids of an event, good until it returns.
+	Event(user, anon []byte)
+	// End comes behind the last item. Where it answers an error nothing of the body
+	// is stored, and Many answers the same.
+	End() error
 }
 
 // Rejection is an event that was refused.
@@ -91,18 +116,21 @@ func (r *Request) Release() {
 	if cap(r.Rejected) > maxKept || cap(r.Assigned) > maxKept || cap(r.texts) > maxKept*36 {
 		r.Rejected, r.Assigned, r.texts = nil, nil, nil
 	}
+	if cap(r.called) > maxKept {
+		r.called = nil
+	}
 	r.reset()
-	r.Origin = event.Origin{}
-	r.Allow, r.Decoded = nil, nil
+	r.Origin, r.Met = event.Origin{}, 0
+	r.Allow, r.Decoded, r.Caller = nil, nil, nil
 	requests.Put(r)
 }
 
 func (r *Request) reset() {
 	clear(r.Rejected)
-	r.Accepted, r.Duplicates, r.Dropped, r.Index = 0, 0, 0, 0
+	r.Accepted, r.Calls, r.Duplicates, r.Dropped, r.Index = 0, 0, 0, 0, 0
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
 	r.c, r.b, r.err, r.own, r.given, r.source = nil, nil, nil, false, 0, ""
-	r.letters = nil
+	r.letters, r.called, r.watched = nil, r.called[:0], false
 	clear(r.refused)
 	r.refused = r.refused[:0]
 	clear(r.sealed)
@@ -174,11 +202,11 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	defer c.leave()
 	r.source = source
 	r.open(len(body) > maxSharedBody)
-	err := r.b.dec.AddAll(body, source, r.b.newID, r.each)
+	err := r.all(body)
 	if err == errFull {
 		r.clearVerdicts()
 		r.reopen()
-		err = r.b.dec.AddAll(body, source, r.b.newID, r.each)
+		err = r.all(body)
 	}
 	if err != nil {
 		r.clearVerdicts()
@@ -189,10 +217,27 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	return r.wait()
 }
 
+// all decodes the items of body into the builder.
+func (r *Request) all(body []byte) error {
+	r.b.dec.Counted(r.Met > 0)
+	if r.Caller == nil {
+		return r.b.dec.AddAll(body, r.source, r.b.newID, r.each)
+	}
+	r.watched = r.Caller.Begin()
+	if err := r.b.dec.AddAll(body, r.source, r.b.newID, r.each); err != nil {
+		return err
+	}
+	err := r.Caller.End()
+	if err != nil && r.b.dec.Rows() > r.first {
+		r.b.dec.Rollback(r.first)
+	}
+	return err
+}
+
 func (r *Request) clearVerdicts() {
 	clear(r.Rejected)
 	r.Rejected, r.Assigned, r.texts = r.Rejected[:0], r.Assigned[:0], r.texts[:0]
-	r.letters, r.Dropped = nil, 0
+	r.letters, r.Dropped, r.called = nil, 0, r.called[:0]
 }
 
 // item takes the verdict on one event of a body.
@@ -204,6 +249,7 @@ func (r *Request) item(it event.Item) error {
 	switch {
 	case it.Reject != nil && it.Reject.Code == event.CodeBatchFull && !r.own:
 		return errFull
+	case it.Reject != nil && it.Reject.Code == event.CodeMissingName && r.Caller != nil && r.call(&it):
 	case it.Reject != nil:
 		if it.Reject.Code == event.CodeNoConsent {
 			r.Dropped++
@@ -215,10 +261,47 @@ func (r *Request) item(it event.Item) error {
 	case it.Assigned:
 		r.Assigned = append(r.Assigned, Assigned{Index: it.Index, id: r.keepID(it.Row)})
 	}
+	if r.Met = max(r.Met, it.Index+1); r.Met == it.Index+1 {
+		d.Counted(false) // what follows was not decided on before
+	}
+	if r.watched && it.Row >= 0 {
+		r.Caller.Event(d.Who())
+	}
 	if r.own && r.b.due() {
 		r.seal(d)
 	}
 	return nil
+}
+
+// call hands an item to the Caller; false where it is none of theirs.
+func (r *Request) call(it *event.Item) bool {
+	mine, rej := r.Caller.Take(it.Index, r.b.dec.Type(), it.Raw)
+	switch {
+	case !mine:
+		return false
+	case rej == nil:
+		r.called = append(r.called, it.Index)
+		r.watched = true
+	default:
+		start := it.Reject.Offset // of an item without a name: its own
+		r.Rejected = append(r.Rejected, Rejection{
+			Index: it.Index, Offset: start + rej.Offset, Code: rej.Code, Message: rej.Message, id: r.keep(it.ID[:min(len(it.ID), maxQuotedID)]),
+		})
+	}
+	return true
+}
+
+// Told tells the request that calls at places of its body are stored at an index
+// of the log, but for those in refused, which are places in at.
+func (r *Request) Told(at, refused []int, why *event.Reject, index uint64) {
+	r.Calls += len(at) - len(refused)
+	r.Index = max(r.Index, index)
+	for _, i := range refused {
+		r.Rejected = append(r.Rejected, Rejection{Index: at[i], Code: why.Code, Message: why.Message})
+	}
+	if len(refused) > 0 {
+		slices.SortFunc(r.Rejected, func(a, b Rejection) int { return a.Index - b.Index })
+	}
 }
 
 func (r *Request) keep(text []byte) span {
@@ -347,11 +430,15 @@ func (r *Request) rejectRefused() {
 		return
 	}
 	slices.SortFunc(r.refused, func(a, b refusedRow) int { return a.row - b.row })
-	malformed := slices.Clone(r.Rejected)
+	noRows := slices.Clone(r.called)
+	for i := range r.Rejected {
+		noRows = append(noRows, r.Rejected[i].Index)
+	}
+	slices.Sort(noRows)
 	passed := 0
 	for _, x := range r.refused {
 		index := x.row + passed
-		for passed < len(malformed) && malformed[passed].Index <= index {
+		for passed < len(noRows) && noRows[passed] <= index {
 			passed++
 			index++
 		}

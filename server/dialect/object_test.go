@@ -146,3 +146,19 @@ type named struct{}
 func (named) Name() string                              { return "d" }
 func (named) Find(string, bool) dialect.Handler         { return nil }
 func (named) Refusal(r dialect.Refusal) dialect.Refusal { return r }
+
+func TestTheZoneOfADeviceShowsInWhenItSaysThatItSends(t *testing.T) {
+	now := time.Date(2026, 11, 28, 13, 0, 0, 0, time.UTC)
+	for sent, zone := range map[string]time.Duration{
+		"2026-11-28T14:00:03.5": time.Hour, "2026-11-28T12:59:40": 0, "2026-11-28 18:45:00.1": 5*time.Hour + 45*time.Minute, "2026-11-28T01:00:00": -12 * time.Hour,
+		"2026-11-29T03:00:00": 14 * time.Hour, "2026-11-29T13:00:00": 0, "1970-01-01T00:00:00": 0,
+	} {
+		local, ok := dialect.Local([]byte(`"` + sent + `"`))
+		require.True(t, ok, sent)
+		require.Equal(t, zone, dialect.ZoneOf(local, now), sent)
+	}
+	for _, value := range []string{`"2026-11-28T14:00:00Z"`, `"2026-11-28T14:00:00+01:00"`, `"2026-11-28"`, "1795870000", `""`, "null", ""} {
+		_, ok := dialect.Local([]byte(value))
+		require.False(t, ok, value)
+	}
+}

@@ -15,8 +15,8 @@ import (
 )
 
 // TestRecordedRequestsBecomeEventsAndTraits runs the scripts of testdata, whose
-// requests were recorded from the published clients. A script begins on an empty
-// server; its commands:
+// requests were recorded from the published clients or, of mobile SDKs, written
+// as their sources do. A script begins on an empty server; its commands:
 //
 //	post PATH [form=gzip|base64|form|form-json|form-gzip] [header=(Name: value)] [show=(Name)]
 //	get PATH [header=...] [show=...]      the input, if any, becomes the parameter data

@@ -50,6 +50,38 @@ func Time(value []byte) (out []byte, ok bool) {
 	return nil, false
 }
 
+// localLayouts are those of times without a zone.
+var localLayouts = []string{"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999"}
+
+// Local reads a date and time without a zone, as of UTC.
+func Local(value []byte) (t time.Time, ok bool) {
+	text := string(Text(value))
+	if len(text) > maxTimeBytes {
+		return t, false
+	}
+	for _, layout := range localLayouts {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, true
+		}
+	}
+	return t, false
+}
+
+const (
+	zoneStep = 15 * time.Minute // offsets of time zones are whole ones of these
+	maxZone  = 15 * time.Hour
+)
+
+// ZoneOf is how far the clock of a device is from UTC that says that it is sent,
+// a time without a zone, at now.
+func ZoneOf(sent, now time.Time) time.Duration {
+	offset := sent.Sub(now).Round(zoneStep)
+	if offset.Abs() > maxZone {
+		return 0 // a wrong clock, not a zone
+	}
+	return offset
+}
+
 // maxTimeBytes bounds the text of a time.
 const maxTimeBytes = 100
 

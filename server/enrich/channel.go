@@ -28,8 +28,11 @@ func hostOf(address []byte) string {
 	if !ok {
 		return ""
 	}
-	if i := bytes.IndexAny(rest, "/?#"); i >= 0 {
-		rest = rest[:i]
+	for i, c := range rest {
+		if c == '/' || c == '?' || c == '#' {
+			rest = rest[:i]
+			break
+		}
 	}
 	if i := bytes.LastIndexByte(rest, '@'); i >= 0 {
 		rest = rest[i+1:]

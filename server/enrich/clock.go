@@ -77,10 +77,10 @@ func abs(x int64) int64 {
 }
 
 // correct sets the event's time right.
-func (c *Clock) correct(d *event.Draft) {
+func (c *Clock) correct(d *event.Draft, w *places) {
 	o := d.Origin()
 	sent := o.SentAt
-	if text := textAt(d, "sentAt"); text != nil {
+	if text := textAt(d, &w.sentAt); text != nil {
 		if t, ok := event.ParseTime(text); ok {
 			sent = t
 		}
@@ -95,9 +95,9 @@ func (c *Clock) correct(d *event.Draft) {
 		device = d.UserID()
 	}
 	_, _ = h.Write(device)
-	for _, path := range []string{"context.sessionId", "properties.$session_id"} {
+	for _, p := range []*event.Place{&w.sessionID, &w.posthogSession} {
 		_, _ = h.Write([]byte{0})
-		_, _ = h.Write(textAt(d, path))
+		_, _ = h.Write(textAt(d, p))
 	}
 	offset := c.offset(h.Sum64(), sent, o.ReceivedAt)
 	if offset == 0 || d.Has("context.spoor") { // corrected before: an export that is imported

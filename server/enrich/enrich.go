@@ -76,18 +76,41 @@ type Worker struct {
 	Clock     *Clock
 
 	agents map[string]*agent
+	places *places
+}
+
+// places are the paths that every event is asked for and given.
+type places struct {
+	userAgent, pageURL, url, referrer, ip, sentAt, sessionID, posthogSession event.Place
+
+	browser, browserVersion, os, osVersion, device                                        event.Place
+	utmSource, utmMedium, campaign, utmTerm, utmContent, referrerDomain, channel, country event.Place
+}
+
+func newPlaces() *places {
+	at := func(path string) event.Place { return event.Place{Path: path} }
+	return &places{
+		userAgent: at("context.userAgent"), pageURL: at("context.page.url"), url: at("properties.url"), referrer: at("context.page.referrer"), ip: at("context.ip"),
+		sentAt: at("sentAt"), sessionID: at("context.sessionId"), posthogSession: at("properties.$session_id"),
+		browser: at("context.browser"), browserVersion: at("context.browserVersion"), os: at("context.os"), osVersion: at("context.osVersion"), device: at("context.device"),
+		utmSource: at("context.utmSource"), utmMedium: at("context.utmMedium"), campaign: at("context.campaign"), utmTerm: at("context.utmTerm"), utmContent: at("context.utmContent"),
+		referrerDomain: at("context.referrerDomain"), channel: at("context.channel"), country: at("context.country"),
+	}
 }
 
 // Apply adds what the settings say.
 func (w *Worker) Apply(d *event.Draft, s Settings) {
+	if w.places == nil {
+		w.places = newPlaces()
+	}
 	if s.Clock && w.Clock != nil {
-		w.Clock.correct(d)
+		w.Clock.correct(d, w.places)
 	}
 	if s.UserAgent {
 		w.userAgent(d)
 	}
 	if s.Campaign {
-		campaign(d)
+		w.campaign(d)
 	}
 	if s.Country && w.Countries != nil {
 		w.country(d)
@@ -95,29 +118,29 @@ func (w *Worker) Apply(d *event.Draft, s Settings) {
 }
 
 // add sets a field of context unless the client sent it.
-func add(d *event.Draft, path, text string) {
-	if text != "" && !d.Has(path) {
-		d.AddText(path, []byte(text))
+func add(d *event.Draft, p *event.Place, text string) {
+	if text != "" && !d.HasAt(p) {
+		d.AddTextAt(p, []byte(text))
 	}
 }
 
-// texts returns the string at path, nil where there is none.
-func textAt(d *event.Draft, path string) []byte {
-	if i := d.Find(path); i >= 0 && d.Kind(i) == batch.KindString {
+// textAt returns the string at a place, nil where there is none.
+func textAt(d *event.Draft, p *event.Place) []byte {
+	if i := d.FindAt(p); i >= 0 && d.Kind(i) == batch.KindString {
 		return d.Text(i)
 	}
 	return nil
 }
 
 func (w *Worker) country(d *event.Draft) {
-	if d.Has("context.country") {
+	if d.HasAt(&w.places.country) {
 		return
 	}
 	a := d.Origin().Address
-	if text := textAt(d, "context.ip"); text != nil {
+	if text := textAt(d, &w.places.ip); text != nil {
 		a, _ = netip.ParseAddr(string(text)) // of the end user, where a server sends for others
 	}
-	add(d, "context.country", w.Countries.Find(a))
+	add(d, &w.places.country, w.Countries.Find(a))
 }
 
 // agent is what a user agent says.
@@ -129,7 +152,7 @@ const (
 )
 
 func (w *Worker) userAgent(d *event.Draft) {
-	text := textAt(d, "context.userAgent")
+	text := textAt(d, &w.places.userAgent)
 	if text == nil {
 		// That of a program which sends events of others says nothing of them.
 		ua := d.Origin().UserAgent
@@ -148,11 +171,11 @@ func (w *Worker) userAgent(d *event.Draft) {
 		}
 		w.agents[string(text)] = a
 	}
-	add(d, "context.browser", a.browser)
-	add(d, "context.browserVersion", a.browserVersion)
-	add(d, "context.os", a.os)
-	add(d, "context.osVersion", a.osVersion)
-	add(d, "context.device", a.device)
+	add(d, &w.places.browser, a.browser)
+	add(d, &w.places.browserVersion, a.browserVersion)
+	add(d, &w.places.os, a.os)
+	add(d, &w.places.osVersion, a.osVersion)
+	add(d, &w.places.device, a.device)
 	if a.device == "bot" && !d.Has("context.bot") {
 		d.AddBool("context.bot", true)
 	}
@@ -183,25 +206,25 @@ func parseAgent(text string) *agent {
 const maxFieldBytes = 256 // of a field that is added
 
 // campaign reads the arguments of the page's address and where the visitor came from.
-func campaign(d *event.Draft) {
-	page := textAt(d, "context.page.url")
+func (w *Worker) campaign(d *event.Draft) {
+	page := textAt(d, &w.places.pageURL)
 	if page == nil {
-		if page = textAt(d, "properties.url"); page == nil {
+		if page = textAt(d, &w.places.url); page == nil {
 			return
 		}
 	}
 	c := readArguments(page)
 	// Copied before anything is added: that may move what they share.
-	host, from := hostOf(page), hostOf(textAt(d, "context.page.referrer"))
-	add(d, "context.utmSource", c.source)
-	add(d, "context.utmMedium", c.medium)
-	add(d, "context.campaign", c.name)
-	add(d, "context.utmTerm", c.term)
-	add(d, "context.utmContent", c.content)
+	host, from := hostOf(page), hostOf(textAt(d, &w.places.referrer))
+	add(d, &w.places.utmSource, c.source)
+	add(d, &w.places.utmMedium, c.medium)
+	add(d, &w.places.campaign, c.name)
+	add(d, &w.places.utmTerm, c.term)
+	add(d, &w.places.utmContent, c.content)
 	if from != "" && from != host {
-		add(d, "context.referrerDomain", from)
+		add(d, &w.places.referrerDomain, from)
 	}
-	add(d, "context.channel", c.channel(host, from))
+	add(d, &w.places.channel, c.channel(host, from))
 }
 
 type arguments struct {

@@ -200,6 +200,8 @@ type retention struct {
 	// First is the first day that is kept; of names without a time of their own, and of the others.
 	First  string            `json:"first,omitempty"`
 	Firsts map[string]string `json:"firsts,omitempty"`
+	// DedupeFirst is the first day of which eventIds are remembered; older events are refused.
+	DedupeFirst string `json:"dedupeFirst,omitempty"`
 	// Expiring is what goes next: now if it was asked about, else at the next midnight of UTC.
 	Expiring []preview.Expiring `json:"expiring"`
 }
@@ -217,7 +219,7 @@ func (a *API) GetRetention(c *call.Call) (any, error) {
 func (a *API) PutRetention(c *call.Call) (any, error) {
 	rules := &erasure.Retention{}
 	if err := json.Unmarshal(c.Body, rules, json.RejectUnknownMembers(true)); err != nil {
-		return nil, call.Fail(http.StatusBadRequest, "malformed_json", `the body is no retention, like {"default":365,"events":{"page_viewed":90}} in days, 0 for ever: %.200s`, err)
+		return nil, call.Fail(http.StatusBadRequest, "malformed_json", `the body is no retention, like {"default":365,"events":{"page_viewed":90},"dedupe":30} in days, 0 for ever: %.200s`, err)
 	}
 	if err := rules.Check(); err != nil {
 		return nil, call.Fail(http.StatusBadRequest, "bad_retention", "%v", reason(err))
@@ -249,6 +251,9 @@ func (a *API) foresee(rules erasure.Retention, now, next erasure.Cutoffs) (*rete
 		return time.Unix(int64(d)*86400, 0).UTC().Format(time.DateOnly)
 	}
 	out.First = day(cutoffs.Default)
+	if cutoffs.Dedupe != 0 {
+		out.DedupeFirst = day(cutoffs.Dedupe)
+	}
 	for name, d := range cutoffs.Events {
 		out.Firsts[name] = day(d)
 	}

@@ -24,15 +24,33 @@ type Gate struct {
 	capacity int64
 	share    int64 // of one tenant
 
+	tight func() int64 // share of one tenant while others are served too; nil: the same
+
 	mu      sync.Mutex
 	free    int64 // negative where Force took more than there was
 	clock   int64 // of the tenant that was served last, at its start
 	tenants map[string]*tenant
 	waiting int
+	serves  int64
+	latest  mark // of the last serve,
+	before  mark // and of the last one of another tenant
 }
+
+// mark is a serve; its number is 0 where there was none.
+type mark struct {
+	name   string
+	number int64
+}
+
+// fewRequests of a size a tenant may have at a time, however tight its share.
+const fewRequests = 4
+
+// lately is among how many serves another tenant's makes a gate contended.
+const lately = 256
 
 // tenant is somebody who holds units or waits for them.
 type tenant struct {
+	name  string
 	held  int64
 	clock int64
 	line  []*waiter
@@ -48,6 +66,12 @@ func NewGate(capacity, share int64) *Gate {
 	return &Gate{capacity: capacity, share: min(share, capacity), free: capacity, tenants: map[string]*tenant{}}
 }
 
+// Tighten bounds what one tenant holds to share, asked for each time, while others
+// are served, too: one that holds much has much of what comes behind the gate,
+// where nobody takes turns. A tenant that is alone is not bounded so, and one that
+// holds nothing may always take something. It is called before the first Take.
+func (g *Gate) Tighten(share func() int64) { g.tight = share }
+
 // Take takes units for a tenant, waiting at most wait for them; false where it
 // waited in vain. cost is what the tenant's clock is moved by, in any measure that
 // is the same for all: the units, or the work that follows.
@@ -59,7 +83,7 @@ func (g *Gate) Take(ctx context.Context, name string, units, cost int64, wait ti
 	t := g.tenants[name]
 	if t == nil {
 		// Who comes anew begins at the clock of now: absence earns nothing.
-		t = &tenant{clock: g.clock}
+		t = &tenant{name: name, clock: g.clock}
 		g.tenants[name] = t
 	}
 	if len(t.line) == 0 && g.fits(t, units) && !g.otherGoesFirst(t) {
@@ -108,7 +132,7 @@ func (g *Gate) Force(name string, units int64) {
 	defer g.mu.Unlock()
 	t := g.tenants[name]
 	if t == nil {
-		t = &tenant{clock: g.clock}
+		t = &tenant{name: name, clock: g.clock}
 		g.tenants[name] = t
 	}
 	g.free -= units
@@ -147,7 +171,25 @@ func (g *Gate) Waiting() int {
 }
 
 func (g *Gate) fits(t *tenant, units int64) bool {
-	return units <= g.free && (t.held+units <= g.share || t.held == 0)
+	return units <= g.free && g.below(t, units)
+}
+
+// below tells whether a tenant has its share not yet, with units more.
+func (g *Gate) below(t *tenant, units int64) bool {
+	share := g.share
+	if g.tight != nil && g.isContended(t) {
+		share = min(share, max(g.tight(), fewRequests*units))
+	}
+	return t.held+units <= share || t.held == 0
+}
+
+// isContended tells whether others than t were served lately.
+func (g *Gate) isContended(t *tenant) bool {
+	other := g.latest
+	if other.name == t.name {
+		other = g.before
+	}
+	return other.number > 0 && g.serves-other.number < lately
 }
 
 // otherGoesFirst tells whether somebody waits who could be served and whose
@@ -164,7 +206,7 @@ func (g *Gate) otherGoesFirst(t *tenant) bool {
 // one whose clock is behind. Ties are broken by name: it matters to tests only.
 func (g *Gate) first() (name string, t *tenant) {
 	for n, o := range g.tenants {
-		if len(o.line) == 0 || o.held != 0 && o.held+o.line[0].units > g.share {
+		if len(o.line) == 0 || !g.below(o, o.line[0].units) {
 			continue
 		}
 		if t == nil || o.clock < t.clock || o.clock == t.clock && n < name {
@@ -175,6 +217,11 @@ func (g *Gate) first() (name string, t *tenant) {
 }
 
 func (g *Gate) serve(t *tenant, units, cost int64) {
+	g.serves++
+	if g.latest.name != t.name {
+		g.before = g.latest
+	}
+	g.latest = mark{t.name, g.serves}
 	g.free -= units
 	t.held += units
 	t.clock = max(t.clock, g.clock)

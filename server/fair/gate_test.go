@@ -3,6 +3,7 @@ package fair_test
 import (
 	"context"
 	"math/rand"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -196,4 +197,53 @@ func BenchmarkTakeWithoutWaiting(b *testing.B) {
 		g.Take(context.Background(), "a", 100, 100, second)
 		g.Give("a", 100)
 	}
+}
+
+func TestATightShareHoldsOnlyWhileOthersAreServed(t *testing.T) {
+	g := fair.NewGate(100, 100)
+	g.Tighten(func() int64 { return 10 })
+	none := context.Background()
+	require.True(t, g.Take(none, "flood", 60, 1, 0), "alone it has what there is")
+	require.True(t, g.Take(none, "quiet", 1, 1, 0))
+	require.False(t, g.Take(none, "flood", 5, 1, 0), "beside others its share is tight")
+	require.True(t, g.Take(none, "quiet", 9, 1, 0), "and so is theirs")
+	require.False(t, g.Take(none, "quiet", 1, 1, 0))
+	g.Give("flood", 60)
+	require.True(t, g.Take(none, "flood", 20, 1, 0), "one large request passes,")
+	require.True(t, g.Take(none, "flood", 20, 1, 0), "and a few of its size")
+	require.False(t, g.Take(none, "flood", 2, 1, 0))
+	g.Give("flood", 40)
+	g.Give("quiet", 10)
+	for range 1000 {
+		require.True(t, g.Take(none, "flood", 1, 1, 0))
+		g.Give("flood", 1)
+	}
+	require.True(t, g.Take(none, "flood", 60, 1, 0))
+	require.True(t, g.Take(none, "flood", 5, 1, 0), "the other has not come for long")
+}
+
+func TestThoseWhoWaitUnderATightShareGoOnWhenUnitsComeBack(t *testing.T) {
+	g := fair.NewGate(100, 100)
+	g.Tighten(func() int64 { return 2 })
+	none := context.Background()
+	require.True(t, g.Take(none, "quiet", 1, 1, 0))
+	var inside, most atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if !g.Take(none, "flood", 1, 1, time.Minute) {
+				t.Error("it waited in vain")
+				return
+			}
+			for now := inside.Add(1); now > most.Load(); {
+				most.Store(now)
+			}
+			runtime.Gosched()
+			inside.Add(-1)
+			g.Give("flood", 1)
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, most.Load(), int64(4), "a few requests pass however tight it is")
+	require.EqualValues(t, 1, g.Held())
 }

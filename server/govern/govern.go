@@ -18,6 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
+	"spoor/engine/erasure"
 	"spoor/engine/event"
 	"spoor/engine/letters"
 	"spoor/engine/schema"
@@ -125,6 +128,7 @@ type snapshot struct {
 	hash    *hasher       // nil: there is no secret
 	plain   bool          // nothing is added
 	consent *consentRules // nil: none is needed
+	cutoffs erasure.Cutoffs
 }
 
 // eventRules are what holds for one event name, or for all without a schema.
@@ -169,6 +173,11 @@ func (p *Pipeline) rebuild() *snapshot {
 	}
 	if d, ok := p.store.Document(secretKind, secretName); ok {
 		s.hash = newHasher(d.Value)
+	}
+	if d, ok := p.store.Document(erasure.Document, erasure.InForce); ok {
+		if err := json.Unmarshal(d.Value, &s.cutoffs); err != nil {
+			p.log.Error("the retention cannot be read", "error", err)
+		}
 	}
 	for _, d := range p.store.Documents(schema.Kind) {
 		if old != nil {

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync/atomic"
 
+	"spoor/engine/erasure"
 	"spoor/engine/event"
 	"spoor/engine/schema"
+	"spoor/segment"
 	"spoor/segment/batch"
 	"spoor/server/enrich"
 	"spoor/server/quality"
@@ -19,6 +22,9 @@ const (
 	CodeUnknown   = "unknown_event"
 	CodePersonal  = "personal_data"
 	CodeLate      = "late_event"
+	// Of events outside of the time for which eventIds are remembered.
+	CodeTooOld      = "too_old"
+	CodeTooFarAhead = "too_far_ahead"
 )
 
 // What an event is told apart by later. Where a client sent fields of these
@@ -50,6 +56,7 @@ type worker struct {
 	matches []redact.Match
 	text    []byte
 	noted   quality.Event
+	counts  bool     // the event was not counted before
 	changed []string // paths of values that were replaced or dropped
 	refuse  string   // path of personal data that refuses the event
 }
@@ -78,9 +85,17 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	w.changed = w.changed[:0]
 	w.refuse = ""
 	w.noted = quality.Event{Received: d.Origin().ReceivedAt}
+	w.counts = !d.Origin().Counted
 	v := w.decide(d, s, e)
 	w.note(d, n, &v)
 	return v
+}
+
+// count counts the event once, however often its body is read.
+func (w *worker) count(n *atomic.Uint64) {
+	if w.counts {
+		n.Add(1)
+	}
 }
 
 // named is what holds for an event name and where it is counted.
@@ -116,7 +131,7 @@ func (w *worker) name(d *event.Draft) named {
 // note counts the event for its quality.
 func (w *worker) note(d *event.Draft, as named, v *event.Verdict) {
 	n, e := &w.noted, as.rules
-	if d.Origin().Again || n.Received == 0 { // it was counted when it came
+	if d.Origin().Again || !w.counts || n.Received == 0 { // it was counted when it came
 		return
 	}
 	n.Time = n.Received
@@ -154,20 +169,40 @@ func (w *worker) decide(d *event.Draft, s *snapshot, e *eventRules) event.Verdic
 	if s.policy.Redact.IP != ipKeep {
 		w.addresses(d, s.policy.Redact.IP)
 	}
-	v := w.late(d)
+	v := w.unsure(d, &s.cutoffs)
+	if v.Reject == nil {
+		v = w.late(d)
+	}
 	if !e.idle {
 		if judged := w.judge(d, e); v.Reject == nil {
 			v = judged
 		}
 	}
 	if len(w.changed) > 0 {
-		w.pipeline.Stats.Redacted.Add(1)
+		w.count(&w.pipeline.Stats.Redacted)
 		w.mark(d, markRedacted, w.changed)
 	}
 	if v.Reject != nil {
-		w.pipeline.Stats.Refused.Add(1)
+		w.count(&w.pipeline.Stats.Refused)
 	}
 	return v
+}
+
+// unsure refuses an event of which nobody can tell whether it is stored already, or could tell when it
+// comes again: its eventId may be forgotten.
+func (w *worker) unsure(d *event.Draft, c *erasure.Cutoffs) event.Verdict {
+	t, sent := d.Time()
+	if c.Dedupe == 0 || !sent {
+		return event.Verdict{}
+	}
+	received := d.Origin().ReceivedAt
+	switch day := segment.Day(t); {
+	case c.TooOld(day):
+		return refusal(CodeTooOld, "timestamp", "the event is older than eventIds are remembered: it may be stored already", 0)
+	case received != 0 && c.TooFarAhead(day, segment.Day(received)):
+		return refusal(CodeTooFarAhead, "timestamp", "the event's time is so far ahead that its eventId would be forgotten before", 0)
+	}
+	return event.Verdict{}
 }
 
 // late tags or refuses an event that comes later than is allowed.
@@ -178,7 +213,7 @@ func (w *worker) late(d *event.Draft) event.Verdict {
 		return event.Verdict{}
 	}
 	w.noted.TooLate = true
-	w.pipeline.Stats.Late.Add(1)
+	w.count(&w.pipeline.Stats.Late)
 	if l.Refuse {
 		return refusal(CodeLate, "timestamp", "the event is later than is allowed", 0)
 	}
@@ -274,8 +309,8 @@ func refusal(code, path, message string, version int) event.Verdict {
 
 func (w *worker) violating(e *eventRules) {
 	w.noted.Violating, w.noted.Unknown = e.schema != nil, e.schema == nil
-	e.violating.Add(1)
-	w.pipeline.Stats.Violating.Add(1)
+	w.count(e.violating)
+	w.count(&w.pipeline.Stats.Violating)
 }
 
 // mark sets a field of the store's own to a list of paths.

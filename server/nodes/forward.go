@@ -78,6 +78,9 @@ func (f *Forwarder) Here(ctx context.Context) (bool, error) {
 	}
 }
 
+// ErrHere: this node has begun to lead while a request waited for a leader, so it serves it.
+var ErrHere = errors.New("this node leads now")
+
 // Forward has the leader answer a request whose body was read. While the request surely was not
 // stored, as there is no leader or it has changed, it tries again for as long as one waits for a leader.
 func (f *Forwarder) Forward(parent context.Context, ctx *fasthttp.RequestCtx, body []byte, client netip.Addr) error {
@@ -94,7 +97,10 @@ func (f *Forwarder) Forward(parent context.Context, ctx *fasthttp.RequestCtx, bo
 	waiting, cancel := context.WithTimeout(parent, f.wait)
 	defer cancel()
 	for {
-		if id, _ := f.cluster.Leader(); id != "" && !f.cluster.IsLeader() {
+		if f.cluster.IsLeader() {
+			return ErrHere
+		}
+		if id, _ := f.cluster.Leader(); id != "" {
 			err := f.send(parent, id, req, resp)
 			switch {
 			case err == nil && len(resp.Header.Peek(notLeaderHeader)) == 0:

@@ -21,12 +21,13 @@ import (
 type follower struct {
 	nodes.Alone
 	leader string
+	leads  bool
 	calls  int
 	answer func(call int, req *fasthttp.Request, resp *fasthttp.Response) error
 }
 
 func (f *follower) Leader() (id, address string) { return f.leader, "" }
-func (f *follower) IsLeader() bool               { return false }
+func (f *follower) IsLeader() bool               { return f.leads }
 func (f *follower) Call(_ context.Context, _ string, req *fasthttp.Request, resp *fasthttp.Response) error {
 	f.calls++
 	return f.answer(f.calls, req, resp)
@@ -80,6 +81,17 @@ func TestARequestIsTriedAgainOnlyWhileItSurelyWasNotStored(t *testing.T) {
 	_, code = forward(f)
 	require.Equal(t, "no_leader", code)
 	require.Zero(t, f.calls)
+}
+
+func TestANodeThatBeginsToLeadWhileARequestWaitsServesItItself(t *testing.T) {
+	f := &follower{leader: "n1"}
+	f.answer = func(int, *fasthttp.Request, *fasthttp.Response) error {
+		f.leads = true
+		return peer.ErrNotReached
+	}
+	_, code := forward(f)
+	require.Equal(t, nodes.ErrHere.Error(), code)
+	require.Equal(t, 1, f.calls)
 }
 
 func TestTheLeaderIsToldWhichClientItIsWhateverTheClientSays(t *testing.T) {

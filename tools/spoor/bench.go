@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"spoor/bench/ingest"
+	"spoor/bench/peers"
 	"spoor/bench/questions"
 	"spoor/bench/workload"
 	"spoor/engine/query"
@@ -34,6 +35,8 @@ type benchCmd struct {
 	Ingest   ingestCmd     `cmd:"" help:"Measure how a server takes the stream, what it costs and what stays on the disk."`
 	Query    benchQueryCmd `cmd:"" help:"Measure the questions that have marks, in this process."`
 	Load     loadCmd       `cmd:"" help:"Send events as fast as a server takes them, and measure."`
+	Run      benchRunCmd   `cmd:"" help:"Measure beside ClickHouse, DuckDB and VictoriaLogs, with equal answers."`
+	Compare  compareCmd    `cmd:"" help:"Compare two reports of bench run."`
 }
 
 // generateCmd writes the workload.
@@ -112,10 +115,11 @@ type ingestCmd struct {
 	Connections int   `help:"Connections that send at the same time." default:"16" placeholder:"N"`
 	CrashEvents int64 `help:"Events to send before the server is killed." default:"250000" placeholder:"N"`
 
-	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
-	Memory byteSize `help:"Memory setting of the server." default:"256MiB" placeholder:"SIZE"`
-	Remote bool     `help:"Load the server of --server instead of one of its own; its memory, CPU, disk and starts are then not measured."`
-	JSON   bool     `help:"Print the figures as JSON, for programs." name:"json"`
+	Dir     string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
+	Memory  byteSize `help:"Memory setting of the server." default:"256MiB" placeholder:"SIZE"`
+	Profile string   `help:"Write a CPU profile of the server, from its start to its first stop." type:"path" placeholder:"FILE"`
+	Remote  bool     `help:"Load the server of --server instead of one of its own; its memory, CPU, disk and starts are then not measured."`
+	JSON    bool     `help:"Print the figures as JSON, for programs." name:"json"`
 }
 
 // Help implements kong.HelpProvider.
@@ -135,7 +139,7 @@ func (c *ingestCmd) Run(ctx context.Context, env *environment, g *globals) error
 			Names:  c.Names, LateDays: c.LateDays, LatePerMille: c.LatePerMille,
 		},
 		From: c.From, Batch: c.Batch, Connections: c.Connections, CrashEvents: c.CrashEvents, Dir: c.Dir,
-		Args: []string{"--memory", c.Memory.String()}, Key: g.Key,
+		Args: []string{"--memory", c.Memory.String()}, Profile: c.Profile, Key: g.Key,
 	}
 	if c.Remote {
 		config.Server = g.Server
@@ -198,6 +202,7 @@ type benchQueryCmd struct {
 	Only    string `help:"Only questions whose name has this text." placeholder:"TEXT"`
 	Memory  int64  `help:"Memory of the store in MiB." default:"1024" placeholder:"MIB"`
 	JSON    bool   `help:"Print JSON instead of a table." name:"json"`
+	Query   string `help:"Ask this instead of the questions that have marks." placeholder:"QUERY"`
 	Profile string `help:"Write a CPU profile of the measurement." type:"path" placeholder:"FILE"`
 }
 
@@ -206,7 +211,8 @@ func (benchQueryCmd) Help() string {
 	return examples("Loads the events of spoor bench generate into a store of its own, once, and asks each question there: warm, no answer kept, in one process.",
 		"spoor bench query --data /tmp/marks",
 		"spoor bench query --data /tmp/small --events 1000000 --json",
-		"spoor bench query --data /tmp/marks --only funnel --runs 50 --profile cpu.out")
+		"spoor bench query --data /tmp/marks --only funnel --runs 50 --profile cpu.out",
+		"spoor bench query --data /tmp/marks --query 'paths from page_viewed from 2026-05-01 to 2026-05-31'")
 }
 
 // measured is what --json prints.
@@ -239,9 +245,12 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 	}
 	var list []questions.Question
 	for _, q := range questions.All(person) {
-		if strings.Contains(q.Name, c.Only) {
+		if c.Query == "" && strings.Contains(q.Name, c.Only) {
 			list = append(list, q)
 		}
+	}
+	if c.Query != "" {
+		list = append(list, questions.Question{Name: c.Query, Text: c.Query})
 	}
 	if len(list) == 0 {
 		return usageError{fmt.Errorf("no question's name has %q", c.Only)}
@@ -259,15 +268,11 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	if c.Profile != "" {
-		f, err := os.Create(c.Profile)
+		stop, err := profileCPU(c.Profile)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	rows, err := questions.Measure(ctx, list, c.Runs, time.Now, ask)
 	if err != nil {
@@ -278,7 +283,22 @@ func (c *benchQueryCmd) Run(ctx context.Context, env *environment) (err error) {
 		out.SetIndent("", "  ")
 		return out.Encode(measured{c.Events, c.Seed, runtime.Version(), runtime.GOMAXPROCS(0), rows})
 	}
-	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents)
+	return questions.WriteTable(env.Stdout, rows, c.Events == questions.MarkEvents && c.Query == "")
+}
+
+// profileCPU begins to write a CPU profile; stop ends it.
+func profileCPU(file string) (stop func() error, err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // loadCmd measures how fast a server takes events.
@@ -313,4 +333,83 @@ func (c *loadCmd) Run(ctx context.Context, env *environment, g *globals) error {
 		return err
 	}
 	return r.FirstError
+}
+
+// benchRunCmd measures Spoor beside its peers.
+type benchRunCmd struct {
+	Events int64    `help:"Lines of the stream, resends among them." default:"10000000" placeholder:"N"`
+	Seed   uint64   `help:"Another seed, another stream; what was tuned with one is measured with another." default:"2" placeholder:"S"`
+	Runs   int      `help:"How often each question is asked of each system after once for warmth; medians count." default:"7" placeholder:"N"`
+	Peers  string   `help:"Where make bench-peers has put the peers; what is not there is left out." default:"bench/.peers" type:"path" placeholder:"DIR"`
+	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
+	Memory byteSize `help:"Memory setting of the server." default:"1024MiB" placeholder:"SIZE"`
+	Out    string   `help:"Write the report as JSON to this file too." type:"path" placeholder:"FILE"`
+	JSON   bool     `help:"Print the report as JSON." name:"json"`
+}
+
+// Help implements kong.HelpProvider.
+func (benchRunCmd) Help() string {
+	return examples("Loads one file into a server of this binary and into each peer, asks all the same eleven questions in turn, and wants equal answers. Needs about a kilobyte of disk and, with peers, 300 bytes of memory for an event; exit code 1 when answers differ.",
+		"spoor bench run --events 1000000",
+		"spoor bench run --out after.json && spoor bench compare before.json after.json")
+}
+
+// Run measures and prints the report.
+func (c *benchRunCmd) Run(ctx context.Context, env *environment) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r, err := peers.Run(ctx, peers.Config{
+		Events: c.Events, Seed: c.Seed, Runs: c.Runs, Dir: c.Dir, Binary: binary, Args: []string{"--memory", c.Memory.String()}, PeersDir: c.Peers,
+		Progress: func(step string) { _, _ = fmt.Fprintln(env.Stderr, step+" ...") },
+	})
+	if err != nil {
+		return fmt.Errorf("bench run: %w", err)
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if c.Out != "" {
+		if err := os.WriteFile(c.Out, text, 0o644); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		_, err = env.Stdout.Write(text)
+	} else {
+		err = r.WriteTable(env.Stdout)
+	}
+	if err == nil && !r.Equal() {
+		err = errors.New("answers differ")
+	}
+	return err
+}
+
+// compareCmd compares two reports.
+type compareCmd struct {
+	Before string `arg:"" help:"Report of the earlier run." type:"existingfile"`
+	After  string `arg:"" help:"Report of the later one." type:"existingfile"`
+}
+
+// Help implements kong.HelpProvider.
+func (compareCmd) Help() string {
+	return examples("Prints each figure of both and their ratio, after by before.", "spoor bench compare before.json after.json")
+}
+
+// Run prints the comparison.
+func (c *compareCmd) Run(env *environment) error {
+	var reports [2]peers.Report
+	for i, name := range []string{c.Before, c.After} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &reports[i]); err != nil {
+			return fmt.Errorf("read report %s: %w", name, err)
+		}
+	}
+	return peers.Compare(env.Stdout, &reports[0], &reports[1])
 }

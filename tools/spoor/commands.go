@@ -9,7 +9,10 @@ import (
 	"github.com/alecthomas/kong"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/clusterctl"
+	"spoor/tools/internal/codegen"
 	"spoor/tools/internal/governance"
+	"spoor/tools/internal/raw"
 )
 
 // globals are the flags of every command.
@@ -26,9 +29,11 @@ type commands struct {
 	Serve   serveCmd           `cmd:"" group:"server" help:"Run the server."`
 	Demo    demoCmd            `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
 	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
+	Replay  raw.Replay         `cmd:"" group:"events" help:"Fill a server from a raw tier."`
 	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`
 	Schema  governance.Schema  `cmd:"" group:"govern" help:"Say what events may be, and look after it."`
+	Codegen codegen.Command    `cmd:"" group:"govern" help:"Write functions that track events, typed by their schemas."`
 	Dlq     governance.Letters `cmd:"" group:"govern" help:"Look after the events that were refused and kept: the dead letters."`
 	Quality governance.Quality `cmd:"" group:"govern" help:"Show what came in and what was wrong with it."`
 	Policy  governance.Policy  `cmd:"" group:"govern" help:"Say what becomes of personal data and unknown events."`
@@ -42,7 +47,10 @@ type commands struct {
 	Flush   flushCmd   `cmd:"" group:"server" help:"Have a server write recent events to files, and wait for it."`
 	Compact compactCmd `cmd:"" group:"server" help:"Have a server merge its files, and wait for it."`
 	Key     keyCmd     `cmd:"" group:"server" help:"Make, list and revoke keys."`
-	Bench   benchCmd   `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
+
+	Cluster clusterctl.Cluster `cmd:"" group:"server" help:"Look after a cluster: show it, change its nodes, recover one."`
+
+	Bench benchCmd `cmd:"" group:"other" help:"Make the workload of the benchmarks, and measure with it."`
 
 	Completion completionCmd `cmd:"" group:"other" help:"Print the script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version and how it was built."`

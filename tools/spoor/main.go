@@ -24,7 +24,9 @@ import (
 	"golang.org/x/term"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/clusterctl"
 	"spoor/tools/internal/governance"
+	"spoor/tools/internal/raw"
 )
 
 // Exit codes.
@@ -102,6 +104,18 @@ func run(ctx context.Context, env *environment, args []string) (code int) {
 	parsed.Bind(env, &c.Global, &governance.Console{
 		Stdin: env.Stdin, Stdout: env.Stdout,
 		Connect: func() (*client.Client, error) { return c.Global.connect(1, time.Minute) },
+	}, &raw.Console{
+		Stdout: env.Stdout, Stderr: env.Stderr, Terminal: env.StderrTerminal,
+		Connect: func(connections int) (*client.Client, error) { return c.Global.connect(connections, 2*time.Minute) },
+	}, &clusterctl.Console{
+		Stdin: env.Stdin, Stdout: env.Stdout, Terminal: env.StdoutTerminal,
+		Connect: func(server string, retryFor time.Duration) (*client.Client, error) {
+			g := c.Global
+			if server != "" {
+				g.Server = server
+			}
+			return g.connect(1, retryFor)
+		},
 	})
 	if err := parsed.Run(); err != nil {
 		return report(env, parsed, err)

@@ -11,6 +11,7 @@ import (
 
 	"spoor/engine/query/lang"
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/raw"
 	"spoor/tools/internal/render"
 )
 
@@ -21,6 +22,7 @@ type queryCmd struct {
 	Format  string `help:"One of ${enum}." enum:"table,json,csv" default:"table" short:"f"`
 	Explain bool   `help:"Show how the question is run instead of only its answer." xor:"mode"`
 	Fmt     bool   `help:"Lay the text out for reading instead of asking it. Needs no server." xor:"mode"`
+	raw.SQL `embed:""`
 }
 
 // Help implements kong.HelpProvider.
@@ -31,6 +33,7 @@ func (queryCmd) Help() string {
 		"spoor query 'retention signed_up -> any every week'",
 		"spoor query --explain 'top properties.category of purchase_completed'",
 		"spoor query --fmt < checkout.query",
+		"spoor query --sql duckdb --raw s3://events/prod 'trend users of any every day last 30d' | duckdb",
 		"spoor query                                            # a prompt; \\h helps")
 }
 
@@ -66,6 +69,9 @@ func (c *queryCmd) Run(ctx context.Context, env *environment, g *globals) error 
 		}
 		return layOut(env, text)
 	}
+	if c.SQL.SQL != "" {
+		return printSQL(ctx, env, &c.SQL, text)
+	}
 	server, err := g.connect(1, time.Minute)
 	if err != nil {
 		return err
@@ -88,6 +94,19 @@ func (c *queryCmd) ask(ctx context.Context, env *environment, server *client.Cli
 	options := env.table()
 	options.Format = render.Format(c.Format)
 	return render.Answer(env.Stdout, env.Stderr, answer, options)
+}
+
+// printSQL prints the question as SQL.
+func printSQL(ctx context.Context, env *environment, sql *raw.SQL, text string) error {
+	if text == "" {
+		return usageError{errors.New("--sql: no query given")}
+	}
+	err := sql.Print(ctx, env.Stdout, text)
+	var place *lang.Error
+	if errors.As(err, &place) {
+		return queryFailed(env, text, &client.Error{Code: place.Code, Message: place.Message, Line: place.Line, Column: place.Column, Hint: place.Hint})
+	}
+	return err
 }
 
 // layOut prints the text as the formatter writes it.

@@ -24,6 +24,7 @@ import (
 	"spoor/cluster/datadir"
 	"spoor/cluster/roster"
 	"spoor/engine"
+	"spoor/sdk/js"
 	"spoor/server"
 	"spoor/server/access"
 	"spoor/server/backend"
@@ -35,8 +36,11 @@ import (
 	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
 	"spoor/server/govern"
+	"spoor/server/rawtier"
+	"spoor/server/sdkfile"
 	"spoor/tools/internal/logquota"
 	"spoor/tools/internal/member"
+	"spoor/tools/internal/raw"
 	"spoor/tools/internal/replica"
 )
 
@@ -61,10 +65,14 @@ type serveCmd struct {
 	AmplitudePrefix string `help:"The same for Amplitude's HTTP API." default:"/amplitude" placeholder:"PATH"`
 	MixpanelPrefix  string `help:"The same for Mixpanel's import API." default:"/mixpanel" placeholder:"PATH"`
 
+	SDKPath string `help:"Path of the SDK for web pages, which ad blockers may know by its usual name. Empty: it is not served." name:"sdk-path" default:"/s.js" placeholder:"PATH"`
+
 	Memory      byteSize      `help:"Memory for recent events and caches." default:"256MiB" placeholder:"SIZE"`
 	EraseWithin time.Duration `help:"How long what was erased may stay in the bytes of files; no answer has it from the first moment." default:"24h" placeholder:"TIME"`
 
 	FlushRows int `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
+
+	raw.Serve `embed:""`
 
 	BackupDir       string      `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 	Geoip           string      `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
@@ -73,6 +81,8 @@ type serveCmd struct {
 
 	LogFormat string `help:"Form of the log on standard error: ${enum}." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Least important lines that are logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
+
+	CPUProfile string `help:"Write a CPU profile of the whole run to this file when the server ends, for go tool pprof." type:"path" placeholder:"FILE"`
 }
 
 // Help implements kong.HelpProvider.
@@ -96,7 +106,14 @@ const (
 )
 
 // Run runs the server.
-func (c *serveCmd) Run(ctx context.Context, env *environment) error {
+func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
+	if c.CPUProfile != "" {
+		stop, err := profileCPU(c.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	if c.FlushRows < 1 || c.Memory < 32<<20 {
 		return usageError{fmt.Errorf("--flush-rows must be at least 1 and --memory at least 32MiB, got %d and %s", c.FlushRows, c.Memory)}
 	}
@@ -127,6 +144,15 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	if !ok {
 		return usageError{fmt.Errorf("--segment-prefix, --posthog-prefix, --snowplow-prefix, --amplitude-prefix and --mixpanel-prefix are paths of letters, digits and -_./ with at most %d bytes, not below /api", dialect.MaxPrefixBytes)}
 	}
+	var script *sdkfile.File
+	if c.SDKPath != "" {
+		if script, err = sdkfile.New(c.SDKPath, js.Script); err != nil {
+			return usageError{fmt.Errorf("--sdk-path: %w", err)}
+		}
+		if taken, _ := dialects.Find([]byte(c.SDKPath)); taken != nil {
+			return usageError{fmt.Errorf("--sdk-path: %s is a path of SDKs of %s", c.SDKPath, taken.Name())}
+		}
+	}
 	log := c.logger(env.Stderr)
 	if env.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(int64(c.Memory)))
@@ -153,10 +179,15 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	copies.Start(raft, db)
 	node := backend.NewNode(raft)
 	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir)
-	stopChores := chores(log, node, back, others, erased)
+	tier, err := c.Tier(c.Data, c.EraseWithin, back, log)
+	if err != nil {
+		copies.Close()
+		return errors.Join(usageError{err}, raft.Close(context.WithoutCancel(ctx)), db.Close())
+	}
+	stopChores := chores(log, node, back, others, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
-		Logger: log, Nodes: backend.Nodes{Roster: others, Audit: copies.Audit}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
-		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
+		Logger: log, Nodes: backend.Nodes{Roster: others, Audit: copies.Audit}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
 	}), node, others, keys)
 	stopChores()
 	copies.Close()
@@ -205,12 +236,23 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// chores watches over the other nodes, lets events expire and cuts the log behind what was
-// erased, until stop is called, which waits for them: a node goes on to be one while it shuts down.
-func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog) (stop func()) {
+// rawStatus tells of a raw tier, if there is one.
+func rawStatus(tier *rawtier.Tier) func() rawtier.Status {
+	if tier == nil {
+		return nil
+	}
+	return tier.Status
+}
+
+// chores watches over the other nodes, lets events expire, cuts the log behind what was erased, and writes the
+// raw tier, if there is one, until stop is called, which waits for them: a node goes on to be one while it shuts down.
+func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog, tier *rawtier.Tier) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { others.Run(ctx) })
+	if tier != nil {
+		running.Go(func() { tier.Run(ctx) })
+	}
 	running.Go(func() {
 		back.Expire(ctx, time.Now, func(err error) { log.Error("events did not expire; it will be tried again", "error", err) })
 	})

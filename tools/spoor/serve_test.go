@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"spoor/sdk/js"
 )
 
 // output is a writer that a test waits on.
@@ -225,4 +227,25 @@ func TestTheTightestMemoryLimitOfTheControlGroupsCounts(t *testing.T) {
 	limit, ok = containerMemory(self, root)
 	require.True(t, ok)
 	require.EqualValues(t, 256<<20, limit)
+}
+
+func TestTheScriptForPagesIsServedAtThePathOfTheOperator(t *testing.T) {
+	s := startServe(t, "--data", filepath.Join(t.TempDir(), "data"), "--sdk-path", "/lib/app.js")
+	s.awaitReady()
+	for path, status := range map[string]int{"/lib/app.js": 200, "/s.js": 404} {
+		resp, err := http.Get(s.url + path)
+		require.NoError(t, err)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode, path)
+		require.Equal(t, status == 200, bytes.Equal(js.Script, text), path)
+	}
+	s.end()
+	for _, path := range []string{"s.js", "/api/events", "/v1/track", "/segment/v1/batch"} {
+		s := startServe(t, "--data", filepath.Join(t.TempDir(), "data"), "--sdk-path", path)
+		require.Equal(t, exitUsage, <-s.code, path)
+		require.Contains(t, s.log.String(), "--sdk-path")
+		s.stop()
+	}
 }

@@ -72,6 +72,14 @@ func (w *Worker) Keys(day int32, parts []Part, times Times, withRows bool, out *
 	lists := w.lists[:len(parts)]
 	for i := range parts {
 		lists[i].reset()
+		if !parts[i].Remap {
+			if out, err := w.outside(parts[i].S.Reader(), day); out || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		if err := w.part(day, i, parts[i], times, withRows, &lists[i]); err != nil {
 			return err
 		}
@@ -223,8 +231,40 @@ func (w *Worker) merge(lists []Keys, withRows bool, out *Keys) {
 	}
 }
 
+// append appends the keys of o.
+func (k *Keys) append(o *Keys, withRows bool) {
+	k.K = append(k.K, o.K...)
+	if withRows {
+		k.Row, k.Part = append(k.Row, o.Row...), append(k.Part, o.Part...)
+	}
+}
+
+// outside tells whether none of the persons of a day of a file, as written, are the worker's.
+func (w *Worker) outside(r *segment.Reader, day int32) (bool, error) {
+	p, err := r.Persons(day)
+	if err != nil {
+		return false, err
+	}
+	last, some := p.Max()
+	if !some || last < w.Persons.Lo {
+		return true, nil
+	}
+	first, _ := p.Min()
+	return first >= w.Persons.Hi && w.Persons.Hi < w.all, nil
+}
+
 func merge2(a, b *Keys, withRows bool, out *Keys) {
 	n := len(a.K) + len(b.K)
+	switch { // pieces of a day share no person: one follows the other
+	case len(b.K) == 0 || len(a.K) > 0 && a.K[len(a.K)-1] <= b.K[0]:
+		a.append(b, withRows)
+		*a, *out = *out, *a
+		return
+	case len(a.K) == 0 || b.K[len(b.K)-1] < a.K[0]:
+		b.append(a, withRows)
+		*b, *out = *out, *b
+		return
+	}
 	out.K = slices.Grow(out.K[:0], n)[:n]
 	if withRows {
 		out.Row = slices.Grow(out.Row[:0], n)[:n]

@@ -1,6 +1,9 @@
 package scan
 
 import (
+	"cmp"
+	"slices"
+
 	"spoor/engine/query/kernel"
 	"spoor/segment"
 )
@@ -33,12 +36,69 @@ type replay struct {
 // differ by more than gap, without a list of the events: each section's keys are decoded
 // block by block, as the replay comes to them. each is called with some pieces at a time, in
 // their order; they are good until it returns. ok is false, and nothing was cut, where it
-// takes a Timeline: several files hold the day, or not all of its events count as they are.
+// takes a Timeline: several files hold persons of the day, or not all of its events count as they are.
 func (w *Worker) Pieces(files []DayFile, times Times, gap uint64, each func(*kernel.Pieces)) (ok bool, err error) {
-	if len(files) != 1 {
-		return len(files) == 0, nil
+	apart, ok, err := w.apart(files)
+	if !ok || err != nil {
+		return false, err
 	}
-	f := &files[0]
+	if len(apart) > 1 { // all or nothing
+		for _, f := range apart {
+			if _, _, ok, err := w.windows(f, times); !ok || err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, f := range apart {
+		if ok, err := w.piecesOf(f, times, gap, each); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// apart are the files that hold persons of the worker, by persons; ok is false where two may hold the same.
+func (w *Worker) apart(files []DayFile) (apart []*DayFile, ok bool, err error) {
+	if len(files) == 1 {
+		return []*DayFile{&files[0]}, true, nil
+	}
+	type span struct {
+		f           *DayFile
+		first, last uint32
+	}
+	var spans []span
+	for i := range files {
+		f := &files[i]
+		if f.Remap {
+			return nil, false, nil
+		}
+		out, err := w.outside(f.R, f.Day)
+		if err != nil {
+			return nil, false, err
+		}
+		if out {
+			continue
+		}
+		p, err := f.R.Persons(f.Day)
+		if err != nil {
+			return nil, false, err
+		}
+		first, _ := p.Min()
+		last, _ := p.Max()
+		spans = append(spans, span{f, first, last})
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	for i, s := range spans {
+		if i > 0 && s.first <= spans[i-1].last {
+			return nil, false, nil
+		}
+		apart = append(apart, s.f)
+	}
+	return apart, true, nil
+}
+
+// piecesOf is Pieces of one file.
+func (w *Worker) piecesOf(f *DayFile, times Times, gap uint64, each func(*kernel.Pieces)) (ok bool, err error) {
 	first, n, ok, err := w.windows(f, times)
 	if !ok || err != nil || n == 0 {
 		return ok, err

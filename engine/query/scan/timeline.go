@@ -45,6 +45,14 @@ func (w *Worker) Timeline(files []DayFile, times Times, withRows bool, out *Time
 	out.reset()
 	remapped := false
 	for i := range files {
+		if len(files) > 1 && !files[i].Remap {
+			if out, err := w.outside(files[i].R, files[i].Day); out || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		if err := w.replay(uint16(i), &files[i], times, withRows, out); err != nil {
 			return err
 		}

@@ -3,7 +3,7 @@
 // with a proxy between that answers in place of the server, or loses its
 // answers. It is a module of its own, so that the program does not take the
 // clients as dependencies. The clients of npm need node and a registry of
-// packages; where either is absent their tests are skipped.
+// packages, those that run in a browser Chromium; where one is absent their tests are skipped.
 package clienttest
 
 import (
@@ -229,6 +229,11 @@ func newProxy(t *testing.T, answers ...answer) *proxy {
 		}
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
+		}
+		if origin := r.Header.Get("Origin"); a > 0 && origin != "" { // as the server does: a page sees no status otherwise
+			w.Header().Set("Access-Control-Allow-Origin", origin)
+			w.Header().Set("Access-Control-Allow-Credentials", "true")
+			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.WriteHeader(status)
 		if a > 0 {

@@ -52,7 +52,7 @@ func install() (reason string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err.Error()
 	}
-	for _, name := range []string{"package.json", "run.mjs"} {
+	for _, name := range []string{"package.json", "run.mjs", "chrome.mjs"} {
 		text, err := os.ReadFile(filepath.Join("clients", name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
@@ -78,9 +78,15 @@ const clientTime = 75 * time.Second
 // prefix or "", and returns when the client is done.
 func drive(t *testing.T, client string, p *proxy, prefix, event string, count string, env ...string) (said string) {
 	t.Helper()
+	script := "run.mjs"
+	if page, ok := strings.CutPrefix(client, inChrome); ok {
+		chromes <- struct{}{}
+		defer func() { <-chromes }()
+		script, client, env = "chrome.mjs", page, append(env, "CHROMIUM="+needChrome(t))
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), clientTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "run.mjs", client, p.URL+prefix, event, count)
+	cmd := exec.CommandContext(ctx, "node", script, client, p.URL+prefix, event, count)
 	cmd.Dir = nodeDir()
 	cmd.Env = append(os.Environ(), env...)
 	var out bytes.Buffer
@@ -111,6 +117,9 @@ var clients = []struct {
 	{name: "analytics-next", prefix: "/segment", alias: true, traits: true, anon: true},
 	{name: "posthog-js", prefix: "/posthog", alias: true, traits: true, anon: true, drops: true},
 	{name: "snowplow-js", prefix: "/snowplow", anon: true},
+	{name: inChrome + "analytics-next", prefix: "/segment", alias: true, traits: true, anon: true},
+	{name: inChrome + "posthog-js", prefix: "/posthog", alias: true, traits: true, anon: true, drops: true},
+	{name: inChrome + "rudder-js", prefix: "/segment", alias: true, traits: true, anon: true},
 }
 
 // maxPosts is how many requests the calls of one event make at most: more, and

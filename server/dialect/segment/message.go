@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"spoor/engine/event"
@@ -23,6 +24,8 @@ type shared struct {
 	batch   *dialect.Batch
 	context dialect.Object
 	sentAt  []byte // JSON of a time
+	local   bool   // sentAt came without a zone, as all times of its device
+	zone    time.Duration
 	anon    []byte // of the header AnonymousId
 	members dialect.Object
 	props   dialect.Fields
@@ -52,6 +55,10 @@ func take(x *dialect.Exchange, kind string) error {
 	b := dialect.NewBatch(x.Host)
 	defer b.Release()
 	s := shared{batch: b, anon: anonymousHeader(x), sentAt: sentAt(x, body)}
+	if sent, ok := dialect.Local(body.Get("sentAt")); ok { // as analytics_flutter does
+		s.local, s.zone = true, dialect.ZoneOf(sent, x.Host.Now())
+		s.sentAt = dialect.FormatTime(sent.Add(-s.zone))
+	}
 	messages := body.Get("batch")
 	if messages != nil {
 		if about := body.Get("context"); about != nil && dialect.Check(about) == nil {
@@ -121,6 +128,9 @@ func (s *shared) message(item []byte, kind string) error {
 	if head.Time, ok = dialect.Time(stamp); !ok {
 		s.batch.Refuse(index, head.ID, event.CodeBadTimestamp, dialect.TimeHelp)
 		return nil
+	}
+	if at, ok := dialect.Local(stamp); ok && s.local {
+		head.Time = dialect.FormatTime(at.Add(-s.zone))
 	}
 	if at, ok := dialect.Time(m.Get("sentAt")); ok && len(at) > 0 {
 		head.SentAt = at

@@ -43,6 +43,7 @@ type Reject struct {
 type Sender struct {
 	client      *Client
 	compression Compression
+	path        string
 	plain       []byte
 	zstd        *zstd.Encoder
 	packed      bytes.Buffer
@@ -51,7 +52,7 @@ type Sender struct {
 
 // NewSender returns a sender of the client.
 func (c *Client) NewSender(compression Compression) (*Sender, error) {
-	s := &Sender{client: c, compression: compression}
+	s := &Sender{client: c, compression: compression, path: "/api/events/batch"}
 	switch compression {
 	case Zstd:
 		encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
@@ -70,6 +71,12 @@ func (c *Client) NewSender(compression Compression) (*Sender, error) {
 		return nil, fmt.Errorf("compression %q is none of zstd, gzip and none", compression)
 	}
 	return s, nil
+}
+
+// To makes the sender post to another path, which answers alike.
+func (s *Sender) To(path string) *Sender {
+	s.path = path
+	return s
 }
 
 // Send posts lines, each one event, and returns when every one of them has an
@@ -179,7 +186,7 @@ func (s *Sender) post(ctx context.Context, lines [][]byte) (reply, error) {
 		s.plain = append(append(s.plain, line...), '\n')
 	}
 	// The body is not reused: net/http may still be reading it after an early answer.
-	m := message{method: http.MethodPost, path: "/api/events/batch", contentType: "application/x-ndjson"}
+	m := message{method: http.MethodPost, path: s.path, contentType: "application/x-ndjson"}
 	switch s.compression {
 	case Zstd:
 		m.body, m.encoding = s.zstd.EncodeAll(s.plain, nil), "zstd"

@@ -214,19 +214,25 @@ type Retention struct {
 func (Retention) Help() string {
 	return `Events of whole days go: with 90d the events of today and of the 90 days before it stay. What is too old is refused when it comes. What is gone stays gone when the time is made longer.
 
+With --dedupe 30d a resend is known for 30 days after the receipt of the event, and not as long as the event is kept. Older events are refused, and kept as dead letters: they may be stored already.
+
 Examples:
 
     spoor retention
     spoor retention set 365d --event page_viewed=90d --dry-run
+    spoor retention set forever --dedupe 30d
     spoor retention set forever`
 }
 
 type retentionAnswer struct {
-	Default  int
-	Events   map[string]int
-	First    string
-	Firsts   map[string]string
-	Expiring []struct {
+	Default int
+	Events  map[string]int
+	First   string
+	Firsts  map[string]string
+	Dedupe  int
+
+	DedupeFirst string
+	Expiring    []struct {
 		Event         string
 		Days          int
 		Events, Bytes int64
@@ -240,6 +246,11 @@ func (c *Console) retention(a *retentionAnswer, when string) error {
 	}
 	if err := c.table(rows); err != nil {
 		return err
+	}
+	if a.Dedupe > 0 || a.DedupeFirst != "" {
+		if _, err := fmt.Fprintf(c.Stdout, "EventIds are remembered %s, now from %s on.\n", map[bool]string{true: "forever", false: "for " + keptText(a.Dedupe)}[a.Dedupe == 0], a.DedupeFirst); err != nil {
+			return err
+		}
 	}
 	if len(a.Expiring) == 0 {
 		_, err := fmt.Fprintf(c.Stdout, "Nothing goes %s.\n", when)
@@ -282,6 +293,7 @@ func (x *retentionShow) Run(ctx context.Context, c *Console) error {
 type retentionSet struct {
 	Default string            `arg:"" help:"How long events are kept: 365d, or forever."`
 	Event   map[string]string `help:"Another time for events of a name: --event page_viewed=90d." placeholder:"NAME=TIME"`
+	Dedupe  string            `help:"How long eventIds are remembered: 30d, or forever, which is as long as their events." placeholder:"TIME" default:"forever"`
 	DryRun  bool              `help:"Tell what would go, and change nothing."`
 	JSON    bool              `help:"Print the server's answer." name:"json"`
 }
@@ -291,6 +303,7 @@ func (x *retentionSet) Run(ctx context.Context, c *Console) error {
 	rules := struct {
 		Default int            `json:"default"`
 		Events  map[string]int `json:"events,omitempty"`
+		Dedupe  int            `json:"dedupe,omitempty"`
 	}{Events: map[string]int{}}
 	var err error
 	if rules.Default, err = daysOf(x.Default); err != nil {
@@ -300,6 +313,9 @@ func (x *retentionSet) Run(ctx context.Context, c *Console) error {
 		if rules.Events[name], err = daysOf(text); err != nil {
 			return fmt.Errorf("--event %s: %w", name, err)
 		}
+	}
+	if rules.Dedupe, err = daysOf(x.Dedupe); err != nil {
+		return fmt.Errorf("--dedupe: %w", err)
 	}
 	body, err := json.Marshal(rules)
 	if err != nil {

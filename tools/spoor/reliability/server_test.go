@@ -241,8 +241,14 @@ func (l *ledger) send(p *process, events []numbered) int {
 // its value, and nothing is there that was never sent.
 func (l *ledger) check(p *process) {
 	p.t.Helper()
+	l.checkAs(p, "")
+}
+
+// checkAs is check with arguments of the request.
+func (l *ledger) checkAs(p *process, args string) {
+	p.t.Helper()
 	seen := map[string]bool{}
-	for _, line := range bytes.Split(p.ask("/api/events/export", `{}`), []byte("\n")) {
+	for _, line := range bytes.Split(p.ask("/api/events/export"+args, `{}`), []byte("\n")) {
 		if len(line) == 0 {
 			continue
 		}

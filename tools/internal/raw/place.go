@@ -1,0 +1,75 @@
+// Package raw is what the commands do with the raw tier: where it is, that the
+// server writes it, and that a store is filled from it.
+package raw
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"spoor/server/backend"
+	"spoor/server/rawtier"
+	"spoor/server/rawtier/blob"
+)
+
+// Place is the flags that say where a raw tier is.
+type Place struct {
+	Endpoint   string `help:"URL of the S3-compatible store; Amazon's by default. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, or the role of this machine." placeholder:"URL"`
+	Region     string `help:"Region of the bucket." placeholder:"NAME"`
+	Encryption string `help:"Ask the store to encrypt: s3, or kms:KEY-ID." placeholder:"HOW"`
+}
+
+func (p *Place) open(place string) (blob.Store, error) {
+	return blob.Open(place, blob.Options{Endpoint: p.Endpoint, Region: p.Region, Encryption: p.Encryption})
+}
+
+// Serve is the flags of the server.
+type Serve struct {
+	Raw      string        `help:"Keep all events for years, as Parquet: in a directory, or in s3://BUCKET/PREFIX. See docs/scale.md." placeholder:"PLACE"`
+	RawPlace Place         `embed:"" prefix:"raw-"`
+	RawDelay time.Duration `help:"How long after its end a day is written there; what comes later goes to further files." default:"6h" placeholder:"TIME"`
+	RawAdopt bool          `help:"Go on with the raw tier of another store, after it was replayed into this one."`
+}
+
+// workDir is where files stand on their way, in the directory of the data.
+const workDir = "rawtier"
+
+// Tier opens the raw tier that the flags name; nil if they name none.
+func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backend, log *slog.Logger) (*rawtier.Tier, error) {
+	if s.Raw == "" {
+		return nil, nil
+	}
+	if s.RawDelay < 0 {
+		return nil, fmt.Errorf("--raw-delay must not be negative, got %s", s.RawDelay)
+	}
+	store, err := s.RawPlace.open(s.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("--raw: %w", err)
+	}
+	return rawtier.New(store, back, rawtier.Options{
+		Store: func(ctx context.Context) (string, error) { return storeID(ctx, back) },
+		Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
+	}), nil
+}
+
+// The document that holds the id of a store, the same on all of its nodes.
+const (
+	idKind = "rawtier"
+	idName = "store"
+)
+
+// storeID is the id of the store, which its first leader with a raw tier gives it.
+func storeID(ctx context.Context, back *backend.Backend) (string, error) {
+	if d, ok := back.Document(idKind, idName); ok {
+		return string(d.Value), nil
+	}
+	if _, err := back.PutDocument(ctx, idKind, idName, []byte(uuid.NewString())); err != nil {
+		return "", fmt.Errorf("name the store: %w", err)
+	}
+	d, _ := back.Document(idKind, idName)
+	return string(d.Value), nil
+}
