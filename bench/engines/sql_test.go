@@ -74,7 +74,7 @@ for q in json.load(sys.stdin):
 }
 
 func ask(t *testing.T, q string) (answer map[string]any) {
-	resp, err := http.Post(spoor.url+"/api/query?cache=0", "", strings.NewReader(q))
+	resp, err := http.Post(spoor.url+"/api/query?cache=off", "", strings.NewReader(q))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
