@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients s3 lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
+.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients s3 engines lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -89,6 +89,13 @@ S3DIR     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-s3
 
 s3: ## Install the S3 server that tests of the raw tier use; without it they are skipped
 	@[ -x '$(S3DIR)/versitygw' ] || GOBIN='$(S3DIR)' $(GO) install $(VERSITYGW)
+
+# Where the engines of Python are installed, for the next time too.
+ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-engines
+
+engines: ## Hold the raw tier to what Arrow, DuckDB and ClickHouse read in it, with EVENTS events
+	@[ -d '$(ENGINES)/chdb' ] || python3 -m pip install --quiet --disable-pip-version-check --target '$(ENGINES)' duckdb==2.0.1 chdb==4.4.0 || echo 'Without DuckDB and ClickHouse: they cannot be installed.'
+	@cd bench/engines; $(GO) vet ./...; EVENTS=$(EVENTS) SPOOR_ENGINES_DIR='$(ENGINES)' $(GO) test -count=1 -timeout 30m -v ./...
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -72,6 +73,8 @@ type Querier interface {
 	// Export yields the events that spec asks for as JSON objects, ordered by time,
 	// then eventId. A line is good until yield returns; an error of yield ends the export.
 	Export(ctx context.Context, spec export.Spec, yield func(line []byte) error) error
+	// ExportParquet writes them as one Parquet file, see package parquetfile.
+	ExportParquet(ctx context.Context, spec export.Spec, w io.Writer) error
 }
 
 // QueryOptions change how a query is answered, not what the answer is.

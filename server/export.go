@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ type exportCall struct {
 	To      string         `json:"to"`
 	Where   string         `json:"where"`
 	Events  []string       `json:"events"`
-	Format  string         `json:"format"` // ndjson or csv
+	Format  string         `json:"format"` // ndjson, csv or parquet
 	Columns []string       `json:"columns"`
 	Limit   int            `json:"limit"`
 	Cursor  jsontext.Value `json:"cursor"`
@@ -54,21 +55,32 @@ func (s *Server) postExport(ctx *fasthttp.RequestCtx, _ string) error {
 	s.streams.Go(func() {
 		defer func() { <-s.exports }()
 		defer stop()
+		if lines == nil {
+			x.Fill(func(w io.Writer) error { return s.back.ExportParquet(work, spec, w) })
+			return
+		}
 		x.Run(func(yield func(event []byte) error) error { return s.back.Export(work, spec, yield) })
 	})
 	if err := x.Started(); err != nil {
 		return err
 	}
-	ctx.Response.Header.SetContentType(lines.ContentType())
+	contentType := parquetType
+	if lines != nil {
+		contentType = lines.ContentType()
+	}
+	ctx.Response.Header.SetContentType(contentType)
 	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.SetBodyStream(x, -1)
 	return nil
 }
 
+// parquetType is the registered one.
+const parquetType = "application/vnd.apache.parquet"
+
 // maxExportTime ends exports that nobody would wait for.
 const maxExportTime = 24 * time.Hour
 
-// readExport reads the call, its cursor and its format.
+// readExport reads the call, its cursor and its format; lines is nil for Parquet.
 func (s *Server) readExport(ctx *fasthttp.RequestCtx) (spec export.Spec, lines export.Format, err error) {
 	b, err := s.readBody(ctx, 2*maxSmallBody+s.opts.Limits.EventBytes) // a cursor may be an event
 	if err != nil {
@@ -97,15 +109,20 @@ func (s *Server) readExport(ctx *fasthttp.RequestCtx) (spec export.Spec, lines e
 	switch call.Format {
 	case "", "ndjson":
 		if call.Columns != nil {
-			return spec, nil, fail(fasthttp.StatusBadRequest, "bad_columns", "columns are for the format csv; NDJSON gives whole events")
+			return spec, nil, fail(fasthttp.StatusBadRequest, "bad_columns", "columns are for the formats csv and parquet; NDJSON gives whole events")
 		}
 		lines = export.NDJSON{}
 	case "csv":
 		if lines, err = export.NewCSV(call.Columns); err != nil {
 			return spec, nil, exportFailure(err)
 		}
+	case "parquet":
+		if len(call.Columns) > maxExportNames {
+			return spec, nil, fail(fasthttp.StatusBadRequest, "bad_columns", "columns lists more than %d", maxExportNames)
+		}
+		spec.Columns = call.Columns
 	default:
-		return spec, nil, fail(fasthttp.StatusBadRequest, "bad_format", "the format %q is not known; use ndjson or csv", quoted(call.Format))
+		return spec, nil, fail(fasthttp.StatusBadRequest, "bad_format", "the format %q is not known; use ndjson, csv or parquet", quoted(call.Format))
 	}
 	if spec.After, err = export.ReadCursor(call.Cursor); err != nil {
 		return spec, nil, exportFailure(err)

@@ -245,14 +245,10 @@ func judge(index uint64, results map[string]Result, errs map[string]error) *Verd
 // act tells of what is wrong and lets it be repaired.
 func (a *Auditor) act(ctx context.Context, node Node, v *Verdict) {
 	own := node.Status().ID
-	sound := ""
-	count := 0
+	sound := "" // a node that a majority confirms in every partition
 	for _, f := range v.Nodes {
-		if f.State == Equal {
-			count++
-			if sound == "" || f.ID == own { // the leader is the nearest to everything
-				sound = f.ID
-			}
+		if f.State == Equal && (sound == "" || f.ID == own) { // the leader is the nearest to everything
+			sound = f.ID
 		}
 	}
 	for i := range v.Nodes {
@@ -264,12 +260,10 @@ func (a *Auditor) act(ctx context.Context, node Node, v *Verdict) {
 		case f.State == Unknown:
 			continue
 		}
-		// A damaged file says of itself that it is; of a difference it takes a majority to know who is right.
-		trusted := count > len(v.Nodes)/2 || f.State == Damaged && count > 0
 		switch {
 		case !a.opts.Repair || len(v.Nodes) < 2:
 			f.Repair = "none: it was not asked for"
-		case !trusted:
+		case sound == "":
 			f.Repair = "none: no majority says what is right; compare with a backup and replace the node that is wrong"
 		case a.repaired[f.ID] >= maxRepairs:
 			f.Repair = fmt.Sprintf("none: it was repaired %d times in a row and differs again; look at its memory and its disk, and replace it", maxRepairs)

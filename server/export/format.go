@@ -13,6 +13,7 @@ type Spec struct {
 	From, To string   // as in the query language; empty: no bound
 	Where    string   // a predicate of the query language; empty: none
 	Events   []string // names; empty: all
+	Columns  []string // of a Parquet file: paths that have columns; empty: all
 	Limit    int      // 0: none
 	After    *Position
 }

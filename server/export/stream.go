@@ -29,7 +29,7 @@ type Stream struct {
 	failed  error         // before anything was sent; read after started
 }
 
-// NewStream makes a stream. extend is called before each piece is written to the client.
+// NewStream makes a stream; lines is nil for one that Fill writes. extend is called before each piece is written to the client.
 func NewStream(lines Format, extend func() error) *Stream {
 	x := &Stream{lines: lines, extend: extend, started: make(chan struct{}), flushed: time.Now()}
 	x.r, x.w = io.Pipe()
@@ -76,6 +76,32 @@ func (x *Stream) Run(each func(yield func(event []byte) error) error) {
 	}
 	_ = x.w.CloseWithError(err) // nil is the regular end
 	x.start()
+}
+
+// Fill is Run for an export that is written as bytes, of a file with a format of its own.
+func (x *Stream) Fill(write func(w io.Writer) error) {
+	x.buf = make([]byte, 0, flushBytes+4096)
+	err := write(filler{x})
+	if err == nil {
+		err = x.flush()
+	} else if !x.begun {
+		x.failed = err
+	}
+	_ = x.w.CloseWithError(err)
+	x.start()
+}
+
+// filler gathers what is written.
+type filler struct{ x *Stream }
+
+func (f filler) Write(p []byte) (int, error) {
+	f.x.buf = append(f.x.buf, p...)
+	if len(f.x.buf) >= flushBytes {
+		if err := f.x.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
 }
 
 func (x *Stream) start() { x.once.Do(func() { close(x.started) }) }

@@ -72,6 +72,19 @@ func (c *Client) Await(ctx context.Context, path string) (json.RawMessage, error
 	return answer, nil
 }
 
+// Stream posts to a path and returns the body of the answer as it comes, however long it takes.
+func (c *Client) Stream(ctx context.Context, path string, call any) (io.ReadCloser, error) {
+	body, err := json.Marshal(call)
+	if err != nil {
+		return nil, fmt.Errorf("POST %s: %w", path, err)
+	}
+	resp, err := c.open(ctx, path, body)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 // open posts once, without a bound on the time of the answer.
 func (c *Client) open(ctx context.Context, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.String()+path, bytes.NewReader(body))
