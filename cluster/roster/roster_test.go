@@ -65,7 +65,6 @@ type node struct {
 	o     Options
 	cfg   cluster.Config
 	dials atomic.Pointer[func(address string) error] // refuses connections to other nodes
-	step  func()
 	stop  func()
 }
 

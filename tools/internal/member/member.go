@@ -105,7 +105,7 @@ func (f *Flags) Configure(ctx context.Context, n Node, c *cluster.Config) (roste
 	if len(f.Join) == 0 {
 		return o, nil
 	}
-	if _, err := os.Stat(filepath.Join(n.Data, cluster.LogDir)); !errors.Is(err, fs.ErrNotExist) {
+	if has, err := hasEntries(ctx, n); has || err != nil {
 		return o, err // it has joined before
 	}
 	if n.Durable > 0 {
@@ -125,6 +125,29 @@ func (f *Flags) Configure(ctx context.Context, n Node, c *cluster.Config) (roste
 	c.ClusterID = logstore.ClusterID(id)
 	n.Log.Info("joined the cluster", "cluster", answer.Cluster, "leader", answer.Leader)
 	return o, nil
+}
+
+// hasEntries tells whether the log of a node holds anything. A node that ended before the cluster
+// found it joins once more, perhaps at another address.
+func hasEntries(ctx context.Context, n Node) (bool, error) {
+	dir := filepath.Join(n.Data, cluster.LogDir)
+	if _, err := os.Stat(dir); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return false, err
+	}
+	if n.Durable > 0 {
+		return true, nil
+	}
+	log, err := logstore.Verify(ctx, vfs.OS(), dir)
+	if errors.Is(err, logstore.ErrNoLog) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look whether the node has joined before: %w", err)
+	}
+	return log.Last > 0, nil
 }
 
 const (
