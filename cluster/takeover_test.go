@@ -188,7 +188,7 @@ func TestTheLeaderGoesOnWritingAndCuttingItsLogDuringAnInstall(t *testing.T) {
 		t.Fatal("nothing was fetched")
 	}
 	g.requireEqual(t)
-	require.Equal(t, 2, g.nodes[2].Status().Install.Done, "the second one brings what came meanwhile")
+	require.Eventually(t, func() bool { return g.nodes[2].Status().Install.Done == 2 }, 10*time.Second, time.Millisecond, "the second one brings what came meanwhile")
 }
 
 func TestACrashBetweenTheStateAndTheSnapshotOfTheLogIsNoDamage(t *testing.T) {

@@ -23,7 +23,7 @@ func carry(t testing.TB, s *Snapshot, to vfs.FS, dir string) {
 		if n, err := s.ReadAt(f.Name, b, 0); n < len(b) {
 			require.NoError(t, err)
 		}
-		require.NoError(t, vfs.WriteFileAtomic(to, path.Join(dir, f.SHA256), b))
+		require.NoError(t, vfs.WriteFileAtomic(to, path.Join(dir, f.PulledName()), b))
 	}
 }
 
@@ -255,7 +255,7 @@ func TestASnapshotThatIsDamagedOrForeignIsRefusedAndLeavesTheStoreAsItWas(t *tes
 	}
 	for _, f := range s.Files {
 		carry(t, s, mem, "incoming")
-		name := path.Join("incoming", f.SHA256)
+		name := path.Join("incoming", f.PulledName())
 		b, err := vfs.ReadFile(mem, name)
 		require.NoError(t, err)
 		b[len(b)/2] ^= 1
@@ -292,7 +292,7 @@ func TestEqualFilesAreNotCarriedTwice(t *testing.T) {
 	require.NoError(t, mem.MkdirAll("incoming"))
 	linked := 0
 	for _, f := range s.Files {
-		ok, err := db.LinkHeld(ctx, f, path.Join("incoming", f.SHA256))
+		ok, err := db.LinkHeld(ctx, f, path.Join("incoming", f.PulledName()))
 		require.NoError(t, err)
 		if ok {
 			linked++

@@ -33,6 +33,10 @@ type SnapshotFile struct {
 	SHA256 string `json:"sha256"` // in hexadecimal
 }
 
+// PulledName is what a copy of the file is called: by its sum, so that it is the same whoever
+// sent it, and by its kind.
+func (f *SnapshotFile) PulledName() string { return f.SHA256 + path.Ext(f.Name) }
+
 // Snapshot holds files of a store until Release, also those that merges replace. What
 // was erased since may be in them, so it is not for keeping.
 type Snapshot struct {
@@ -290,7 +294,7 @@ type Staged struct {
 	names []string
 }
 
-// Stage opens a snapshot whose files lie in dir under their sums, each as long as listed. Segments
+// Stage opens a snapshot whose files lie in dir, each under its PulledName and as long as listed. Segments
 // are read to the last byte. The files get names of the store's own; a crash
 // leaves them as orphans. Everything else goes on meanwhile.
 func (db *DB) Stage(ctx context.Context, snapshot []byte, dir string) (*Staged, error) {
@@ -311,7 +315,7 @@ func (s *Staged) open(ctx context.Context, db *DB, dir string) error {
 	for _, f := range m.Backup {
 		name := db.newName(path.Ext(f.Name))
 		want := SnapshotFile{Name: f.Name, Bytes: f.Bytes, SHA256: f.SHA}
-		if err := linkOrCopy(ctx, db.fs, path.Join(dir, f.SHA), db.pathOf(name), want); err != nil {
+		if err := linkOrCopy(ctx, db.fs, path.Join(dir, want.PulledName()), db.pathOf(name), want); err != nil {
 			return err
 		}
 		s.names = append(s.names, name)

@@ -3,7 +3,8 @@
 //
 //	store/      the engine's: MANIFEST, *.seg, *.identity, *.traits, *.docs, dedupe-*.bloom, LOCK
 //	log/        the Raft log: meta, mark, vote, *.log
-//	snapshots/  where the log was cut: snapshot-*
+//	snapshots/  where the log was cut: snapshot-*, installed
+//	incoming/   what is being pulled of another node's state, see cluster/install
 //	node        whose directory it is, see roster.OpenIdentity
 //
 // *.before-recover are the log and the snapshots that Recover has replaced.

@@ -159,7 +159,7 @@ func (p *Puller) fetch(ctx context.Context, src Source, atLeast uint64) (*engine
 func (p *Puller) prepare(files []engine.SnapshotFile) error {
 	wanted, total := map[string]bool{}, int64(0)
 	for _, f := range files {
-		wanted[f.SHA256] = true
+		wanted[f.PulledName()] = true
 		total += f.Bytes
 	}
 	p.done.Store(0)
@@ -190,7 +190,7 @@ func (p *Puller) prepare(files []engine.SnapshotFile) error {
 // file makes one file be in Dir under its sum, with its bytes compared and synced; moved is how
 // many of them came from the source.
 func (p *Puller) file(ctx context.Context, src Source, f *engine.SnapshotFile) (moved int64, err error) {
-	name := filepath.Join(p.opts.Dir, f.SHA256)
+	name := filepath.Join(p.opts.Dir, f.PulledName())
 	if _, err := p.opts.FS.Stat(name); err == nil { // of an earlier try; a crash may have come since
 		if sum, err := p.sum(ctx, name, f.Bytes); err == nil && sum == f.SHA256 {
 			p.done.Add(f.Bytes)

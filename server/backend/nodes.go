@@ -15,7 +15,7 @@ import (
 // Nodes is a roster whose errors are those of the server.
 type Nodes struct {
 	*roster.Roster
-	Audit *audit.Auditor
+	Audit *audit.Auditor // nil: nothing is compared
 }
 
 var (
@@ -25,6 +25,9 @@ var (
 
 // Verify compares the replicas.
 func (n Nodes) Verify(begin bool) (audit.Report, error) {
+	if n.Audit == nil {
+		return audit.Report{}, fmt.Errorf("%w: this node was started without comparisons", roster.ErrRefused)
+	}
 	r, err := n.Audit.Compare(begin)
 	if errors.Is(err, audit.ErrNotLeader) {
 		err = fmt.Errorf("%w: %w", server.ErrNotLeader, err)
@@ -33,7 +36,12 @@ func (n Nodes) Verify(begin bool) (audit.Report, error) {
 }
 
 // Replicas counts what comparisons found.
-func (n Nodes) Replicas() audit.Counts { return n.Audit.Counts() }
+func (n Nodes) Replicas() audit.Counts {
+	if n.Audit == nil {
+		return audit.Counts{}
+	}
+	return n.Audit.Counts()
+}
 
 // ReadIndex is the entry that a linearizable read has to see that begins now.
 func (n Nodes) ReadIndex(ctx context.Context) (uint64, error) {

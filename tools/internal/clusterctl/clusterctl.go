@@ -46,6 +46,7 @@ type Cluster struct {
 	Promote  promoteCmd  `cmd:"" help:"Give a node a vote, at once or when it has caught up."`
 	Demote   demoteCmd   `cmd:"" help:"Take the vote of a node; it goes on to follow."`
 	Remove   removeCmd   `cmd:"" help:"Take a node out of the cluster for good."`
+	Verify   verifyCmd   `cmd:"" help:"Compare what the nodes hold, partition by partition."`
 	Recover  recoverCmd  `cmd:"" help:"Make a cluster of one node, whose cluster has lost its majority for good."`
 }
 
