@@ -23,7 +23,7 @@ export interface QueueWorld {
   share(): void;
   /** Runs one after the other what all tabs give it. */
   lock(run: () => Promise<number>): Promise<number>;
-  /** Tells whether it may send now. */
+  /** Tells whether it may send. */
   open(): boolean;
   /** Told of events that are no longer in the queue since the server has answered for them. */
   settled(items: Item[]): void;
@@ -54,6 +54,9 @@ export interface Queue {
   stop(): void;
 }
 
+/** Milliseconds between events that tell of drops: a page that tracks in a loop makes few of them. */
+export const REPORT_EVERY = 60_000;
+
 /** The wait behind a try from 0 on: a random part of a bound that doubles. What the server asked for comes on top. */
 export function backoff(o: Pick<QueueOptions, "retryBase" | "retryMax">, tries: number, asked: number, random: number): number {
   return asked + random * (asked ? o.retryBase : Math.min(o.retryBase * 2 ** tries, o.retryMax));
@@ -72,6 +75,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
   let due = Infinity; // when timer goes off
   let fresh = 0; // events since the last run
   let lastSend = -Infinity;
+  let lastReport = -Infinity;
   let limit = o.batchEvents;
   let lastKey = "";
   const waiters = new Map<(settled: boolean) => void, string>(); // and the key up to which they wait
@@ -202,7 +206,8 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       }
       await store.remove(items);
       w.settled(items);
-      if (shared.dropped) {
+      if (shared.dropped && w.now() - lastReport > REPORT_EVERY) {
+        lastReport = w.now();
         const dropped = shared.dropped;
         shared.dropped = undefined;
         w.share();
