@@ -73,7 +73,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = Infinity; // when timer goes off
-  let fresh = 0; // events since the last run
+  let fresh = 0; // how full a batch is of what came since the last run: 1 is full
   let lastSend = -Infinity;
   let lastReport = -Infinity;
   let limit = o.batchEvents;
@@ -114,8 +114,12 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       drop("queue_full", 1);
     }
     save();
-    wake(++fresh >= o.batchEvents || w.now() - lastSend > o.flushEvery ? 0 : o.flushEvery);
+    fresh += Math.max(1 / o.batchEvents, item[1].length / o.batchBytes);
+    wake(w.now() - lastSend > o.flushEvery ? 0 : patience());
   }
+
+  /** How long what came may wait for more. Sums of fractions are not exact. */
+  const patience = () => (fresh > 0.999 ? 0 : o.flushEvery);
 
   function wake(milliseconds: number) {
     const at = w.now() + milliseconds;
@@ -160,7 +164,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
     }
     running = false;
     if (again) {
-      wake(fresh < o.batchEvents ? o.flushEvery : 0);
+      wake(patience());
     }
     if (wait) {
       wake(wait);
@@ -258,7 +262,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
         };
         const limitTimer = setTimeout(done, milliseconds, false); // Keeps a program alive: somebody waits.
         waiters.set(done, lastKey || "~"); // Without one of its own it waits for all that earlier ones have left.
-        fresh = o.batchEvents; // Where it runs it is to run again, at once.
+        fresh = 1; // Where it runs it is to run again, at once.
         run();
       });
     },
