@@ -102,6 +102,27 @@ describe("a withdrawal", () => {
     await expectOnce(1);
   });
 
+  test("while a request is on its way leaves nothing behind when it is answered", async () => {
+    let asked = false;
+    let answer = () => {};
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    world.proxy.fate = async () => {
+      asked = true;
+      await answered;
+      return "pass" as const;
+    };
+    const page = await open({ consent: { mode: "opt-in" } });
+    await call(page, "consent", true);
+    await track(page, 0, 2);
+    await until("a request", () => asked);
+    await call(page, "consent", false);
+    await until("nothing", async () => JSON.stringify(await kept(page)) === JSON.stringify(nothing));
+    answer();
+    await expectOnce(2); // What was sent before is the server's.
+    await page.evaluate(() => new Promise((r) => setTimeout(r, 300)));
+    expect(await kept(page)).toEqual(nothing);
+  });
+
   test("in the mode opt-in leaves nothing at all", async () => {
     const page = await open({ consent: { mode: "opt-in" } });
     await call(page, "consent", true);

@@ -16,7 +16,9 @@ let binary: string | undefined;
 function spoorBinary(): string {
   binary ||= process.env.SPOOR_BINARY;
   if (!binary) {
-    binary = join(mkdtempSync(join(tmpdir(), "spoor-js-")), "spoor");
+    const dir = mkdtempSync(join(tmpdir(), "spoor-js-"));
+    process.once("exit", () => rmSync(dir, { recursive: true, force: true }));
+    binary = join(dir, "spoor");
     execFileSync("go", ["build", "-o", binary, "./tools/spoor"], { cwd: repository, env: { ...process.env, CGO_ENABLED: "0" } });
   }
   return binary;

@@ -249,6 +249,28 @@ describe("the queue", () => {
     queue.stop();
   });
 
+  test("does not wait where a batch is full by its events or its bytes", async () => {
+    for (const [size, full] of [
+      [1, 20],
+      [400, 3],
+    ] as const) {
+      const { w, sent } = world(() => ({ status: 200 }));
+      const queue = createQueue({ ...options, batchEvents: 20, batchBytes: 1000, flushEvery: 60_000 }, w);
+      const add = (n: number) => queue.add([`k${String(n).padStart(3, "0")}`, JSON.stringify({ eventId: `e${n}`, x: "x".repeat(size) })]);
+      add(0);
+      await vi.advanceTimersByTimeAsync(0);
+      for (let n = 1; n < full; n++) {
+        add(n);
+      }
+      await vi.advanceTimersByTimeAsync(59_000);
+      expect(sent).toHaveLength(1); // The first did not wait, the others do.
+      add(full);
+      await vi.advanceTimersByTimeAsync(0);
+      expect(sent.flatMap((s) => s.ids)).toHaveLength(full + 1);
+      queue.stop();
+    }
+  });
+
   test("says false where the time of a flush ends before the events are answered for", async () => {
     const { w } = world(() => ({ status: 503 }));
     const queue = createQueue(options, w);

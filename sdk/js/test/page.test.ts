@@ -162,6 +162,17 @@ describe("an event", () => {
       return all.length === 2 ? all : undefined;
     });
     expect(reports.map((e) => e.properties?.rate_limited)).toEqual([1, 49]);
+    await page.evaluate(async () => {
+      for (const end = Date.now() + 1500; Date.now() < end; await new Promise((r) => setTimeout(r))) {
+        for (let n = 0; n < 20; n++) {
+          (globalThis as any).spoor.track("loop"); // What a page does that renders for ever.
+        }
+      }
+    });
+    await call(page, "flush");
+    const seen = world.proxy.posts();
+    expect(seen.flatMap((p) => p.events).filter((e) => e.eventName === "$events_dropped")).toHaveLength(2);
+    expect(seen.length).toBeLessThan(40);
   });
 });
 

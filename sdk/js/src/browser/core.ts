@@ -12,7 +12,7 @@ import {
 } from "../core/api.js";
 import { limiter, withDefaults, writeEvent } from "../core/event.js";
 import { idMaker } from "../core/id.js";
-import { createQueue } from "../core/queue.js";
+import { createQueue, REPORT_EVERY } from "../core/queue.js";
 import { type Bounds, type Item, memoryStore, type Store } from "../core/store.js";
 import { type ConsentOptions, consentOf, signalled } from "./consent.js";
 import { campaignOf, pageOf, surroundings } from "./context.js";
@@ -119,7 +119,7 @@ export function init(options: Options, parts: Parts = {}): Client {
   const unsettled = new Map<string, Item>(); // this page's events that are not answered for, for the beacon
   let held: [name: string, item: Item][] = []; // until consent
   let search: string | undefined; // of the address that the campaign was read from
-  let limited = false;
+  let warned = 0; // when an event was last turned away with a warning
 
   const store = kept.store ? kept.store(name, o) : memoryStore(o);
   const queue = createQueue(o, {
@@ -130,7 +130,7 @@ export function init(options: Options, parts: Parts = {}): Client {
     shared: keeper.get,
     share: keeper.save,
     lock: (run) => (kept.lock ? kept.lock(name, run) : run()),
-    open: () => granted() && navigator.onLine !== false,
+    open: granted,
     settled: (items) => {
       for (const [key] of items) {
         unsettled.delete(key);
@@ -176,21 +176,20 @@ export function init(options: Options, parts: Parts = {}): Client {
   }
 
   function capture(event: string, properties?: Members, traits?: Members, options?: EventOptions): boolean {
+    const at = now();
     const verdict = consent.of(event);
     if (!verdict && (verdict === false || o.consent?.mode !== "hold")) {
       return false;
     }
     if (event !== DROPPED && !take()) {
-      if (limited) {
+      if (at - warned < REPORT_EVERY) {
         queue.drop("rate_limited", 1);
       } else {
-        limited = true;
+        warned = at;
         capture(DROPPED, { rate_limited: 1 }); // The warning; the others are counted.
       }
       return false;
     }
-    limited = event === DROPPED && limited;
-    const at = now();
     const { anonymousId, userId, consent: answers } = person();
     const s = session(at);
     const id = newId(at);

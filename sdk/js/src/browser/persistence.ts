@@ -45,13 +45,14 @@ export function persistentStore(name: string, bounds: Bounds, storage: Storage |
 
   async function attempt<T>(run: (store: Store) => T | Promise<T>): Promise<T> {
     for (;;) {
+      const tried = at;
       try {
-        return await run(stores[at] as Store);
+        return await run(stores[tried] as Store);
       } catch (e) {
-        if (at + 1 === stores.length) {
+        if (tried + 1 === stores.length) {
           throw e;
         }
-        at++;
+        at = Math.max(at, tried + 1); // Another call may have failed at the same time.
       }
     }
   }

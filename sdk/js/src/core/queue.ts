@@ -23,7 +23,7 @@ export interface QueueWorld {
   share(): void;
   /** Runs one after the other what all tabs give it. */
   lock(run: () => Promise<number>): Promise<number>;
-  /** Tells whether it may send now. */
+  /** Tells whether it may send. */
   open(): boolean;
   /** Told of events that are no longer in the queue since the server has answered for them. */
   settled(items: Item[]): void;
@@ -54,6 +54,9 @@ export interface Queue {
   stop(): void;
 }
 
+/** Milliseconds between events that tell of drops: a page that tracks in a loop makes few of them. */
+export const REPORT_EVERY = 60_000;
+
 /** The wait behind a try from 0 on: a random part of a bound that doubles. What the server asked for comes on top. */
 export function backoff(o: Pick<QueueOptions, "retryBase" | "retryMax">, tries: number, asked: number, random: number): number {
   return asked + random * (asked ? o.retryBase : Math.min(o.retryBase * 2 ** tries, o.retryMax));
@@ -70,8 +73,9 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = Infinity; // when timer goes off
-  let fresh = 0; // events since the last run
+  let fresh = 0; // how full a batch is of what came since the last run: 1 is full
   let lastSend = -Infinity;
+  let lastReport = -Infinity;
   let limit = o.batchEvents;
   let lastKey = "";
   const waiters = new Map<(settled: boolean) => void, string>(); // and the key up to which they wait
@@ -110,8 +114,12 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       drop("queue_full", 1);
     }
     save();
-    wake(++fresh >= o.batchEvents || w.now() - lastSend > o.flushEvery ? 0 : o.flushEvery);
+    fresh += Math.max(1 / o.batchEvents, item[1].length / o.batchBytes);
+    wake(w.now() - lastSend > o.flushEvery ? 0 : patience());
   }
+
+  /** How long what came may wait for more. Sums of fractions are not exact. */
+  const patience = () => (fresh > 0.999 ? 0 : o.flushEvery);
 
   function wake(milliseconds: number) {
     const at = w.now() + milliseconds;
@@ -156,7 +164,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
     }
     running = false;
     if (again) {
-      wake(fresh < o.batchEvents ? o.flushEvery : 0);
+      wake(patience());
     }
     if (wait) {
       wake(wait);
@@ -202,7 +210,8 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
       }
       await store.remove(items);
       w.settled(items);
-      if (shared.dropped) {
+      if (shared.dropped && w.now() - lastReport > REPORT_EVERY) {
+        lastReport = w.now();
         const dropped = shared.dropped;
         shared.dropped = undefined;
         w.share();
@@ -253,7 +262,7 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
         };
         const limitTimer = setTimeout(done, milliseconds, false); // Keeps a program alive: somebody waits.
         waiters.set(done, lastKey || "~"); // Without one of its own it waits for all that earlier ones have left.
-        fresh = o.batchEvents; // Where it runs it is to run again, at once.
+        fresh = 1; // Where it runs it is to run again, at once.
         run();
       });
     },
