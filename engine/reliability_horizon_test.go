@@ -277,3 +277,29 @@ func TestFiltersLetGoWhatTheHorizonForgets(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, report.Err())
 }
+
+func TestAnIdThatWasForgottenMayStandTwiceInOneFile(t *testing.T) {
+	ctx := context.Background()
+	mem := vfs.NewMem()
+	db := memStore(t, mem, Options{})
+	s := newScripter(78)
+	first, second := s.event(nil), s.event(nil)
+	second.id = first.id
+	first.time, second.time = scriptStart, scriptStart+10*segment.MicrosPerDay
+	rules := erasure.Retention{Dedupe: 3}
+	entry, err := RetentionEntry(&rules, time.UnixMicro(second.time))
+	require.NoError(t, err)
+	require.Equal(t, 1, db.Apply(1, s.encode([]testEvent{first}, first.time)).(*EventsResult).Accepted)
+	require.Equal(t, 1, db.Apply(2, s.encode([]testEvent{second}, second.time)).(*EventsResult).Duplicates)
+	require.Equal(t, true, db.Apply(3, entry))
+	require.Equal(t, 1, db.Apply(4, s.encode([]testEvent{second}, second.time)).(*EventsResult).Accepted)
+	require.NoError(t, db.Compact(ctx))
+	require.Len(t, db.files.current.files, 1, "days of few rows share a file")
+	require.Equal(t, 1, db.Apply(5, s.encode([]testEvent{second}, second.time)).(*EventsResult).Duplicates)
+	report, err := db.Verify(ctx, nil)
+	require.NoError(t, err)
+	require.NoError(t, report.Err())
+	_, err = db.Backup(ctx, mem, "backup", nil)
+	require.NoError(t, err, "a backup verifies new files")
+	require.NoError(t, db.Close())
+}

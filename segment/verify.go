@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
@@ -30,8 +31,8 @@ const maxFound = 100
 
 // Verify reads every byte of the file, past any cache: the regions lie one behind the
 // other without a gap, every checksum holds, every column decodes, keys are
-// sorted, the timelines and person sets agree with them, and no id stands twice or
-// is missing in the filter. It also looks for texts in all that is stored: values of
+// sorted, the timelines and person sets agree with them, and no id stands twice in events of
+// one day that were received on one day, or is missing in the filter. It also looks for texts in all that is stored: values of
 // every kind, ids, names of events and columns. A number is found by the way it is written.
 // The first damage is returned, with the section and column where it is.
 func (r *Reader) Verify(ctx context.Context, texts ...string) (*VerifyReport, error) {
@@ -275,7 +276,7 @@ func (v *verifier) day(d *dayDir) error {
 	return nil
 }
 
-// ids checks that no id stands twice and that the filter knows all of them.
+// ids checks that no id stands twice, see twice, and that the filter knows all of them.
 func (v *verifier) ids() error {
 	b, err := v.r.region(v.r.filter)
 	if err != nil {
@@ -296,8 +297,8 @@ func (v *verifier) ids() error {
 	if err != nil {
 		return err
 	}
-	seen := make(map[batch.ID]bool, v.r.rows)
-	texts := map[string]bool{}
+	seen := make(map[batch.ID]int, v.r.rows) // 1 + row
+	texts := map[string]int{}
 	for i, id := range all.IDs {
 		isText := all.Texts != nil && all.Texts[i] != nil
 		if isText {
@@ -306,13 +307,17 @@ func (v *verifier) ids() error {
 		if !filter.Has(id.Hash(isText)) {
 			return corrupt("the filter does not know the id of row %d", i)
 		}
-		if isText && texts[string(all.Texts[i])] || !isText && seen[id] {
-			return corrupt("the id of row %d stands twice", i)
-		}
+		before := seen[id]
 		if isText {
-			texts[string(all.Texts[i])] = true
+			before = texts[string(all.Texts[i])]
+			texts[string(all.Texts[i])] = i + 1
 		} else {
-			seen[id] = true
+			seen[id] = i + 1
+		}
+		if before > 0 {
+			if err := v.twice(before-1, i); err != nil {
+				return err
+			}
 		}
 		if len(v.wanted) > 0 {
 			v.text = all.AppendText(v.text[:0], i)
@@ -320,6 +325,26 @@ func (v *verifier) ids() error {
 		}
 	}
 	return nil
+}
+
+// twice checks two rows with one id: the engine stores an id again when it has forgotten the first, so
+// they are of different days, or were received on different ones.
+func (v *verifier) twice(a, b int) error {
+	moment := func(row int) (day, received int32, err error) {
+		i := sort.Search(len(v.r.sections), func(i int) bool { return v.r.sections[i].first > row }) - 1
+		s := &v.r.sections[i]
+		at, err := s.ReceivedAt(row - s.first)
+		return s.day, Day(at), err
+	}
+	dayA, receivedA, err := moment(a)
+	if err != nil {
+		return err
+	}
+	dayB, receivedB, err := moment(b)
+	if err == nil && dayA == dayB && receivedA == receivedB {
+		err = corrupt("the id of row %d stands twice", b)
+	}
+	return err
 }
 
 // tiles checks that the regions fill the file from the header to the trailer.
