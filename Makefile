@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo test sdk-go clients lint fuzz bench golden reliability soak fmt clean FORCE
+.PHONY: help build run demo test sdk-go clients web test-web lint fuzz bench golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -74,6 +74,20 @@ CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-clients
 clients: ## Test the published SDKs of other systems against the server
 	@command -v node >/dev/null 2>&1 || echo 'No node found: only analytics-go is tested.'; \
 	cd server/dialect/clienttest; $(GO) vet ./...; SPOOR_CLIENTS_DIR='$(CLIENTS)' $(GO) test -count=1 -parallel 16 -timeout 5m
+
+# The packages of npm that the page is built with, installed anew when their list changed.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	@cd web; npm ci --no-audit --no-fund --loglevel=error; touch node_modules/.package-lock.json
+
+web: web/node_modules/.package-lock.json ## Build the page into server/dashboard, where the binary takes it from; needs Node
+	@cd web; npm run --silent check; npx vite build --logLevel warn
+	@git status --short -- server/dashboard
+
+test-web: build web/node_modules/.package-lock.json ## Test the page: its logic, that what is committed is what is built, a walk with Chromium
+	@cd web; ./chromium.sh; npm run --silent check; \
+	fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; SPOOR_WEB_OUT="$$fresh" npx vite build --logLevel warn; \
+	diff -r -q --exclude='*.go' "$$fresh" ../server/dashboard || { echo 'server/dashboard is not what web/ gives: make web, and commit it.' >&2; exit 1; }; \
+	npx vitest run
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...
