@@ -29,7 +29,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients s3 engines lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
+.PHONY: help build run demo cluster test sdk sdk-go sdk-js clients web test-web s3 engines lint fuzz bench profile bench-peers plots golden reliability soak fmt clean FORCE
 
 help: ## This list
 	@echo "Spoor: product events, collected, kept and asked. Targets:"
@@ -96,6 +96,20 @@ ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spoor-engines
 engines: ## Hold the raw tier to what Arrow, DuckDB and ClickHouse read in it, with EVENTS events
 	@[ -d '$(ENGINES)/chdb' ] || python3 -m pip install --quiet --disable-pip-version-check --target '$(ENGINES)' duckdb==2.0.1 chdb==4.4.0 || echo 'Without DuckDB and ClickHouse: they cannot be installed.'
 	@cd bench/engines; $(GO) vet ./...; EVENTS=$(EVENTS) SPOOR_ENGINES_DIR='$(ENGINES)' $(GO) test -count=1 -timeout 30m -v ./...
+
+# The packages of npm that the page is built with, installed anew when their list changed.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	@cd web; npm ci --no-audit --no-fund --loglevel=error; touch node_modules/.package-lock.json
+
+web: web/node_modules/.package-lock.json ## Build the page into server/dashboard, where the binary takes it from; needs Node
+	@cd web; npm run --silent check; npx vite build --logLevel warn
+	@git status --short -- server/dashboard
+
+test-web: build web/node_modules/.package-lock.json ## Test the page: its logic, that what is committed is what is built, a walk with Chromium
+	@cd web; ./chromium.sh; npm run --silent check; \
+	fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; SPOOR_WEB_OUT="$$fresh" npx vite build --logLevel warn; \
+	diff -r -q --exclude='*.go' "$$fresh" ../server/dashboard || { echo 'server/dashboard is not what web/ gives: make web, and commit it.' >&2; exit 1; }; \
+	npx vitest run
 
 lint: ## go vet, gofumpt, staticcheck, the layer test; golangci-lint where it is installed
 	@echo 'go vet';      $(GO) vet ./...

@@ -1,4 +1,5 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
+import { readdirSync, readFileSync } from 'node:fs'
 import { minify } from 'terser'
 import { defineConfig, type Plugin } from 'vite'
 import { smallUPlot } from './uplot.ts'
@@ -29,10 +30,34 @@ const smaller: Plugin = {
   },
 }
 
+// Beside the page stand the licences of what is in it.
+const licences: Plugin = {
+  name: 'licences',
+  apply: 'build',
+  generateBundle(_options, bundle) {
+    const used = new Set<string>()
+    for (const part of Object.values(bundle)) {
+      if (part.type !== 'chunk') continue
+      for (const [id, m] of Object.entries(part.modules)) {
+        const at = /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)
+        if (at && m.renderedLength > 0) used.add(at[0])
+      }
+    }
+    let text = 'The page holds code of these, each under its own licence.\n'
+    for (const dir of [...used].sort()) {
+      const about = JSON.parse(readFileSync(dir + '/package.json', 'utf8')) as { name: string; version: string }
+      const file = readdirSync(dir).find((f) => /^licen[cs]e/i.test(f))
+      if (!file) this.error(`${about.name} has no licence beside it`)
+      text += `\n== ${about.name} ${about.version}\n\n${readFileSync(`${dir}/${file}`, 'utf8').trim()}\n`
+    }
+    this.emitFile({ type: 'asset', fileName: 'LICENSES.txt', source: text })
+  },
+}
+
 // What the binary embeds: files whose names do not change.
 export default defineConfig({
   base: './',
-  plugins: [smallUPlot(), svelte({ compilerOptions: { css: 'external', cssHash } }), smaller],
+  plugins: [smallUPlot(), svelte({ compilerOptions: { css: 'external', cssHash } }), licences, smaller],
   build: {
     target: 'es2022',
     outDir: process.env.SPOOR_WEB_OUT ?? '../server/dashboard',

@@ -122,11 +122,12 @@ function printTest(t: Test): string {
   return t.field + ' ' + t.op + ' ' + (withList(t.op) ? '(' + values.join(', ') + ')' : values[0])
 }
 
-// literalOf is what somebody typed as a value: a number, true, false and null stay what they are.
-export function literalOf(typed: string, op: string): string {
+// literalOf is what somebody typed as a value: a number, true, false and null stay what they
+// are, but for fields of the event itself, which are always texts.
+export function literalOf(typed: string, op: string, field = ''): string {
   const t = typed.trim()
   if (t === '') return ''
-  if (op === '=' || op === '!=' || op.length <= 2 || withList(op)) {
+  if ((op.length <= 2 || withList(op)) && (field === '' || field.includes('.'))) {
     if (/^".*"$/s.test(t)) {
       try {
         return quote(JSON.parse(t) as string)
