@@ -193,7 +193,7 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, GET, POST /api/keys; GET /openapi.yaml describes all
+      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, POST /api/admin/replay, GET /api/raw, GET, POST /api/keys; GET /openapi.yaml describes all
 `
 
 // getOpenAPI describes the API.
