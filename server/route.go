@@ -110,6 +110,7 @@ func newRoutes(s *Server) *routes {
 		method{"GET", access.Read, s.getSaved}, method{"PUT", access.Admin, s.putSaved}, method{"DELETE", access.Admin, s.deleteSaved})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.getCluster})
+	add("/api/exports", "raw_export", false, method{"POST", access.Admin, s.postRawExport})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
 	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})

@@ -153,7 +153,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) error {
 	stopChores := chores(ctx, log, node, back, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
-		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawTier(tier),
 	}), node, keys)
 	stopChores()
 
@@ -183,12 +183,12 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// rawStatus tells of a raw tier, if there is one.
-func rawStatus(tier *rawtier.Tier) func() rawtier.Status {
+// rawTier is a raw tier as the server takes it: nil for none.
+func rawTier(tier *rawtier.Tier) server.RawTier {
 	if tier == nil {
 		return nil
 	}
-	return tier.Status
+	return tier
 }
 
 // chores lets events expire, cuts the log behind what was erased, and writes the raw tier, if
