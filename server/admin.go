@@ -78,7 +78,7 @@ func (s *Server) getRaw(ctx *fasthttp.RequestCtx, _ string) error {
 	if s.opts.Raw == nil {
 		return fail(fasthttp.StatusNotFound, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
 	}
-	return answerValue(ctx, s.opts.Raw())
+	return answerValue(ctx, s.opts.Raw.Status())
 }
 
 // postFlush writes the memtable to segments.
@@ -174,7 +174,7 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, p
 	select {
 	case s.chores <- struct{}{}:
 	default:
-		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification or a backup runs already; ask again when it is done").again()
+		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification, a backup or an export into the raw tier runs already; ask again when it is done").again()
 	}
 	work, stop := s.whilePresent(ctx, maxChore)
 	conn, path := ctx.Conn(), string(ctx.Path()) // ctx is used again when the handler has returned
@@ -225,7 +225,10 @@ func (s *Server) governs(run func(*call.Call) (any, error)) func(*fasthttp.Reque
 // choreFailure is what an operator is told, who may know what other clients may not.
 func (s *Server) choreFailure(err error) *failure {
 	f := s.failureOf(err)
+	var q *QueryError
 	switch {
+	case errors.As(err, &q):
+		return fail(fasthttp.StatusBadRequest, q.Code, "%s", q.Message)
 	case errors.Is(err, engine.ErrDamaged):
 		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
 	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:
@@ -250,7 +253,7 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, GET /api/boards, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, GET, POST /api/keys; GET /openapi.yaml describes all
+      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, POST /api/admin/replay, GET /api/raw, POST /api/exports, GET, POST /api/keys; GET /openapi.yaml describes all
 `
 
 // getOpenAPI describes the API.

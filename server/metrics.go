@@ -81,6 +81,13 @@ func newMetrics(s *Server) *serverMetrics {
 	for name, n := range s.govern.Counters() {
 		gauges[name] = func() float64 { return float64(n.Load()) }
 	}
+	if raw := s.opts.Raw; raw != nil {
+		gauges["spoor_raw_files"] = func() float64 { return float64(raw.Status().Files) }
+		gauges["spoor_raw_events"] = func() float64 { return float64(raw.Status().Events) }
+		gauges["spoor_raw_bytes"] = func() float64 { return float64(raw.Status().Bytes) }
+		gauges["spoor_raw_failures"] = func() float64 { return float64(raw.Status().Failures) }
+		gauges["spoor_raw_erasing"] = func() float64 { return boolNumber(raw.Status().Pending) }
+	}
 	for name, f := range gauges {
 		set.NewGauge(name, f)
 	}

@@ -117,6 +117,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/boards/", "board", false, method{"GET", access.Read, s.governs(s.boards.Get)},
 		method{"PUT", access.Admin, s.governs(s.boards.Put)}, method{"DELETE", access.Admin, s.governs(s.boards.Delete)})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
+	add("/api/exports", "raw_export", false, method{"POST", access.Admin, s.postRawExport})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
 	add("/api/cluster/join", "cluster_join", false, method{"POST", access.Open, s.postJoin})

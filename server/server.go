@@ -34,7 +34,6 @@ import (
 	"spoor/server/govern"
 	"spoor/server/inflate"
 	"spoor/server/nodes"
-	"spoor/server/rawtier"
 	"spoor/server/replay"
 	"spoor/server/sdkfile"
 )
@@ -54,8 +53,8 @@ type Options struct {
 	// Countries finds the country of an address; nil: nobody does.
 	Countries *enrich.Countries
 	Lateness  govern.Lateness
-	// Raw tells of the raw tier; nil: there is none.
-	Raw func() rawtier.Status
+	// Raw is the raw tier; nil: there is none.
+	Raw RawTier
 	// Elapsed is a clock that is never set, for rates; default the system's.
 	Elapsed func() time.Duration
 	// Random is where keys come from; default crypto/rand.

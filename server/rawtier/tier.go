@@ -1,6 +1,7 @@
 package rawtier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ type daily struct {
 	Day
 	version string
 	lateAt  time.Time // when late events were looked for
+	refused string    // the state of the store in which rows were missing without a reason
 }
 
 // New returns the raw tier of a store. Run writes it.
@@ -170,6 +172,7 @@ func (t *Tier) round(ctx context.Context) error {
 	}
 	erasing := t.erasingNow(index)
 	var failures []error
+	var older error
 	for _, day := range due {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -178,13 +181,18 @@ func (t *Tier) round(ctx context.Context) error {
 			if errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrDenied) || errors.Is(err, blob.ErrFull) || ctx.Err() != nil {
 				return err
 			}
-			failures = append(failures, err) // of this day alone
+			switch {
+			case errors.Is(err, ErrOlder):
+				older = cmp.Or(older, err) // of this day alone; the others go on
+			default:
+				failures = append(failures, err)
+			}
 			if len(failures) >= maxFailures {
 				break
 			}
 		}
 	}
-	if err := errors.Join(failures...); err != nil {
+	if err := errors.Join(append(failures, older)...); err != nil {
 		return err
 	}
 	if err := t.writePersons(ctx, erasing); err != nil {
@@ -329,7 +337,15 @@ func (t *Tier) reconcileWith(ctx context.Context, view *engine.View, day int32, 
 		}
 		return t.rewrite(ctx, view, day)
 	case rows < have.Rows:
-		return t.rewrite(ctx, view, day) // what the retention does not explain is refused
+		state := fmt.Sprintf("%s %d", view.Meaning(), rows)
+		if have.refused == state {
+			return ErrOlder // nothing has changed since all files were read
+		}
+		err := t.rewrite(ctx, view, day) // what the retention does not explain is refused
+		if errors.Is(err, ErrOlder) {
+			have.refused = state
+		}
+		return err
 	case rows > have.Rows && now.Sub(have.lateAt) >= t.opts.LateEvery:
 		have.lateAt = now
 		ok, err := t.late(ctx, view, day, rows)

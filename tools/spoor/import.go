@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spoor/tools/internal/client"
+	"spoor/tools/internal/convert"
 	"spoor/tools/internal/importer"
 	"spoor/tools/internal/render"
 )
@@ -29,6 +30,9 @@ type importCmd struct {
 	Files []string `arg:"" help:"Files of events, one JSON object a line, plain, gzip or zstd; - is standard input." files:"" name:"file"`
 
 	sendFlags   `embed:""`
+	From        string `help:"What the files hold, if not events: ${enum}. CSV has the names of its columns in the first line." enum:",segment,posthog,mixpanel,amplitude,ndjson,csv,parquet" default:""`
+	Mapping     string `help:"YAML file that says which field of a record is what of an event; see docs/scale.md." type:"existingfile" placeholder:"FILE"`
+	Rate        int    `help:"Events per second at most." placeholder:"N"`
 	Batch       int    `help:"Events of one request." default:"500" placeholder:"N"`
 	Strict      bool   `help:"Fail if an event was rejected."`
 	Rejects     string `help:"Write every rejected event with its reason to this file, a line of JSON each." files:"" placeholder:"FILE"`
@@ -40,6 +44,8 @@ func (importCmd) Help() string {
 	return examples("An import may be cut and repeated: an event that is stored already counts as a duplicate. An event without an eventId gets one that follows from the file and its line.",
 		"spoor import events.ndjson.gz",
 		"spoor import --strict --rejects rejects.ndjson 2026-05-*.ndjson.zst",
+		"spoor import --from mixpanel export.ndjson.gz",
+		"spoor import --from csv --mapping shop.yaml --rate 2000 orders.csv",
 		"zcat events.gz | jq -c 'select(.userId)' | spoor import -",
 		"spoor import --json events.ndjson | jq .accepted")
 }
@@ -57,18 +63,26 @@ func (c *importCmd) Run(ctx context.Context, env *environment, g *globals) (err 
 			}
 		}
 	}()
+	converts, err := convert.Source(c.From, c.Mapping)
+	if err != nil {
+		return usageError{err}
+	}
 	total := int64(0)
 	for _, path := range c.Files {
 		s, err := importer.Open(path, env.Stdin)
 		if err != nil {
 			return err
 		}
+		if converts != nil {
+			file := s.In
+			s.Convert = func(plain io.Reader) (io.Reader, error) { return converts(file, plain) }
+		}
 		sources = append(sources, s)
 		if total += s.Size; s.Size == 0 {
 			total = -1 << 62 // not known
 		}
 	}
-	config := importer.Config{BatchLines: c.Batch, KeepRejects: c.ShowRejects}
+	config := importer.Config{BatchLines: c.Batch, KeepRejects: c.ShowRejects, PerSecond: c.Rate}
 	if c.Rejects != "" {
 		f, err := os.Create(c.Rejects)
 		if err != nil {

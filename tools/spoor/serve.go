@@ -187,7 +187,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	stopChores := chores(log, node, back, others, erased, tier)
 	err = c.serve(ctx, env, log, server.New(back, server.Options{
 		Logger: log, Nodes: backend.Nodes{Roster: others, Audit: copies.Audit}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
-		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawStatus(tier),
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawTier(tier),
 	}), node, others, keys)
 	stopChores()
 	copies.Close()
@@ -236,12 +236,12 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// rawStatus tells of a raw tier, if there is one.
-func rawStatus(tier *rawtier.Tier) func() rawtier.Status {
+// rawTier is a raw tier as the server takes it: nil for none.
+func rawTier(tier *rawtier.Tier) server.RawTier {
 	if tier == nil {
 		return nil
 	}
-	return tier.Status
+	return tier
 }
 
 // chores watches over the other nodes, lets events expire, cuts the log behind what was erased, and writes the

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"spoor/tools/internal/client"
 )
 
@@ -37,6 +39,7 @@ type Config struct {
 	KeepRejects int                // rejects that the summary holds
 	RejectsTo   io.Writer          // every reject is written there as a line of JSON; nil: nowhere
 	Now         func() time.Time   // default time.Now
+	PerSecond   int                // events at most; 0: no bound
 }
 
 // Summary is what became of an import. Its JSON is for programs.
@@ -67,6 +70,7 @@ type Import struct {
 	events  atomic.Int64
 	done    atomic.Int64
 	rejects rejects
+	limit   *rate.Limiter // nil: none
 
 	mu         sync.Mutex
 	accepted   int64
@@ -87,7 +91,11 @@ func New(c *client.Client, config Config) *Import {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &Import{config: config, client: c, rejects: rejects{keep: config.KeepRejects, to: config.RejectsTo}}
+	m := &Import{config: config, client: c, rejects: rejects{keep: config.KeepRejects, to: config.RejectsTo}}
+	if config.PerSecond > 0 {
+		m.limit = rate.NewLimiter(rate.Limit(config.PerSecond), max(config.PerSecond, config.BatchLines))
+	}
+	return m
 }
 
 // Progress may be called at any time from any goroutine.
@@ -230,6 +238,9 @@ func (m *Import) readAll(ctx context.Context, index int, s Source, full, free ch
 			return fmt.Errorf("%s is a JSON array; want one event a line, as jq -c '.[]' makes it", s.Name)
 		}
 		if len(b.ends) == m.config.BatchLines || len(b.ends) > 0 && len(b.data)+len(line) > maxBatchBytes {
+			if err := m.pace(ctx, len(b.ends)); err != nil {
+				return err
+			}
 			if b, err = hand(ctx, b, full, free); err != nil {
 				return err
 			}
@@ -243,7 +254,21 @@ func (m *Import) readAll(ctx context.Context, index int, s Source, full, free ch
 		free <- b
 		return nil
 	}
+	if err := m.pace(ctx, len(b.ends)); err != nil {
+		return err
+	}
 	return put(ctx, b, full)
+}
+
+// pace waits until so many events may be sent.
+func (m *Import) pace(ctx context.Context, events int) error {
+	if m.limit == nil {
+		return nil
+	}
+	if err := m.limit.WaitN(ctx, events); err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return nil
 }
 
 // hand passes a batch on and takes an empty one.

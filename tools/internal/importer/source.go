@@ -19,6 +19,8 @@ type Source struct {
 	Name string // for messages
 	Size int64  // bytes of In; 0 where it is not known
 	In   io.Reader
+	// Convert makes lines of events of what the source holds, decompressed; nil: it holds them.
+	Convert func(plain io.Reader) (io.Reader, error)
 }
 
 // Stdin names standard input in the list of files.
@@ -94,6 +96,18 @@ func newLineReader(s Source, read *atomic.Int64) (*lineReader, error) {
 		}
 		r.text = bufio.NewReaderSize(d, readBytes)
 		r.close = d.Close
+	}
+	if s.Convert != nil {
+		lines, err := s.Convert(r.text)
+		if err != nil {
+			r.close()
+			return nil, fmt.Errorf("read %s: %w", s.Name, err)
+		}
+		if c, ok := lines.(io.Closer); ok {
+			plain := r.close
+			r.close = func() { _ = c.Close(); plain() }
+		}
+		r.text = bufio.NewReaderSize(lines, readBytes)
 	}
 	if start, _ := r.text.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
 		_, _ = r.text.Discard(len(byteOrderMark))

@@ -26,6 +26,7 @@ type Export struct {
 	Event   []string `help:"Names of events; all by default." placeholder:"NAME"`
 	Columns []string `help:"Columns of CSV, or the fields that have columns of their own in Parquet." placeholder:"FIELD"`
 	Limit   int      `help:"Events at most." placeholder:"N"`
+	Name    string   `help:"Have the server write it into its raw tier, under this name, instead of sending it. Needs an admin key." placeholder:"NAME"`
 	Resume  bool     `help:"Go on behind the last whole line of the file (ndjson)."`
 }
 
@@ -38,7 +39,8 @@ Examples:
     spoor export --from 2026-05-01 --to 2026-06-01 -o may.ndjson
     spoor export --from 2026-05-01 --to 2026-06-01 -o may.ndjson --resume
     spoor export --event purchase --where 'properties.price > 100' --format csv --columns eventId,timestamp,properties.price
-    spoor export --format parquet -o all.parquet`
+    spoor export --format parquet -o all.parquet
+    spoor export --format parquet --from 2026-05-01 --to 2026-06-01 --name may.parquet   # into the raw tier`
 }
 
 // call is the request that the API takes.
@@ -51,6 +53,7 @@ type call struct {
 	Columns []string        `json:"columns,omitempty"`
 	Limit   int             `json:"limit,omitempty"`
 	Cursor  json.RawMessage `json:"cursor,omitempty"`
+	Name    string          `json:"name,omitempty"`
 }
 
 // maxTries is how often an export that is cut off goes on without a line more.
@@ -70,6 +73,10 @@ func (c *Export) Run(ctx context.Context, console *Console) (err error) {
 	}
 	defer server.Close()
 	request := call{From: c.From, To: c.To, Where: c.Where, Events: c.Event, Format: c.Format, Columns: c.Columns, Limit: c.Limit}
+	if c.Name != "" {
+		request.Name = c.Name
+		return intoRaw(ctx, server, request, console)
+	}
 	out, before := console.Stdout, int64(0)
 	if c.Out != "-" {
 		flags := os.O_CREATE | os.O_RDWR | os.O_TRUNC
@@ -103,6 +110,28 @@ func (c *Export) Run(ctx context.Context, console *Console) (err error) {
 		_, _ = fmt.Fprintf(console.Stderr, "%s events in %s\n", render.Count(done.Load()), c.Out)
 	}
 	return err
+}
+
+// intoRaw has the server write the export.
+func intoRaw(ctx context.Context, server *client.Client, request call, console *Console) error {
+	var result struct {
+		Key    string
+		Bytes  int64
+		SHA256 string
+	}
+	err := server.Operate(ctx, "/api/exports", request, func(done, _ int64) {
+		if console.Terminal {
+			_, _ = fmt.Fprintf(console.Stderr, "\r%s events", render.Count(done))
+		}
+	}, &result)
+	if console.Terminal {
+		_, _ = fmt.Fprint(console.Stderr, "\r\x1b[K")
+	}
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(console.Stdout, "%s: %s bytes, sha256 %s\n", result.Key, render.Count(result.Bytes), result.SHA256)
+	return nil
 }
 
 // count asks how many events there are, for the bar; 0 where that cannot be said.
