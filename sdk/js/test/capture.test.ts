@@ -56,13 +56,12 @@ describe("autocapture", () => {
 });
 
 describe("one line of HTML", () => {
-  test("starts the client with page views, and makes up for calls that came before", async () => {
+  test("with the script of the server starts the client with page views, and makes up for calls that came before", async () => {
     world.site.pages["/line"] = `<!doctype html><script src="/early.js"></script>
-      <script async src="${world.proxy.url}/spoor.iife.min.js" data-write-key="" data-options='{"ratePerSecond":0}'></script>`;
+      <script async src="${world.spoor.url}/s.js" data-write-key="" data-options='{"ratePerSecond":0}'></script>`;
     world.site.pages["/early.js"] = `window.spoor = [["track", "${world.event}", { early: true }]];`;
     const scriptPolicy = world.site.scripts;
-    world.site.scripts = `'self' ${world.proxy.url}`;
-    world.proxy.script = readFileSync(join(packageDir, "dist/spoor.iife.min.js"), "utf8");
+    world.site.scripts = `'self' ${world.spoor.url}`;
     try {
       const page = await world.context.newPage();
       await page.goto(`${world.site.url}/line`);

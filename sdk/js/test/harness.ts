@@ -145,8 +145,6 @@ export class FaultyProxy {
   seen: Seen[] = [];
   fate: (seen: Seen) => Fate | Promise<Fate> = () => "pass";
   target: string;
-  /** What it answers to GET of a .js file. */
-  script = "";
   url = "";
   private server: Server;
 
@@ -180,10 +178,6 @@ export class FaultyProxy {
       parts.push(part);
     }
     const body = Buffer.concat(parts);
-    if (req.method === "GET" && req.url?.endsWith(".js")) {
-      res.writeHead(200, { "Content-Type": "text/javascript" }).end(this.script);
-      return;
-    }
     const url = new URL(req.url as string, this.target);
     const seen: Seen = {
       at: Date.now(),

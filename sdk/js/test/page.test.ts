@@ -154,8 +154,19 @@ describe("an event", () => {
   });
 
   test("beyond 10 a second and 100 at once is not taken, with a warning and a count", async () => {
+    await world.context.addInitScript(() => {
+      const real = Date.now;
+      Date.now = () => (globalThis as any).frozen ?? real();
+    });
     const page = await open({ ratePerSecond: undefined, rateBurst: undefined });
-    await track(page, 0, 150);
+    await page.evaluate((name) => {
+      const scope = globalThis as any;
+      scope.frozen = Date.now(); // However slow this is, it is all at once.
+      for (let n = 0; n < 150; n++) {
+        scope.spoor.track(name, { n });
+      }
+      scope.frozen = undefined;
+    }, world.event);
     await expectOnce(100);
     const reports = await until("both reports", async () => {
       const all = (await world.spoor.events("$events_dropped")).filter((e) => e.properties?.rate_limited);
