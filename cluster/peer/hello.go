@@ -134,7 +134,7 @@ func CheckNodeID(id string) error {
 	if id == "" || len(id) > MaxNodeIDBytes || strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 	}) {
-		return fmt.Errorf("%.100q is no name of a node: a name has 1 to %d letters, digits, dots, - and _", id, MaxNodeIDBytes)
+		return fmt.Errorf("%.100q is no name of a node: a name has 1 to %d letters, digits, dots, hyphens and underscores", id, MaxNodeIDBytes)
 	}
 	return nil
 }

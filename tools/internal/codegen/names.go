@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // words of a name become one identifier: order_completed and "Order Completed"
@@ -29,11 +30,8 @@ func pascal(name string) string {
 // exported is pascal with an upper-case letter in front, of anything.
 func exported(name string) string {
 	text := pascal(name)
-	for _, r := range text {
-		if unicode.IsUpper(r) {
-			return text
-		}
-		break
+	if first, _ := utf8.DecodeRuneInString(text); unicode.IsUpper(first) {
+		return text
 	}
 	return "X" + text
 }
