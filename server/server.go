@@ -170,6 +170,9 @@ type Server struct {
 	ctx     context.Context // ends when shutdown gives up waiting
 	cancel  context.CancelFunc
 	streams sync.WaitGroup // exports and chores that write, connections that are refused, and what expires letters
+
+	carriedMu  sync.RWMutex // read-locked while a request is served that another node carried here
+	carriedEnd bool         // none is taken any more
 }
 
 // maxHeaderBytes bounds the request line and the headers together; it is also
@@ -241,8 +244,24 @@ type discardLogger struct{}
 
 func (discardLogger) Printf(string, ...any) {}
 
-// Handle serves one request that another node carried here; whoever calls it knows that it is one.
-func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
+// Handle serves one request that another node carried here. Shutdown waits for it,
+// and what comes later is told that nothing was done.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
+	s.carriedMu.RLock()
+	defer s.carriedMu.RUnlock()
+	if s.carriedEnd {
+		s.answerError(ctx, ErrNotLeader)
+		return
+	}
+	s.handle(ctx)
+}
+
+// endCarried waits for the requests that Handle serves and refuses others.
+func (s *Server) endCarried() {
+	s.carriedMu.Lock()
+	defer s.carriedMu.Unlock()
+	s.carriedEnd = true
+}
 
 // Serve serves connections of ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
@@ -262,6 +281,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = nil
 	}
 	s.cancel()
+	s.endCarried()
 	s.collect.Close()
 	s.streams.Wait()
 	s.inflate.Close()

@@ -85,13 +85,7 @@ func recoverInto(ctx context.Context, o RecoverOptions, db *engine.DB, r *Recove
 				return err
 			}
 		}
-		if err := o.FS.Rename(snaps, snaps+recoveredSuffix); err != nil {
-			return err
-		}
 		if err := o.FS.Rename(log, kept); err != nil {
-			return err
-		}
-		if err := o.FS.SyncDir(o.Dir); err != nil {
 			return err
 		}
 	case errors.Is(err, fs.ErrNotExist):
@@ -100,6 +94,14 @@ func recoverInto(ctx context.Context, o RecoverOptions, db *engine.DB, r *Recove
 		}
 		r.Index = db.DurableIndex()
 	default:
+		return err
+	}
+	if _, err := o.FS.Stat(snaps + recoveredSuffix); errors.Is(err, fs.ErrNotExist) {
+		if err := o.FS.Rename(snaps, snaps+recoveredSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := o.FS.SyncDir(o.Dir); err != nil {
 		return err
 	}
 	return cluster.Found(o.FS, o.Dir, o.NodeID, r.Index)
