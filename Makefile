@@ -131,7 +131,7 @@ bench: ## Run the micro benchmarks; compare with bench.old.txt where it is
 	@if [ -f bench.old.txt ]; then $(GO) run $(BENCHSTAT) bench.old.txt bench.txt; else echo 'Kept in bench.txt; mv bench.txt bench.old.txt compares the next run with it.'; fi
 
 reliability: ## Durability at the counts of docs/reliability.md, as root for all of it; about an hour
-	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|Rolling|Cluster|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations|Partition|DiskThatHangs|LogTook|LosePower|StateAtRandom' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
+	@SOAK=1 CGO_ENABLED=0 $(GO) test -count=1 -p 1 -timeout 6h -v -run 'Kill|Rolling|Cluster|FullDisk|512|Damage|Backup|Tiny|PowerCut|Failure|Failed|RandomOperations|Partition|DiskThatHangs|LogTook|LosePower|AtRandom|Histories|VirtualTime' ./tools/spoor/reliability ./cluster/datadir ./cluster ./engine | grep -aE '^(---|ok|FAIL|panic)|_test.go'
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout 6h ./cluster/logstore -images 20000
 
 # What is profiled: a query over the workload in PROFILEDATA, or without one the server while it loads.

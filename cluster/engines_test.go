@@ -145,7 +145,7 @@ func (m *machine) start(bootstrap bool) {
 		}
 		return nil, fmt.Errorf("no node %s", node)
 	}})
-	m.leases = install.NewLeases(m.db, install.LeaseOptions{Idle: time.Second, Hold: func() func() {
+	m.leases = install.NewLeases(m.db, install.LeaseOptions{Idle: 20 * time.Second, Hold: func() func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if m.node == nil {

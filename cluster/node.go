@@ -263,7 +263,9 @@ func (n *Node) close(ctx context.Context) error {
 
 // shutdown stops everything that runs.
 func (n *Node) shutdown(ctx context.Context) error {
+	n.takeover.mu.Lock() // background begins nothing any more
 	n.stop()
+	n.takeover.mu.Unlock()
 	n.feed.release()
 	stopped := make(chan error, 1)
 	go func() {
