@@ -238,6 +238,7 @@ func (s *Server) choreFailure(err error) *failure {
 }
 
 const rootText = `Spoor collects product events and answers funnels, retention and sessions over them.
+This address shows a page to browsers.
 
 Send an event:
   curl -X POST http://ADDRESS/api/events -d '{"eventName":"signed_up","userId":"u1","properties":{"plan":"free"}}'
