@@ -281,6 +281,7 @@ func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
 		return nil
 	}
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
+	ctx.Response.Header.Set(fasthttp.HeaderVary, "Accept")
 	address := ctx.Conn().LocalAddr().String()
 	before, rest, more := "", s.root, true
 	for more { // piece by piece: a flood of requests makes no garbage
