@@ -43,7 +43,7 @@ bin/spoor: FORCE
 
 run: build ## Build and start a server on DATA, and say what to try next
 	@printf '%s\n' \
-	  'Spoor at http://$(LISTEN), data in $(DATA). Ctrl-C ends it. In another terminal:' '' \
+	  'Spoor at http://$(LISTEN), for browsers too, data in $(DATA). Ctrl-C ends it. In another terminal:' '' \
 	  "  curl http://$(LISTEN)/api/events -d '{\"userId\":\"me\",\"eventName\":\"hello\"}'" \
 	  '  bin/spoor import --server http://$(LISTEN) FILE.ndjson' \
 	  '  bin/spoor demo --server http://$(LISTEN)' \

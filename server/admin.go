@@ -238,6 +238,7 @@ func (s *Server) choreFailure(err error) *failure {
 }
 
 const rootText = `Spoor collects product events and answers funnels, retention and sessions over them.
+This address shows a page to browsers.
 
 Send an event:
   curl -X POST http://ADDRESS/api/events -d '{"eventName":"signed_up","userId":"u1","properties":{"plan":"free"}}'
@@ -280,6 +281,7 @@ func (s *Server) getRoot(ctx *fasthttp.RequestCtx, _ string) error {
 		return nil
 	}
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
+	ctx.Response.Header.Set(fasthttp.HeaderVary, "Accept")
 	address := ctx.Conn().LocalAddr().String()
 	before, rest, more := "", s.root, true
 	for more { // piece by piece: a flood of requests makes no garbage

@@ -3,7 +3,7 @@
 // file is built of them by `make web`, under names that do not change, and is
 // committed, so that the binary is built without Node.
 //
-// It stands outside of the way of an event: it is three files that a browser runs,
+// It stands outside of the way of an event: it is a few files that a browser runs,
 // and talks to the API as any other client does.
 package dashboard
 

@@ -39,7 +39,18 @@ export async function visit(browser: Browser, options: BrowserContextOptions = {
 
 // settled waits until nothing is asked and nothing is busy.
 export async function settled(page: Page) {
-  await page.waitForFunction(() => document.querySelector('h1') !== null && document.querySelector('[aria-busy="true"]') === null, undefined, { timeout: 20_000 })
+  await page.waitForFunction(
+    () => {
+      // For ten frames: what is there may be about to ask.
+      const w = window as unknown as { calm?: number }
+      const calm = document.querySelector('h1') !== null && document.querySelector('[aria-busy="true"]') === null
+      w.calm = calm ? (w.calm ?? 0) + 1 : 0
+      return w.calm > 10
+    },
+    undefined,
+    { timeout: 20_000 },
+  )
+  await page.evaluate(() => delete (window as unknown as { calm?: number }).calm)
   await page.evaluate(() => document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))))
 }
 

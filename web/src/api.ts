@@ -25,7 +25,7 @@ export function whenSignedOut(f: () => void) {
 
 type Verb = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
-async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSignal): Promise<Response> {
+async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSignal, tries = 3): Promise<Response> {
   let r: Response
   try {
     // The header says that the page asks: another site's cannot set it.
@@ -35,6 +35,10 @@ async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSig
     throw new ApiError(0, { code: 'unreachable', message: 'The server does not answer. Is it running?' })
   }
   if (r.ok) return r
+  if (r.status === 429 && tries > 0) { // too many at once: it was not begun, and is asked again
+    await new Promise((done) => setTimeout(done, 1000))
+    return call(verb, path, body, signal, tries - 1)
+  }
   let failure: Failure = { code: 'http_' + r.status, message: 'The server answered ' + r.status + '.' }
   try {
     failure = ((await r.json()) as { error: Failure }).error
