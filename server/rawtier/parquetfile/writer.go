@@ -25,7 +25,7 @@ const createdBy = "spoor"
 // Writer writes one file. Equal rows in equal order give equal bytes.
 type Writer struct {
 	s    *Schema
-	w    *parquet.Writer
+	w    *parquet.GenericWriter[any]
 	row  parquet.Row
 	buf  []byte
 	rows int
@@ -34,7 +34,7 @@ type Writer struct {
 
 // NewWriter begins a file.
 func NewWriter(out io.Writer, s *Schema) *Writer {
-	return &Writer{s: s, row: make(parquet.Row, s.n), w: parquet.NewWriter(out, s.schema,
+	return &Writer{s: s, row: make(parquet.Row, s.n), w: parquet.NewGenericWriter[any](out, s.schema,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
 		parquet.PageBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(groupRows),
