@@ -59,7 +59,7 @@ func Read(text []byte) ([]Table, error) {
 		return nil, fmt.Errorf("read the tables: %w", err)
 	}
 	if len(c.Tables) == 0 || len(c.Tables) > maxTables {
-		return nil, fmt.Errorf("there are %d tables; write 1 to %d below tables:", len(c.Tables), maxTables)
+		return nil, fmt.Errorf("%d tables; there are 1 to %d below the word tables", len(c.Tables), maxTables)
 	}
 	seen := map[string]bool{}
 	for i := range c.Tables {
