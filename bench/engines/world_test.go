@@ -25,7 +25,6 @@ import (
 type world struct {
 	dir, binary, raw, url string
 	sent                  map[string]string // by eventId: the first line that had it
-	err                   error
 }
 
 var spoor world

@@ -2,6 +2,7 @@ package rawtier
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -134,3 +135,29 @@ func upload(ctx context.Context, store blob.Store, key string, content io.Reader
 	}
 	return nil
 }
+
+// Upload puts a file beside the raw tier and reads it back.
+func Upload(ctx context.Context, store blob.Store, key string, content []byte) (sum string, err error) {
+	sum = SumOf(content)
+	return sum, upload(ctx, store, key, bytes.NewReader(content), int64(len(content)), sum, nil)
+}
+
+// SumOf is the SHA-256 of bytes, hexadecimal.
+func SumOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// ReadState reads a small JSON object beside the raw tier, and its version; see blob.Store.Replace.
+func ReadState(ctx context.Context, store blob.Store, key string, into any) (version string, found bool, err error) {
+	return readJSON(ctx, store, key, into)
+}
+
+// ReplaceState writes over the version that was read. The value has the member "version", which is StateVersion.
+func ReplaceState(ctx context.Context, store blob.Store, key string, value any, version string) error {
+	_, err := replaceJSON(ctx, store, key, value, version)
+	return err
+}
+
+// StateVersion is that of all the JSON of the raw tier.
+const StateVersion = manifestVersion

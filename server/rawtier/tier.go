@@ -250,26 +250,6 @@ func (t *Tier) load(ctx context.Context) error {
 	return nil
 }
 
-// own makes sure that the raw tier is of this store.
-func (t *Tier) own(ctx context.Context) error {
-	id, err := t.opts.Store(ctx)
-	if err != nil {
-		return err
-	}
-	var o owner
-	version, found, err := readJSON(ctx, t.store, ownerKey, &o)
-	switch {
-	case err != nil:
-		return err
-	case found && o.Store == id:
-		return nil
-	case found && !t.opts.Adopt:
-		return fmt.Errorf("%s belongs to another store; replay it into this one (spoor replay), then start once with --raw-adopt, or name another place", t.store)
-	}
-	_, err = replaceJSON(ctx, t.store, ownerKey, owner{manifestVersion, id}, version)
-	return err
-}
-
 // due lists the days that are over, and those that have files.
 func (t *Tier) due(view *engine.View) []int32 {
 	over := map[int32]bool{}

@@ -265,6 +265,51 @@ func TestAnotherStoreOrAnOlderOneTouchesNothing(t *testing.T) {
 	w.check(day0.AddDate(0, 0, 2))
 }
 
+func TestAStoreThatWasFilledAnewAdoptsTheRawTierAndErasesInIt(t *testing.T) {
+	w := newWorld(t, directory(t))
+	w.fill(2, 100, 3)
+	for i := range 50 { // a longer log than the next one's
+		w.identify(fmt.Sprintf("v%d", i), fmt.Sprintf("b%d", i), "pro")
+	}
+	w.at(4, 0)
+	w.round()
+	w.erase(&erasure.Request{Kind: erasure.Person, User: "u3"}, func(_, sent string) bool { return strings.Contains(sent, `"userId":"u3"`) })
+	w.at(4, 2)
+	w.round()
+	w.at(4, 4)
+	w.round()
+	w.check(day0.AddDate(0, 0, 2))
+	require.Greater(t, w.days()[0].Erasures, uint64(10))
+
+	w.openStore()
+	w.now = day0.AddDate(0, 0, 2)
+	var lines [2][]string
+	for id, line := range w.sent {
+		n := 0
+		if w.from[id] != "" {
+			n = 1
+		}
+		lines[n] = append(lines[n], line)
+	}
+	w.sendAll("", lines[0]...)
+	w.sendAll("web", lines[1]...)
+	w.opts.Store = func(context.Context) (string, error) { return "store-2", nil }
+	w.opts.Adopt = true
+	w.restart()
+	w.at(4, 5)
+	w.round()
+	w.opts.Adopt = false
+	w.restart()
+	w.round()
+	w.check(day0.AddDate(0, 0, 2))
+	w.erase(&erasure.Request{Kind: erasure.Person, User: "u4"}, func(_, sent string) bool { return strings.Contains(sent, `"userId":"u4"`) })
+	w.round()
+	w.at(4, 8)
+	w.round()
+	w.check(day0.AddDate(0, 0, 2))
+	require.NotContains(t, w.everything(), `"u4"`)
+}
+
 func TestOfTwoLeadersOneWritesAndTheOtherReadsWhatItDid(t *testing.T) {
 	w := newWorld(t, directory(t))
 	w.fill(2, 200, 4)

@@ -30,6 +30,7 @@ type commands struct {
 	Demo    demoCmd            `cmd:"" group:"events" help:"Load generated events into a server and show a funnel of them."`
 	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
 	Export  raw.Export         `cmd:"" group:"events" help:"Take events out of a server, as JSON lines, CSV or Parquet."`
+	Tables  raw.Tables         `cmd:"" group:"events" help:"Keep answers as tables beside the raw tier, day by day."`
 	Replay  raw.Replay         `cmd:"" group:"events" help:"Fill a server from a raw tier."`
 	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`

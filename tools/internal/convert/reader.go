@@ -54,7 +54,7 @@ func Source(from, mapping string) (func(file, plain io.Reader) (io.Reader, error
 		if form == Parquet {
 			f, ok := file.(*os.File)
 			if !ok {
-				return nil, errors.New("standard input cannot be read as Parquet: name a file")
+				return nil, errors.New("a Parquet file must be named: it cannot come by standard input")
 			}
 			return parquetLines(f, m), nil
 		}

@@ -2,6 +2,7 @@ package render
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -171,4 +172,51 @@ func (c cell) paint(color bool) string {
 	}
 	shade := min(int(c.heat*float64(len(heatColors))), len(heatColors)-1)
 	return fmt.Sprintf("\x1b[48;5;%dm\x1b[97m%s\x1b[0m", heatColors[shade], c.show)
+}
+
+// Column is a column of an answer as a table.
+type Column struct {
+	Name   string
+	Number bool
+}
+
+// Rows are an answer as a table for programs: what CSV has, as long as the columns stay the same.
+func Rows(answer []byte) (columns []Column, rows [][]string, err error) {
+	var e envelope
+	if err := json.Unmarshal(answer, &e); err != nil {
+		return nil, nil, fmt.Errorf("read the answer: %w", err)
+	}
+	picture, ok := pictures[e.Kind]
+	if !ok {
+		picture = plainSheets
+	}
+	sheets, err := picture(answer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the answer of kind %q: %w", e.Kind, err)
+	}
+	for _, s := range sheets {
+		var own []Column
+		var keep []int
+		for i, c := range s.columns {
+			if c.only != Table {
+				own, keep = append(own, Column{c.name, c.right}), append(keep, i)
+			}
+		}
+		switch {
+		case len(own) == 0:
+			continue
+		case columns == nil:
+			columns = own
+		case !slices.Equal(columns, own):
+			continue
+		}
+		for _, row := range s.rows {
+			record := make([]string, len(keep))
+			for i, at := range keep {
+				record[i] = row[at].raw
+			}
+			rows = append(rows, record)
+		}
+	}
+	return columns, rows, nil
 }
