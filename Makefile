@@ -15,7 +15,7 @@ EVENTS ?= 100000
 
 # Tests: packages at a time, limit of one package (one that hangs shows where), and -race where a C compiler is.
 P           ?= 2
-TESTTIMEOUT ?= 5m
+TESTTIMEOUT ?= 8m
 TESTFLAGS   ?=
 RACE        ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 TEST         = $(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -p $(P) -timeout $(TESTTIMEOUT) $(TESTFLAGS)
