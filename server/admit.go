@@ -104,8 +104,7 @@ func (s *Server) admitKey(ctx *fasthttp.RequestCtx, role access.Role, open bool,
 		}
 	}
 	if key != nil && !key.AllowsOrigin(access.OriginOf(origin, h.Referer())) {
-		ctx.Response.Header.Del(fasthttp.HeaderAccessControlAllowOrigin)
-		ctx.Response.Header.Del(fasthttp.HeaderAccessControlAllowCredentials)
+		// The answer names the origin like any other: a page that may not read it would try again for ever.
 		return fail(fasthttp.StatusForbidden, "origin_not_allowed", "this key is for pages of other sites")
 	}
 	who := &caller{key: key, address: s.clientAddress(ctx)}
@@ -188,18 +187,11 @@ const maxRequestHeaders = 1024
 // credentials, so the origin is named, never "*". It answers a preflight itself
 // and returns true then.
 func allowOrigin(ctx *fasthttp.RequestCtx, methods string) (answered bool) {
-	preflight := ctx.IsOptions()
-	origin := ctx.Request.Header.Peek(fasthttp.HeaderOrigin)
-	h := &ctx.Response.Header
-	if len(origin) > 0 {
-		h.SetBytesV(fasthttp.HeaderAccessControlAllowOrigin, origin)
-		h.Set(fasthttp.HeaderAccessControlAllowCredentials, "true")
-		h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, Spoor-Session, X-Spoor-Rejected, Retry-After")
-		h.Add(fasthttp.HeaderVary, "Origin")
-	}
-	if !preflight {
+	nameOrigin(ctx)
+	if !ctx.IsOptions() {
 		return false
 	}
+	h := &ctx.Response.Header
 	h.Set(fasthttp.HeaderAllow, methods)
 	h.Set(fasthttp.HeaderAccessControlAllowMethods, methods)
 	h.Set(fasthttp.HeaderAccessControlMaxAge, "86400")
@@ -210,6 +202,21 @@ func allowOrigin(ctx *fasthttp.RequestCtx, methods string) (answered bool) {
 	h.SetBytesV(fasthttp.HeaderAccessControlAllowHeaders, wanted)
 	ctx.SetStatusCode(fasthttp.StatusNoContent)
 	return true
+}
+
+// nameOrigin lets the page that asked read the answer, errors too: it learns of them
+// nothing but what a program would, and without a status its SDK could not tell a
+// refusal for good from a network that is down.
+func nameOrigin(ctx *fasthttp.RequestCtx) {
+	origin := ctx.Request.Header.Peek(fasthttp.HeaderOrigin)
+	if len(origin) == 0 {
+		return
+	}
+	h := &ctx.Response.Header
+	h.SetBytesV(fasthttp.HeaderAccessControlAllowOrigin, origin)
+	h.Set(fasthttp.HeaderAccessControlAllowCredentials, "true")
+	h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Spoor-Index, Spoor-Session, X-Spoor-Rejected, Retry-After")
+	h.Add(fasthttp.HeaderVary, "Origin")
 }
 
 func notInHeaderList(r rune) bool {

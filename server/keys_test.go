@@ -16,6 +16,8 @@ import (
 
 	"spoor/server"
 	"spoor/server/access"
+	"spoor/server/dialect"
+	"spoor/server/dialect/segment"
 )
 
 // madeKey is the answer to POST /api/keys.
@@ -240,8 +242,48 @@ func TestAKeyMayBeBoundToSites(t *testing.T) {
 		bad := n.post("/api/events", event(2), append(header, "Authorization", bearer(k.Key))...)
 		require.Equal(t, 403, bad.status, header)
 		require.Equal(t, "origin_not_allowed", bad.errorCode(t))
-		require.Empty(t, bad.header.Get("Access-Control-Allow-Origin"))
+		if header = append(header, "", ""); header[0] == "Origin" {
+			require.Equal(t, header[1], bad.header.Get("Access-Control-Allow-Origin"), "who is refused must be able to read so")
+		} else {
+			require.Empty(t, bad.header.Get("Access-Control-Allow-Origin"))
+		}
 	}
+}
+
+func TestPagesCanReadWhyAWriteIsRefused(t *testing.T) {
+	stopped := func() time.Duration { return time.Hour }
+	dialects, ok := dialect.Mount(nil, segment.Segment{})
+	require.True(t, ok)
+	n := start(t, server.Options{MaxBodyBytes: 4 << 10, Elapsed: stopped, Dialects: dialects})
+	web := n.makeKey("", `{"kind":"write","source":"web","origins":["https://shop.example"],"rate":2}`)
+	reader := n.makeKey("", `{"kind":"read"}`)
+	entries := n.log.entries.Load()
+	const evil, shop = "https://evil.example", "https://shop.example"
+	for _, c := range []struct {
+		status          int
+		verb, path      string
+		body            string
+		key, from, code string
+	}{
+		{403, "POST", "/api/events/batch", "[" + event(1) + "]", web.Key, evil, "origin_not_allowed"},
+		{403, "POST", "/api/events", event(1), reader.Key, shop, "forbidden"},
+		{401, "POST", "/api/events", event(1), "nobody", shop, "unauthorized"},
+		{403, "POST", "/v1/batch", "{}", web.Key, evil, "origin_not_allowed"},
+		{400, "POST", "/api/identify", "{}", web.Key, shop, "missing_person"},
+		{405, "GET", "/api/events/batch", "", web.Key, shop, "method_not_allowed"},
+		{413, "POST", "/api/events", strings.Repeat(" ", 5<<10), web.Key, shop, ""},
+		{429, "POST", "/api/events", event(1), web.Key, shop, "rate_limited"},
+	} {
+		r := n.do(c.verb, c.path, []byte(c.body), "Origin", c.from, "X-Write-Key", c.key)
+		require.Equal(t, c.status, r.status, "%s %s: %s", c.verb, c.path, r.body)
+		if c.code != "" {
+			require.Equal(t, c.code, r.errorCode(t), "%s %s", c.verb, c.path)
+		}
+		require.Equal(t, c.from, r.header.Get("Access-Control-Allow-Origin"), "%s %s", c.verb, c.path)
+		require.Equal(t, []string{"Origin"}, r.header.Values("Vary"), "%s %s", c.verb, c.path)
+		require.Contains(t, r.header.Get("Access-Control-Expose-Headers"), "Retry-After")
+	}
+	require.Equal(t, entries, n.log.entries.Load(), "nothing of it was stored")
 }
 
 func TestAKeyMayBeBoundToEventNames(t *testing.T) {

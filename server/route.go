@@ -23,7 +23,7 @@ type route struct {
 	name    string // in metrics and logs
 	methods []method
 	allow   string // the Allow header
-	open    bool   // browsers of other sites may post here, see cors.go
+	open    bool   // browsers of other sites may post here, see allowOrigin
 	own     bool   // what it changes is of this node alone
 	always  bool   // served before the node is ready
 	numbers *routeMetrics
@@ -233,6 +233,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		if p := recover(); p != nil {
 			s.log.Error("request handler panicked", "route", numbers.name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			ctx.Response.Reset()
+			if speak != nil || rt != nil && rt.open {
+				nameOrigin(ctx)
+			}
 			s.answerFailure(ctx, fail(fasthttp.StatusInternalServerError, "internal", "the server failed; its log says why").final())
 		}
 		numbers.done(ctx.Response.StatusCode(), time.Since(start))
@@ -243,7 +246,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if speak != nil {
-		if ctx.IsOptions() || s.serveHere(ctx) { // some write by GET
+		if !allowOrigin(ctx, dialectMethods) && s.serveHere(ctx) { // some write by GET
 			s.serveDialect(ctx, spoken, speak)
 		}
 		return

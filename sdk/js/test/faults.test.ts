@@ -20,6 +20,8 @@ describe("a page delivers every event once", () => {
       const one = await open();
       const two = await open();
       await track(one, 0, 100);
+      const user = `user-${world.event}`;
+      await call(one, "identify", user, { plan: "free", age: 40 });
       await track(two, 100, 200);
       for (let n = 200; n < 400; n += 50) {
         // Tracked in the last moment of a page.
@@ -38,6 +40,9 @@ describe("a page delivers every event once", () => {
       }
       await spoor.kill();
       await track(one, 400, 500);
+      await call(one, "identify", user, { plan: "pro" }); // The latest call wins, whatever is sent again.
+      await call(one, "alias", user, "old-phone");
+      await call(one, "group", "acme");
       await track(two, 500, 600);
       await two.close({ runBeforeUnload: false }); // The tab is closed while the server is down.
       await one.reload();
@@ -60,6 +65,19 @@ describe("a page delivers every event once", () => {
       world.proxy.fate = () => "pass";
       const events = await expectOnce(1000, { spoor, seconds: 45 });
       expect(new Set(events.map((e) => e.anonymousId)).size).toBe(1);
+      expect(await spoor.call("GET", `/api/users/${user}`)).toEqual({
+        person: user,
+        userId: user,
+        anonymousIds: expect.arrayContaining([events[0]?.anonymousId, "old-phone"]),
+        traits: { plan: "pro", age: 40, groupId: "acme" },
+      });
+      const whole = "from 1900-01-01 to 2100-01-01 limit 10000";
+      const asked = `events of "${world.event}" where user.plan = "pro" and user.groupId = "acme" ${whole}`;
+      expect((await spoor.query(asked)).events).toHaveLength(1000); // Also those from before the calls.
+      expect((await spoor.query(`events of any where user.plan = "pro" ${whole}`)).events.map((e: any) => e.eventName).sort()).toEqual([
+        "$group",
+        ...Array(1000).fill(world.event),
+      ]);
       expect(new Set(world.proxy.posts().map((p) => p.sentAt)).size).toBeGreaterThan(20);
     } finally {
       await spoor.end();

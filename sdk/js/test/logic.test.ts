@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { readAnswer } from "../src/core/answer.js";
-import { limiter, toJSON } from "../src/core/event.js";
+import type { Plugin } from "../src/core/api.js";
+import { type Draft, limiter, toJSON, writeEvent } from "../src/core/event.js";
 import { idMaker } from "../src/core/id.js";
 import { backoff, createQueue, type QueueWorld, type Shared } from "../src/core/queue.js";
 import { type Item, memoryStore, oldest } from "../src/core/store.js";
@@ -129,6 +130,58 @@ describe("JSON", () => {
   });
 });
 
+describe("an identify call", () => {
+  const dead: string[] = [];
+  const write = (draft: Partial<Draft>, beforeSend?: Plugin["beforeSend"]) => {
+    const json = writeEvent({ name: "$identify", context: { locale: "de" }, ...draft }, "id-1", 0, {
+      host: "",
+      onDead: (d) => dead.push(`${d.eventId} ${d.message}`),
+      beforeSend,
+    });
+    return json && JSON.parse(json);
+  };
+  const item = { eventId: "id-1", type: "identify", timestamp: "1970-01-01T00:00:00.000Z" };
+
+  test("goes over the wire as an item of the batch without a name, properties and context", () => {
+    const both = { userId: "u1", anonymousId: "a1" };
+    expect(write({ ...both, traits: { plan: "pro" } })).toEqual({ ...item, ...both, traits: { plan: "pro" } });
+    expect(write({ ...both })).toEqual({ ...item, ...both });
+    expect(write({ ...both, options: { eventId: "own", userId: "u2" } })).toEqual({ ...item, ...both, userId: "u2", eventId: "own" });
+  });
+
+  test("that says nothing, of one id without traits, is not sent", () => {
+    expect(write({ userId: "u1" })).toBeUndefined();
+    expect(write({ anonymousId: "a1", traits: {} })).toBeUndefined();
+    expect(write({ userId: '"traits":{"a":1}', traits: { plan: undefined } })).toBeUndefined();
+    expect(dead).toEqual([]);
+    expect(write({ userId: "u1", traits: { traits: {} } })).toEqual({ ...item, userId: "u1", traits: { traits: {} } });
+    expect(write({ userId: "u1", traits: "pro" as never })).toEqual({ ...item, userId: "u1", traits: "pro" }); // The server says what is wrong.
+  });
+
+  test("is shown to the hooks like an event, who may change its person and traits or drop it", () => {
+    const seen: unknown[] = [];
+    const change: Plugin["beforeSend"] = (event) => {
+      seen.push({ ...event });
+      event.traits = { ...event.traits, mail: undefined };
+      event.context.more = 1;
+    };
+    expect(write({ userId: "u1", traits: { plan: "pro", mail: "a@b.c" } }, change)).toEqual({
+      ...item,
+      userId: "u1",
+      traits: { plan: "pro" },
+    });
+    expect(seen).toMatchObject([{ eventName: "$identify", userId: "u1", traits: { mail: "a@b.c" }, context: { locale: "de" } }]);
+    expect(write({ userId: "u1", traits: { mail: "a@b.c" } }, change)).toBeUndefined();
+    expect(write({ userId: "u1", traits: { plan: "pro" } }, () => false)).toBeUndefined();
+  });
+
+  test("of nobody, and one beyond 128 KiB, is told", () => {
+    expect(write({ traits: { plan: "pro" } })).toBeUndefined();
+    expect(write({ userId: "u1", traits: { text: "x".repeat(128 << 10) } })).toBeUndefined();
+    expect(dead).toEqual(["id-1 $identify: Error: neither userId nor anonymousId", "id-1 $identify: Error: too large"]);
+  });
+});
+
 describe("a store in memory", () => {
   const item = (n: number, size = 1): Item => [String(n).padStart(6, "0"), "x".repeat(size)];
 
@@ -196,7 +249,7 @@ describe("the queue", () => {
       store: memoryStore({ queueEvents: 100, queueBytes: 1e6 }),
       now: Date.now,
       random: () => 0.5,
-      async post(_, body) {
+      async post(body) {
         const { batch } = JSON.parse(body);
         sent.push({ at: Date.now(), ids: batch.map((e: any) => e.eventId) });
         const answer = answers(sent.length - 1, batch);

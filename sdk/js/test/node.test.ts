@@ -160,6 +160,7 @@ describe("the calls", () => {
     client.page({ title: "Cart" }, { userId: "n1" });
     client.group("acme", { size: 3 }, { userId: "n1" });
     client.alias("n1", "cookie-0");
+    client.identify("n2"); // It says nothing, and is not sent.
     expect([1, 2, 3].map(() => client.variant("checkout", { userId: "größe" }))).toEqual(["treatment", "treatment", "treatment"]);
     expect(client.variant("unknown", { userId: "n1" })).toBe("");
     client.track(event(), { n: 1 }, {} as never);
@@ -175,9 +176,20 @@ describe("the calls", () => {
     });
     expect(await spoor.events(event())).toHaveLength(1);
     expect(await spoor.call("GET", "/api/users/n1")).toMatchObject({
-      traits: { plan: "pro" },
+      traits: { plan: "pro", groupId: "acme" },
       anonymousIds: expect.arrayContaining(["cookie-0", "cookie-1"]),
     });
+    expect((await spoor.events("$group")).map((e) => e.properties)).toEqual([{ groupId: "acme", traits: { size: 3 } }]);
+    expect(proxy.posts().flatMap((p) => p.events.map((e) => e.eventName ?? `${e.type} ${Object.keys(e)}`))).toEqual([
+      "identify eventId,type,userId,anonymousId,timestamp,traits",
+      event(),
+      "page_viewed",
+      "$group",
+      "identify eventId,type,userId,timestamp,traits",
+      "identify eventId,type,userId,anonymousId,timestamp",
+      "experiment_viewed",
+    ]);
+    expect(proxy.seen.map((s) => s.path).filter((p) => p !== "/api/events/batch")).toEqual([]);
     expect(await spoor.events("experiment_viewed")).toHaveLength(1);
     expect(dead.map((d) => d.code)).toEqual(["invalid_event", "invalid_event", "invalid_event"]);
   });

@@ -209,7 +209,17 @@ describe("a person", () => {
     await call(page, "alias", user, "old-phone");
     await call(page, "group", "acme", { size: 3 });
     await until("the alias", async () => (await world.spoor.call("GET", `/api/users/${user}`)).anonymousIds.includes("old-phone"));
-    expect((await theOne("$group")).properties).toEqual({ groupId: "acme" });
+    const group = await theOne("$group");
+    expect(group.properties).toEqual({ groupId: "acme", traits: { size: 3 } });
+    // Who was forgotten is another person, also to the group.
+    await until("the trait", async () => (await world.spoor.call("GET", `/api/users/${after.anonymousId}`)).traits.groupId === "acme");
+    expect(group.person).toBe(after.anonymousId);
+    const asked = `events of "${world.event}" where user.plan = "pro" from 1900-01-01 to 2100-01-01`;
+    expect((await world.spoor.query(asked)).events).toHaveLength(2);
+    const names = world.proxy.posts().flatMap((p) => p.events.map((e) => e.eventName ?? e.type));
+    expect(names.filter((n) => n !== world.event)).toEqual(["identify", "identify", "$group", "identify"]);
+    expect(await world.spoor.events("$identify")).toEqual([]);
+    expect(new Set(world.proxy.seen.map((s) => s.path))).toEqual(new Set(["/api/events/batch"]));
   });
 
   test("who takes the place of another without reset gets another anonymousId", async () => {
@@ -312,7 +322,8 @@ describe("a write key", () => {
       await expectOnce(4, { spoor });
       const stranger = await open({ host: spoor.url, writeKey: key }, { site: world.site.url.replace("localhost", "127.0.0.1") });
       await track(stranger, 9, 10);
-      await stranger.evaluate(() => new Promise((r) => setTimeout(r, 300)));
+      const dead = await until("the refusal", () => stranger.evaluate(() => (globalThis as any).dead[0]));
+      expect(dead.code).toBe("origin_not_allowed");
       await expectOnce(4, { spoor });
     } finally {
       await spoor.end();

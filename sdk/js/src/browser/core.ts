@@ -1,15 +1,4 @@
-import {
-  ALIAS,
-  type CommonOptions,
-  DROPPED,
-  type EventOptions,
-  EXPOSURE,
-  GROUP,
-  IDENTIFY,
-  type Members,
-  PAGE,
-  type Plugin,
-} from "../core/api.js";
+import { type CommonOptions, DROPPED, type EventOptions, EXPOSURE, GROUP, IDENTIFY, type Members, PAGE, type Plugin } from "../core/api.js";
 import { limiter, withDefaults, writeEvent } from "../core/event.js";
 import { idMaker } from "../core/id.js";
 import { createQueue, REPORT_EVERY } from "../core/queue.js";
@@ -61,6 +50,7 @@ export interface Client {
   identify(userId: string, traits?: Members, options?: EventOptions): void;
   /** Says that an anonymousId was this user all along; the user and anonymousId of now where they are left out. */
   alias(userId?: string, previousId?: string): void;
+  /** Says that the person belongs to a group, which becomes the trait groupId, and what is known of the group. */
   group(groupId: string, traits?: Members, options?: EventOptions): void;
   /** Forgets who the person is, as at a logout. */
   reset(): void;
@@ -271,8 +261,11 @@ export function init(options: Options, parts: Parts = {}): Client {
       keeper.save();
       capture(IDENTIFY, undefined, traits, options);
     },
-    alias: (userId, previousId) => capture(ALIAS, undefined, undefined, { userId, anonymousId: previousId }),
-    group: (groupId, traits, options) => capture(GROUP, { groupId }, traits, options),
+    alias: (userId, previousId) => capture(IDENTIFY, undefined, undefined, { userId, anonymousId: previousId }),
+    group: (groupId, traits, options) => {
+      const one = { timestamp: now(), ...options };
+      capture(GROUP, { groupId, traits }, undefined, one) && capture(IDENTIFY, undefined, { groupId }, { ...one, eventId: "" });
+    },
     reset: () => {
       const state = keeper.get();
       state.userId = state.session = undefined;

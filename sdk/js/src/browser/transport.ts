@@ -1,5 +1,5 @@
 import type { Reply } from "../core/answer.js";
-import { batchBody } from "../core/queue.js";
+import { BATCH, batchBody } from "../core/queue.js";
 import type { Item } from "../core/store.js";
 
 /** Browsers allow 64 KiB of bodies that outlive their page; part of it is left to others. */
@@ -13,9 +13,9 @@ const MIN_GZIP = 1024;
  * type is none; that a body is compressed the server sees in its first bytes.
  */
 export function transportOf(host: string, writeKey: string | undefined, timeout: number) {
-  const address = (path: string) => host + path + (writeKey ? `?writeKey=${encodeURIComponent(writeKey)}` : "");
+  const address = host + BATCH + (writeKey ? `?writeKey=${encodeURIComponent(writeKey)}` : "");
   return {
-    async post(path: string, text: string): Promise<Reply> {
+    async post(text: string): Promise<Reply> {
       let body = new Blob([text]);
       if (body.size > MIN_GZIP && typeof CompressionStream === "function") {
         body = await new Response(body.stream().pipeThrough(new CompressionStream("gzip"))).blob();
@@ -23,7 +23,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
       const abort = new AbortController();
       const timer = setTimeout(() => abort.abort(), timeout);
       try {
-        const r = await fetch(address(path), {
+        const r = await fetch(address, {
           method: "POST",
           body,
           credentials: "omit",
@@ -40,7 +40,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
     beacon(items: Item[], now: number) {
       for (let n = items.length; n; n >>= 1) {
         const body = new Blob([batchBody(items.slice(0, n), now)]);
-        if (body.size < KEEPALIVE_BYTES && navigator.sendBeacon(address("/api/events/batch"), body)) {
+        if (body.size < KEEPALIVE_BYTES && navigator.sendBeacon(address, body)) {
           return;
         }
       }

@@ -31,7 +31,7 @@ export const MAX_RETRY_AFTER = 3_600_000;
 /** Bound of what is kept of an answer that is not Spoor's, in characters. */
 const MAX_MESSAGE = 500;
 
-/** Judges the answer to a request with a number of events; 0: it had another content. */
+/** Judges the answer to a request with a number of events. */
 export function readAnswer(reply: Reply, events: number, now: number): Answer {
   const { status, body } = reply;
   let said: Record<string, any> = {};
@@ -45,7 +45,7 @@ export function readAnswer(reply: Reply, events: number, now: number): Answer {
   const verdict =
     status === 200
       ? // Each event is accounted for once: it is not by a proxy's page of status 200.
-        !events || (named === rejected.length && said.accepted + said.duplicates + named === events)
+        named === rejected.length && said.accepted + said.duplicates + named === events
         ? "stored"
         : "again"
       : status === 413

@@ -5,7 +5,10 @@ export type { Weighted };
 /** JSON values by name. */
 export type Members = Record<string, unknown>;
 
-/** An event on its way, as it goes over the wire. */
+/**
+ * An event on its way, as it goes over the wire. Identify and alias are no events there but calls: beforeSend
+ * sees them with the name $identify, and ids, timestamp and traits are what is sent of them, as a type "identify".
+ */
 export interface SpoorEvent {
   eventId: string;
   eventName: string;
@@ -14,6 +17,7 @@ export interface SpoorEvent {
   /** RFC 3339, of the call. */
   timestamp: string;
   properties?: Members | undefined;
+  /** Of the person, where the name is $identify. */
   traits?: Members | undefined;
   context: Members;
 }
@@ -22,7 +26,7 @@ export interface SpoorEvent {
 export interface Dead {
   eventId: string;
   /** As it would be sent; undefined where it could not be written as JSON. */
-  event: SpoorEvent | undefined;
+  event: Partial<SpoorEvent> | undefined;
   /** The server's code, such as bad_timestamp or unauthorized; invalid_event where the SDK refused it. */
   code: string;
   message: string;
@@ -86,8 +90,8 @@ export interface CommonOptions<C> {
 
 /** Names of the events that calls other than track make. */
 export const PAGE = "page_viewed";
+/** Only beforeSend, onDead and consent know this name: it is no event on the server. */
 export const IDENTIFY = "$identify";
-export const ALIAS = "$alias";
 export const GROUP = "$group";
 export const EXPOSURE = "experiment_viewed";
 export const DROPPED = "$events_dropped";

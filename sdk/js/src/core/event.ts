@@ -1,7 +1,8 @@
-import type { CommonOptions, EventOptions, Members, Plugin, SpoorEvent } from "./api.js";
+import { type CommonOptions, type EventOptions, IDENTIFY, type Members, type Plugin, type SpoorEvent } from "./api.js";
 
-/** Longest event that a server takes, in bytes of JSON. */
+/** Longest event and identify call that a server takes, in bytes of JSON. */
 const MAX_EVENT = 512 << 10;
+const MAX_CALL = 128 << 10;
 
 /** Writes JSON. Half a surrogate pair, which no server takes, becomes U+FFFD. */
 export function toJSON(value: unknown): string {
@@ -22,7 +23,8 @@ export interface Draft {
 
 /**
  * Makes the event, shows it to the hooks and writes it as JSON; undefined where a hook
- * dropped it or where it can never be stored, of which onDead is told.
+ * dropped it, where it is a call that says nothing, of one id without traits, or where it
+ * can never be stored, of which onDead is told.
  */
 export function writeEvent<C>(d: Draft, id: string, now: number, o: CommonOptions<C>): string | undefined {
   const options = d.options || {};
@@ -51,12 +53,17 @@ export function writeEvent<C>(d: Draft, id: string, now: number, o: CommonOption
       }
     }
     event.eventId = eventId;
-    const json = toJSON(event);
-    const problem = !event.eventName
+    const { eventName, userId, anonymousId, timestamp, traits } = event;
+    const call = eventName === IDENTIFY;
+    const json = toJSON(call ? { eventId, type: "identify", userId, anonymousId, timestamp, traits } : event);
+    if (call && !userId !== !anonymousId && !/"traits":(?!{})/.test(json)) {
+      return;
+    }
+    const problem = !eventName
       ? "no name"
-      : !event.userId && !event.anonymousId
+      : !userId && !anonymousId
         ? "neither userId nor anonymousId"
-        : json.length > MAX_EVENT
+        : json.length > (call ? MAX_CALL : MAX_EVENT)
           ? "too large"
           : "";
     if (!problem) {

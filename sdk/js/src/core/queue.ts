@@ -1,5 +1,5 @@
-import { type Answer, MAX_RETRY_AFTER, type Reply, readAnswer } from "./answer.js";
-import { type CommonOptions, type Dead, IDENTIFY, type SpoorEvent } from "./api.js";
+import { MAX_RETRY_AFTER, type Reply, readAnswer } from "./answer.js";
+import type { CommonOptions, Dead } from "./api.js";
 import type { Item, Store } from "./store.js";
 
 /** What all senders of one store know of each other: tabs keep it where all can read it. */
@@ -16,8 +16,8 @@ export interface QueueWorld {
   now(): number;
   /** In [0, 1). */
   random(): number;
-  /** Sends a body; fails where there is no answer. */
-  post(path: string, body: string): Promise<Reply>;
+  /** Sends a batch; fails where there is no answer. */
+  post(body: string): Promise<Reply>;
   shared(): Shared;
   /** Keeps what was changed in shared(). */
   share(): void;
@@ -184,7 +184,10 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
         return 0;
       }
       lastSend = w.now();
-      const answer = await deliver(items).catch(() => undefined);
+      const answer = await w
+        .post(batchBody(items, w.now()))
+        .then((reply) => readAnswer(reply, items.length, w.now()))
+        .catch(() => undefined);
       if (!w.open()) {
         return 0; // Consent was withdrawn: what was the store's is gone, and stays so.
       }
@@ -218,28 +221,6 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
         w.report(dropped);
       }
     }
-  }
-
-  /** Sends events, then what they say of persons: traits have a call of their own, which may be repeated. */
-  async function deliver(items: Item[]): Promise<Answer> {
-    const answer = readAnswer(await w.post("/api/events/batch", batchBody(items, w.now())), items.length, w.now());
-    if (answer.verdict === "stored") {
-      for (const [i, [, json]] of items.entries()) {
-        if (json.includes(IDENTIFY) && !answer.rejected.some((r) => r.index === i)) {
-          const { eventName, userId, anonymousId, timestamp, traits }: SpoorEvent = JSON.parse(json);
-          if (eventName === IDENTIFY && traits) {
-            const said = readAnswer(await w.post("/api/identify", JSON.stringify({ userId, anonymousId, timestamp, traits })), 0, w.now());
-            if (said.verdict === "again") {
-              return said;
-            }
-            if (said.verdict !== "stored") {
-              dead(o, json, said.code, said.message);
-            }
-          }
-        }
-      }
-    }
-    return answer;
   }
 
   return {
@@ -282,6 +263,9 @@ export function createQueue(o: QueueOptions, w: QueueWorld): Queue {
   };
 }
 
+/** Where requests go. */
+export const BATCH = "/api/events/batch";
+
 /** The body of a request. */
 export function batchBody(items: Item[], now: number): string {
   return `{"sentAt":"${new Date(now).toISOString()}","batch":[${items.map((item) => item[1]).join()}]}`;
@@ -289,7 +273,7 @@ export function batchBody(items: Item[], now: number): string {
 
 function dead(o: QueueOptions, json: string, code: string, message: string) {
   try {
-    const event: SpoorEvent = JSON.parse(json);
+    const event = JSON.parse(json);
     o.onDead?.({ eventId: event.eventId, event, code, message } satisfies Dead);
   } catch {
     // A callback that fails must not stop the other events.

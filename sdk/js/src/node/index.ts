@@ -1,6 +1,5 @@
 import { createHash, webcrypto } from "node:crypto";
 import {
-  ALIAS,
   type CommonOptions,
   DROPPED,
   type EventOptions,
@@ -40,10 +39,11 @@ export type Who = EventOptions & ({ userId: string } | { anonymousId: string });
 export interface Client {
   track(name: string, properties: Members | undefined, who: Who): void;
   page(properties: Members | undefined, who: Who): void;
-  /** Says what is known of a user; with who.anonymousId also that that was this user all along. */
+  /** Says what is known of a user; with options.anonymousId also that that was this user all along. Without either it says nothing. */
   identify(userId: string, traits?: Members, options?: EventOptions): void;
   /** Says that an anonymousId was this user all along. */
   alias(userId: string, previousId: string): void;
+  /** Says that a person belongs to a group, which becomes the trait groupId, and what is known of the group. */
   group(groupId: string, traits: Members | undefined, who: Who): void;
   /** The variant that a person sees, "" where there is none; records one exposure of a person per UTC day, whichever process asks. */
   variant(experiment: string, who: Who): string;
@@ -147,8 +147,11 @@ export function init(options: Options): Client {
     track: (name, properties, who) => void capture(name, properties, undefined, who),
     page: (properties, who) => void capture(PAGE, properties, undefined, who),
     identify: (userId, traits, options) => void capture(IDENTIFY, undefined, traits, { ...options, userId }),
-    alias: (userId, previousId) => void capture(ALIAS, undefined, undefined, { userId, anonymousId: previousId }),
-    group: (groupId, traits, who) => void capture(GROUP, { groupId }, traits, who),
+    alias: (userId, previousId) => void capture(IDENTIFY, undefined, undefined, { userId, anonymousId: previousId }),
+    group(groupId, traits, who) {
+      const one = { timestamp: now(), ...who };
+      capture(GROUP, { groupId, traits }, undefined, one) && capture(IDENTIFY, undefined, { groupId }, { ...one, eventId: "" });
+    },
     variant(experiment, who) {
       const unit = who?.userId || who?.anonymousId;
       const variant = unit ? assign(experiment, unit, o.experiments?.[experiment] || []) : "";

@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import type { Reply } from "../core/answer.js";
 import { VERSION } from "../core/api.js";
+import { BATCH } from "../core/queue.js";
 
 /** Bound of an answer, in bytes. */
 const MAX_ANSWER = 8 << 20;
@@ -22,7 +23,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
   let awaited = false;
   const hold = (s: Socket) => (awaited ? s.ref() : s.unref());
   return {
-    async post(path: string, text: string): Promise<Reply> {
+    async post(text: string): Promise<Reply> {
       const packed = text.length > MIN_GZIP;
       const body = packed ? await compress(text) : Buffer.from(text);
       return new Promise((resolve, reject) => {
@@ -63,7 +64,7 @@ export function transportOf(host: string, writeKey: string | undefined, timeout:
             });
           });
         };
-        const request: ClientRequest = (secure ? httpsRequest : httpRequest)(host + path, { method: "POST", agent, headers }, answered);
+        const request: ClientRequest = (secure ? httpsRequest : httpRequest)(host + BATCH, { method: "POST", agent, headers }, answered);
         const timer = setTimeout(() => request.destroy(new Error("no answer in time")), timeout);
         timer.unref();
         request.on("error", fail);
