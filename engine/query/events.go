@@ -45,13 +45,6 @@ func (x *exec) events() (Answer, error) {
 // as the query says, without its limit, and with the cursor that goes on behind it.
 // Nothing is held but some thousand events. line is good until yield returns.
 func (e *Engine) Export(ctx context.Context, q *lang.Query, yield func(line []byte, cursor string) error) error {
-	return e.exportRows(ctx, q, func(row *event.Row, buf []byte) ([]byte, error) {
-		buf = event.AppendJSON(buf[:0], row)
-		return buf, yield(buf, cursorOf(row.Time, row.ID))
-	})
-}
-
-func (e *Engine) exportRows(ctx context.Context, q *lang.Query, f func(row *event.Row, buf []byte) ([]byte, error)) error {
 	view, err := e.store.View()
 	if err != nil {
 		return err
@@ -59,9 +52,8 @@ func (e *Engine) exportRows(ctx context.Context, q *lang.Query, f func(row *even
 	defer view.Release()
 	var buf []byte
 	return e.Rows(ctx, view, q, func(row *event.Row) error {
-		var err error
-		buf, err = f(row, buf)
-		return err
+		buf = event.AppendJSON(buf[:0], row)
+		return yield(buf, cursorOf(row.Time, row.ID))
 	})
 }
 

@@ -405,7 +405,7 @@ func TestARoundThatIsCutOffAtAnyCallIsGoneOnWithAndNothingIsLostOrTwice(t *testi
 	for n := range 400 {
 		b := &breaking{Store: directory(t), left: enough, r: rand.New(rand.NewPCG(uint64(n), 1))}
 		w := newWorld(t, b)
-		w.fill(2, 60, 6)
+		w.fill(2, 30, 6)
 		w.at(4, 0)
 		step := func(calls int) (broke bool) {
 			b.left = calls

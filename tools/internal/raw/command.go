@@ -59,7 +59,7 @@ func (c *Replay) Run(ctx context.Context, console *Console) error {
 	if c.Rate < 0 {
 		return fmt.Errorf("--rate must not be negative, got %d", c.Rate)
 	}
-	store, err := c.open(c.Raw)
+	store, err := c.existing(c.Raw)
 	if err != nil {
 		return err
 	}

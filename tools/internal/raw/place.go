@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +23,16 @@ type Place struct {
 	Endpoint   string `help:"URL of the S3-compatible store; Amazon's by default. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, or the role of this machine." placeholder:"URL"`
 	Region     string `help:"Region of the bucket." placeholder:"NAME"`
 	Encryption string `help:"Ask the store to encrypt: s3, or kms:KEY-ID." placeholder:"HOW"`
+}
+
+// existing opens a raw tier that is there already.
+func (p *Place) existing(place string) (blob.Store, error) {
+	if !strings.Contains(place, "://") {
+		if _, err := os.Stat(place); err != nil {
+			return nil, fmt.Errorf("there is no raw tier: %w", err)
+		}
+	}
+	return p.open(place)
 }
 
 func (p *Place) open(place string) (blob.Store, error) {

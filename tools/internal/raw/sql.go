@@ -31,7 +31,7 @@ func (s *SQL) Print(ctx context.Context, out io.Writer, text string) error {
 	if err != nil {
 		return err
 	}
-	store, err := s.open(s.Raw)
+	store, err := s.existing(s.Raw)
 	if err != nil {
 		return err
 	}

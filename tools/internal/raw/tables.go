@@ -53,7 +53,7 @@ func (c *Tables) Run(ctx context.Context, console *Console) error {
 	if err != nil {
 		return err
 	}
-	store, err := c.Place.open(c.Raw)
+	store, err := c.Place.existing(c.Raw)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,8 @@ func stepCells(steps []funnelStep, n int) []cell {
 
 // facts is the funnel for a program: a row per step, group and point.
 func (f *funnelAnswer) facts(fields []string) sheet {
-	columns := append(left(fields...), left("t", "step", "event", "users", "conversion", "step_conversion", "median_seconds")...)
+	columns := append(left(fields...), left("t")...)
+	columns = append(append(append(columns, right("step")...), left("event")...), right("users", "conversion", "step_conversion", "median_seconds")...)
 	s := sheet{columns: onlyIn(CSV, columns)}
 	add := func(key []cell, t string, steps []funnelStep) {
 		for i, step := range steps {

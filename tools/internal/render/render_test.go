@@ -100,3 +100,17 @@ func FuzzNoAnswerBreaksAPicture(f *testing.F) {
 		}
 	})
 }
+
+func TestRowsSayWhichColumnsAreNumbers(t *testing.T) {
+	columns, rows, err := Rows([]byte(`{"kind":"trend","by":["plan"],"series":[{"measure":"users","event":"any","key":["=pro"],"points":[{"t":"2026-05-01T00:00:00Z","value":12}]}]}`))
+	require.NoError(t, err)
+	require.Equal(t, []Column{{Name: "t"}, {Name: "measure"}, {Name: "event"}, {Name: "plan"}, {Name: "value", Number: true}}, columns)
+	require.Equal(t, [][]string{{"2026-05-01T00:00:00Z", "users", "any", "=pro", "12"}}, rows)
+	columns, rows, err = Rows([]byte(`{"kind":"funnel","steps":[{"event":"a","users":2,"conversion":1,"step_conversion":1,"median_seconds":null}]}`))
+	require.NoError(t, err)
+	require.Equal(t, "step event users", columns[1].Name+" "+columns[2].Name+" "+columns[3].Name)
+	require.True(t, columns[1].Number && !columns[2].Number && columns[6].Number)
+	require.Equal(t, []string{"", "1", "a", "2", "1", "1", ""}, rows[0])
+	_, _, err = Rows([]byte("nonsense"))
+	require.Error(t, err)
+}

@@ -37,7 +37,7 @@ func retentionSheets(answer []byte) ([]sheet, error) {
 		keys = max(keys, len(r.Groups[i].Key))
 	}
 	fields := fieldNames(r.By, keys)
-	facts := sheet{columns: onlyIn(CSV, append(left(fields...), left("t", "size", "period", "retained")...))}
+	facts := sheet{columns: onlyIn(CSV, append(append(left(fields...), left("t")...), right("size", "period", "retained")...))}
 	sheets := []sheet{r.picture(r.Cohorts, "")}
 	if len(r.Groups) == 0 {
 		facts.rows = retentionFacts(nil, nil, r.Cohorts)

@@ -48,7 +48,7 @@ func sessionsSheets(answer []byte) ([]sheet, error) {
 	all := sheet{columns: onlyIn(Table, right(sessionHeads...)), rows: [][]cell{a.cells()}}
 	groups := sheet{columns: onlyIn(Table, append(append(left(fields...), right(sessionHeads...)...), left("")...))}
 	points := sheet{columns: onlyIn(Table, append(append(left("t"), right(sessionHeads...)...), left("")...))}
-	facts := sheet{columns: onlyIn(CSV, append(append(left(fields...), left("t")...), left(sessionFacts...)...))}
+	facts := sheet{columns: onlyIn(CSV, append(append(left(fields...), left("t")...), right(sessionFacts...)...))}
 	top := 0.0
 	for i := range a.Points {
 		top = max(top, a.Points[i].Sessions.value())

@@ -137,7 +137,7 @@ func (t *trendAnswer) lines(fields []string) sheet {
 
 // facts is the trend for a program: a row per series and point.
 func (t *trendAnswer) facts(fields []string) sheet {
-	s := sheet{columns: onlyIn(CSV, append(left("t", "measure", "event"), append(left(fields...), left("value")...)...))}
+	s := sheet{columns: onlyIn(CSV, append(left("t", "measure", "event"), append(left(fields...), right("value")...)...))}
 	for i := range t.Series {
 		series := &t.Series[i]
 		for _, p := range series.Points {
