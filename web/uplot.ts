@@ -51,7 +51,7 @@ const cuts: [from: string | RegExp, to: string, times?: number][] = [
   ['events.mousemove = mouseMove;', ''],
   ['flags != 0 && bands.forEach(', 'false && bands.forEach('],
   ['let bands = ifNull(self.bands, EMPTY_ARR);', 'const bands = [];'],
-  [/^\t\t\t(?:if \(legend\.live\) \{\n[^]*?|)setLegend\(\);$/gm, '', 2],
+  [/^\t\t\tsetLegend\(\);$/gm, '', 2],
   ['self.redraw = (rebuildPaths', 'const redraw = (rebuildPaths'],
   [/uPlot\.(?:assign|fmtNum|rangeNum|orient|addGap|clipGaps) *= \w+;/g, '', 6],
   ['self.valToIdx = val => closestIdx(val, data[0]);', ''],
@@ -60,6 +60,9 @@ const cuts: [from: string | RegExp, to: string, times?: number][] = [
   [/if \(angle\) \{/g, 'if (false) {', 1],
   ['if (ticks.show) {', 'if (false) {'],
   ['if (border.show) {', 'if (false) {'],
+  // What the pointer is over is shown by our legend; the picture shows the line of the cursor alone.
+  ['for (let i = mode == 2 ? 1 : 0; i < series.length; i++) {\n\t\t\t\tlet s = series[i];\n\n\t\t\t\tlet idx1', 'for (let i = 0; false; i++) {\nlet s = series[i];\nlet idx1'],
+  ['if (shouldSetLegend) {', 'if (false) {'],
 ]
 
 export function smallUPlot(): Plugin {

@@ -148,6 +148,21 @@ describe('figures are those of the API', () => {
     expect(cells.slice(1, -1).map((c) => c.map(number))).toEqual(want.series[0]!.points.map((p, i) => [p.value, want.series[1]!.points[i]!.value]).slice(1, -1))
   })
 
+  test('of the line that is nearest to a click', async () => {
+    const q = 'trend count of page_viewed by context.device where context.device in ("mobile", "tablet") every day last 10d'
+    await open(page, server.url + '/' + explore(q))
+    const chart = page.getByRole('application')
+    const box = (await chart.boundingBox())!
+    await chart.click({ position: { x: box.width / 2, y: box.height - 36 } })
+    const dialog = page.getByRole('dialog', { name: 'Persons in page_viewed tablet' })
+    await dialog.locator('.big').waitFor()
+    const asked = await dialog.getByRole('button', { name: 'Open as query' }).count()
+    expect(asked).toBe(1)
+    const whole = await server.query<{ count: number }>('users of page_viewed where context.device = "tablet" last 10d')
+    expect(number(await dialog.locator('.big').textContent())).toBeLessThanOrEqual(whole.count)
+    await page.keyboard.press('Escape')
+  })
+
   test('of a retention', async () => {
     const q = 'retention any -> any for 4 every week from 2020-01-06 to 2199-01-01'
     interface Retention { cohorts: { size: number; retained: number[] }[] }

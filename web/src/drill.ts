@@ -49,7 +49,7 @@ export function pointDrill(text: string, all: Series[], s: Series, at: number): 
   if (!m) return undefined
   const from = at === 0 ? q.range.from : s.points[at]!.t
   const to = s.points[at + 1]?.t ?? q.range.to
-  return { title: `Persons in ${s.event}`, query: usersOf(m.of, from, to, q, keyWhere(q.by, s.key)) }
+  return { title: `Persons in ${s.event} ${s.key.join(' · ')}`, query: usersOf(m.of, from, to, q, keyWhere(q.by, s.key)) }
 }
 
 // previous is the same question about the time before, of the same length.
