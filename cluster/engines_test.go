@@ -73,7 +73,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-const electionTimeout = 200 * time.Millisecond
+const electionTimeout = 600 * time.Millisecond
 
 // startEngines starts a cluster whose logs are short, so that who is away is soon too far behind.
 func startEngines(t *testing.T, change func(c *cluster.Config, o *engine.Options)) *engines {
@@ -273,6 +273,14 @@ func (g *engines) leader() *machine {
 		}
 	}
 	return nil
+}
+
+// led waits for a leader: on a busy machine there may be none for a moment.
+func (g *engines) led() *machine {
+	g.t.Helper()
+	var lead *machine
+	require.Eventually(g.t, func() bool { lead = g.leader(); return lead != nil }, settleTime, time.Millisecond)
+	return lead
 }
 
 // ledger is what was acknowledged.

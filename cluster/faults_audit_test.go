@@ -70,11 +70,7 @@ func (g *audited) stop() {
 func (g *audited) round() *audit.Verdict {
 	g.t.Helper()
 	for {
-		lead := g.leader()
-		if lead == nil {
-			time.Sleep(time.Millisecond)
-			continue
-		}
+		lead := g.led()
 		v, err := g.auditors[lead.i].Round(within(g.t))
 		if errors.Is(err, audit.ErrNotLeader) || errors.Is(err, cluster.ErrNotLeader) {
 			continue
@@ -125,7 +121,7 @@ func TestAReplicaThatHoldsSomethingElseTakesTheStateOfTheOthers(t *testing.T) {
 			g := startAudited(t, true)
 			l := g.fill(500)
 			g.requireEqual(l)
-			wrong := g.leader()
+			wrong := g.led()
 			if !leads {
 				wrong = g.members[(wrong.i+1)%nodes]
 			}
@@ -189,7 +185,7 @@ func TestAReplicaWithADamagedFileTakesTheStateOfTheOthers(t *testing.T) {
 	g := startAudited(t, true)
 	l := g.fill(1500)
 	g.requireEqual(l)
-	hurt := g.members[(g.leader().i+1)%nodes]
+	hurt := g.members[(g.led().i+1)%nodes]
 	require.NoError(t, hurt.node.Checkpoint(within(t)))
 	hurt.damage(t)
 	v := g.round()
@@ -233,7 +229,7 @@ func TestWithoutAMajorityNothingIsRepaired(t *testing.T) {
 		data, _ := batch(90+i, 5, 1) // of one day, each another
 		m.tamper(data)
 	}
-	lead := g.leader()
+	lead := g.led()
 	v := g.round()
 	require.False(t, v.Equal)
 	for _, f := range v.Nodes {

@@ -30,7 +30,7 @@ func TestADiskThatHangsEndsItsNodeAndTheOthersGoOn(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			wait := g.write(ctx, 3, l)
 			l.acknowledged(t, 200, settleTime)
-			hung := g.leader()
+			hung := g.led()
 			if !leads {
 				hung = g.members[(hung.i+1)%nodes]
 			}
@@ -66,7 +66,7 @@ func TestAFollowerWhoseLogTookNothingForAMomentReplicatesAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		wait := g.write(ctx, 3, l)
 		l.acknowledged(t, 200, settleTime)
-		follower := g.members[(g.leader().i+1)%nodes]
+		follower := g.members[(g.led().i+1)%nodes]
 		follower.mem.WithDiskLimit(1) // there is no room for anything new
 		l.acknowledged(t, 2000, settleTime)
 		time.Sleep(200 * time.Millisecond)

@@ -40,7 +40,7 @@ func startGroup(t *testing.T, change ...func(g *group, c *Config, l *list)) *gro
 	for i := range 3 {
 		cfg := testConfig(vfs.NewMem())
 		cfg.ID, cfg.Bootstrap, cfg.Transport = fmt.Sprintf("n%d", i), i == 0, g.wires[i]
-		cfg.ElectionTimeout = 100 * time.Millisecond
+		cfg.ElectionTimeout = 400 * time.Millisecond
 		cfg.ClusterID = [16]byte{1}
 		cfg.OnFatal = func(err error) { g.failed <- err }
 		l := openList(t, cfg.FS, "/data-"+cfg.ID)

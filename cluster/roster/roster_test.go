@@ -99,7 +99,7 @@ func (w *world) prepare(id string) *node {
 	n.o = Options{Disk: disk, HTTP: "http://" + id, Version: "test", Formats: peer.Formats{Commands: v1, Segments: v1}, Now: w.clock.now, Random: w.random}
 	n.cfg = cluster.Config{
 		ID: id, Dir: "/data", FS: n.fs, RaftAddr: freePort(w.t), Formats: n.o.Formats, SegmentBytes: 64 << 10,
-		ElectionTimeout: 150 * time.Millisecond, EntryVersion: engine.EntryVersion,
+		ElectionTimeout: 500 * time.Millisecond, EntryVersion: engine.EntryVersion,
 		OnFatal: func(err error) { w.t.Errorf("node %s: %v", id, err) },
 		PeerDial: func(ctx context.Context, address string) (net.Conn, error) {
 			if refuse := n.dials.Load(); refuse != nil {

@@ -94,7 +94,7 @@ func start(t *testing.T, id string, through *node, random io.Reader) *node {
 	require.NoError(t, err)
 	cfg := cluster.Config{
 		ID: id, Dir: "/data", FS: mem, RaftAddr: freePort(t), Formats: o.Formats, SegmentBytes: 64 << 10,
-		ElectionTimeout: 300 * time.Millisecond, Bootstrap: through == nil,
+		ElectionTimeout: time.Second, Bootstrap: through == nil,
 		OnFatal: func(err error) { t.Errorf("node %s: %v", id, err) },
 	}
 	if through != nil {
