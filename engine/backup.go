@@ -104,7 +104,7 @@ func (db *DB) backup(ctx context.Context, dst vfs.FS, dir string, progress Progr
 		}
 	}
 	if m.Letters.Name != "" {
-		if err := c.whole(ctx, m.Letters.Name, pinned.letters); err != nil {
+		if err := c.prefix(ctx, m.Letters.Name, pinned.letters, m.Letters.Bytes); err != nil {
 			return nil, err
 		}
 	}
@@ -302,6 +302,34 @@ func (c *copier) whole(ctx context.Context, name string, b []byte) error {
 		c.report.Copied++
 		c.report.CopiedBytes += f.Bytes
 	}
+	c.add(f)
+	return nil
+}
+
+// prefix writes what counts of a file to which the store appends.
+func (c *copier) prefix(ctx context.Context, name string, from io.ReaderAt, n int64) error {
+	sum, err := sumOf(ctx, from, n)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	f, dst := backupFile{Name: name, Bytes: n, SHA: sum}, path.Join(c.toDir, name)
+	if info, err := c.to.Stat(dst); err == nil && info.Size() >= n && c.before[name] == f && c.holds(ctx, dst, f) {
+		c.report.Reused++
+		c.add(f)
+		return nil
+	}
+	err = vfs.WriteAtomic(c.to, dst, func(w io.Writer) error {
+		_, err := io.CopyBuffer(w, io.NewSectionReader(from, 0, n), make([]byte, copyBytes))
+		return err
+	})
+	if err == nil && !c.holds(ctx, dst, f) {
+		err = fmt.Errorf("%w: %s reads other bytes than were written", ErrDamaged, dst)
+	}
+	if err != nil {
+		return err
+	}
+	c.report.Copied++
+	c.report.CopiedBytes += n
 	c.add(f)
 	return nil
 }

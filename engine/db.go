@@ -206,6 +206,7 @@ func Open(dir string, opts Options) (*DB, error) {
 		if db.files.current != nil {
 			db.files.current.release()
 		}
+		db.live().close()
 		if db.lock != nil {
 			_ = db.lock.Close()
 		}
@@ -263,30 +264,44 @@ func (db *DB) open() error {
 // loadLive reads what a manifest names beside segments. It has no dedupe filters yet.
 func loadLive(fsys vfs.FS, dir string, m *manifest) (*live, error) {
 	l := &live{docs: document.New()}
-	var err error
-	if l.idKey, err = idkey.Parse(m.DedupeKey); err != nil {
+	if err := l.load(fsys, dir, m); err != nil {
+		l.close()
 		return nil, err
+	}
+	return l, nil
+}
+
+func (l *live) load(fsys vfs.FS, dir string, m *manifest) (err error) {
+	if l.idKey, err = idkey.Parse(m.DedupeKey); err != nil {
+		return err
 	}
 	if l.identity, err = loadIdentity(fsys, dir, m); err != nil {
-		return nil, err
+		return err
 	}
 	if l.traits, err = loadTraits(fsys, dir, m, len(l.identity.Canon())); err != nil {
-		return nil, err
+		return err
 	}
 	l.identity.OnMerge(l.traits.Join)
 	if l.letters, err = loadLetters(fsys, dir, m); err != nil {
-		return nil, err
+		return err
 	}
 	if m.Documents != "" {
 		b, err := vfs.ReadFile(fsys, path.Join(dir, m.Documents))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := l.docs.Unmarshal(b); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return l, l.loadErasures()
+	return l.loadErasures()
+}
+
+// close closes the file of letters.
+func (l *live) close() {
+	if l.letters != nil {
+		l.letters.Close()
+	}
 }
 
 // adopt sets what the store remembers of its newest manifest.
@@ -443,5 +458,6 @@ func (db *DB) Close() error {
 	db.files.current = &version{}
 	db.files.mu.Unlock()
 	current.release()
+	db.live().close()
 	return db.lock.Close()
 }

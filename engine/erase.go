@@ -76,7 +76,9 @@ func (db *DB) applyErase(index uint64, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec.Letters = db.live().letters.Erase(index, func(l *letters.Letter) bool { return taken(l.Event) })
+	if rec.Letters, err = db.live().letters.Erase(index, 0, func(l *letters.Letter) bool { return taken(l.Event) }); err != nil {
+		return nil, err
+	}
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // a copy of it under another name stays when a format changes, and stays openable.
 const (
 	stores      = "testdata/stores"
-	goldenStore = "v1"
+	goldenStore = "v2"
 	answersName = "answers.txt"
 )
 
@@ -159,7 +159,8 @@ func answers(t *testing.T, db *DB) string {
 	rules, cutoffs, err := db.Retention()
 	require.NoError(t, err)
 	fmt.Fprintf(&out, "retention %v, cutoffs %v\n", rules, cutoffs)
-	list, _ := db.Letters().List(letters.Filter{}, "", 10)
+	list, _, err := db.Letters().List(letters.Filter{}, "", 10, 1<<20)
+	require.NoError(t, err)
 	for _, l := range list {
 		fmt.Fprintf(&out, "letter %s of entry %d: %s at %s: %s\n", l.ID, l.Index, l.Reason, l.Path, l.Event)
 	}

@@ -21,8 +21,8 @@ func letterEntryOf(ids ...int) []byte {
 	return LettersEntry(letters.Bounds{Bytes: letters.MaxBytes}, encoded)
 }
 
-func letterIDs(db *DB) (ids []string) {
-	db.Letters().Each(func(l *letters.Letter) { ids = append(ids, l.ID) })
+func letterIDs(t *testing.T, db *DB) (ids []string) {
+	require.NoError(t, db.Letters().Each(func(l *letters.Letter) { ids = append(ids, l.ID) }))
 	return ids
 }
 
@@ -49,7 +49,7 @@ func TestDeadLettersOutliveCheckpointsReplaysBackupsAndAreVerified(t *testing.T)
 			}
 			require.IsType(t, 0, db.Apply(uint64(i+1), entry))
 		}
-		require.Equal(t, want, letterIDs(db))
+		require.Equal(t, want, letterIDs(t, db))
 		before, err := db.StateHash(ctx)
 		require.NoError(t, err)
 		require.NoError(t, db.Close())
@@ -67,7 +67,7 @@ func TestDeadLettersOutliveCheckpointsReplaysBackupsAndAreVerified(t *testing.T)
 		_, err = Restore(ctx, fsys, dir+"-backup", fsys, dir+"-back", nil)
 		require.NoError(t, err)
 		db = open(dir + "-back")
-		require.Equal(t, want, letterIDs(db))
+		require.Equal(t, want, letterIDs(t, db))
 		file := db.lettersFile
 		require.NoError(t, db.Close())
 
@@ -93,7 +93,7 @@ func TestAnEntryOfLettersThatIsCutOffIsAnError(t *testing.T) {
 	err, _ = db.Apply(1, entry[:len(entry)-1]).(error)
 	require.ErrorIs(t, err, ErrEntry)
 	require.ErrorIs(t, fatal, ErrEntry)
-	require.Empty(t, letterIDs(db))
+	require.Empty(t, letterIDs(t, db))
 }
 
 func TestAfterAPowerCutAtAnyCallTheLogCompletesTheLetters(t *testing.T) {
@@ -134,8 +134,11 @@ func TestAfterAPowerCutAtAnyCallTheLogCompletesTheLetters(t *testing.T) {
 				require.NoError(t, err)
 			}
 			var want []string
-			whole.Each(func(l *letters.Letter) { want = append(want, l.ID) })
-			require.Equal(t, want, letterIDs(db))
+			require.NoError(t, whole.Each(func(l *letters.Letter) { want = append(want, l.ID) }))
+			require.Equal(t, want, letterIDs(t, db))
+			_, err = db.Checkpoint(ctx)
+			require.NoError(t, err)
+			require.Equal(t, want, letterIDs(t, db), "each is read from the file, and has its checksum")
 			require.NoError(t, db.Close())
 		}})
 		db, err := Open("store", Options{FS: fs, ManualCompaction: true})

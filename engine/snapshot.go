@@ -359,6 +359,9 @@ func (s *Staged) Discard(db *DB) {
 	for _, name := range s.names {
 		_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start
 	}
+	if s.live != nil && len(s.names) > 0 { // else it is the store's
+		s.live.close()
+	}
 	s.files, s.names = nil, nil
 }
 
@@ -396,6 +399,7 @@ func (db *DB) Swap(s *Staged) error {
 		}
 	}
 	db.mem.Lock()
+	before := db.live()
 	db.content.Store(s.live)
 	db.adopt(s.m)
 	db.erasedAt, db.purged = 0, purgeState{}
@@ -404,6 +408,7 @@ func (db *DB) Swap(s *Staged) error {
 	db.files.become(s.files)
 	db.mem.room.Broadcast()
 	db.mem.Unlock()
+	before.close()
 	s.files, s.names = nil, nil
 	for _, name := range old {
 		_ = db.fs.Remove(db.pathOf(name)) // what stays is removed by the next start

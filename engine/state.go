@@ -261,12 +261,17 @@ func (db *DB) applyLetters(index uint64, kind byte, body []byte) (any, error) {
 	if x := db.live().identity; kind == entryLetters {
 		x.RLock()
 		if x.RefusesAny() {
-			n -= db.live().letters.Erase(index, func(l *letters.Letter) bool {
+			var refused int
+			refused, err = db.live().letters.Erase(index, index, func(l *letters.Letter) bool {
 				user, anon := erasure.IDs(l.Event)
-				return l.Index == index && (user != nil || anon != nil) && x.Refused(user, anon)
+				return (user != nil || anon != nil) && x.Refused(user, anon)
 			})
+			n -= refused
 		}
 		x.RUnlock()
+		if err != nil {
+			return nil, err
+		}
 	}
 	if db.live().letters.Waiting() >= maxWaitingLetters {
 		db.mem.Lock()
@@ -292,20 +297,12 @@ func (db *DB) saveLetters() (old string, err error) {
 	return old, nil
 }
 
-// loadLetters reads the letters that a manifest counts.
+// loadLetters opens the letters that a manifest counts.
 func loadLetters(fsys vfs.FS, dir string, m *manifest) (*letters.Store, error) {
 	if m.Letters.Name == "" {
 		return letters.New(), nil
 	}
-	b, err := readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("read dead letters: %w", err)
-	}
-	s, err := letters.Load(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Letters.Name, err)
-	}
-	return s, nil
+	return letters.Load(fsys, dir, m.Letters)
 }
 
 // Consent is what the person of an event said of a purpose; known is false where

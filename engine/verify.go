@@ -103,8 +103,11 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, progress Progress) (*R
 		}
 	}
 	if m.Letters.Name != "" {
-		if c.letters, err = readPrefix(fsys, path.Join(dir, m.Letters.Name), m.Letters.Bytes); err != nil {
+		if c.letters, err = fsys.Open(path.Join(dir, m.Letters.Name)); err != nil {
 			c.report.problem(m.Letters.Name, "%v", err)
+			c.letters = nil
+		} else {
+			defer func() { _ = c.letters.Close() }()
 		}
 	}
 	var covered uint64
@@ -139,48 +142,55 @@ type pin struct {
 	live    *live
 	files   *version
 	docs    []byte
-	traits  []byte // a later checkpoint may replace the file
-	letters []byte // as well
+	traits  []byte   // a later checkpoint may replace the file
+	letters vfs.File // as well
 }
 
 func (p *pin) release() {
-	p.files.release()
+	if p.letters != nil {
+		_ = p.letters.Close()
+	}
+	if p.files != nil {
+		p.files.release()
+	}
 	p.db.pinned.RUnlock()
 }
 
 // pin reads the manifest at a moment when nobody changes it.
 func (db *DB) pin() (p *pin, m *manifest, err error) {
 	db.pinned.RLock()
+	p = &pin{db: db}
 	defer func() {
 		if err != nil {
-			db.pinned.RUnlock()
+			p.release()
+			p = nil
 		}
 	}()
 	db.manifestMu.Lock()
 	defer db.manifestMu.Unlock()
 	if m, err = readManifest(db.fs, db.dir); err != nil {
-		return nil, nil, err
+		return p, nil, err
 	}
-	p = &pin{db: db, live: db.live()}
+	p.live = db.live()
 	if m.Documents != "" {
 		if p.docs, err = vfs.ReadFile(db.fs, db.pathOf(m.Documents)); err != nil {
-			return nil, nil, err
+			return p, nil, err
 		}
 	}
 	if m.Letters.Name != "" {
-		if p.letters, err = readPrefix(db.fs, db.pathOf(m.Letters.Name), m.Letters.Bytes); err != nil {
-			return nil, nil, err
+		if p.letters, err = db.fs.Open(db.pathOf(m.Letters.Name)); err != nil {
+			p.letters = nil
+			return p, nil, err
 		}
 	}
 	if m.Traits.Name != "" {
 		if p.traits, err = readPrefix(db.fs, db.pathOf(m.Traits.Name), m.Traits.Bytes); err != nil {
-			return nil, nil, err
+			return p, nil, err
 		}
 	}
 	p.files = db.files.acquire()
 	if len(p.files.files) != len(m.Files) {
-		p.files.release()
-		return nil, nil, fmt.Errorf("%w: it names %d files, the store has %d", ErrManifest, len(m.Files), len(p.files.files))
+		return p, nil, fmt.Errorf("%w: it names %d files, the store has %d", ErrManifest, len(m.Files), len(p.files.files))
 	}
 	return p, m, nil
 }
@@ -194,7 +204,7 @@ type checker struct {
 	docs     []byte
 	docsErr  error
 	traits   []byte
-	letters  []byte
+	letters  vfs.File       // nil: there is none, or it cannot be opened
 	filters  *index.Filters // nil: not checked
 	covered  uint64         // files up to it have their ids in filters
 	progress Progress
@@ -304,7 +314,7 @@ func (c *checker) checkIdentity() {
 
 func (c *checker) checkDocuments() {
 	if c.letters != nil {
-		if _, err := letters.Load(c.letters); err != nil {
+		if err := letters.Check(c.letters, c.m.Letters.Bytes); err != nil {
 			c.report.problem(c.m.Letters.Name, "%v", err)
 		} else {
 			c.step(c.m.Letters.Bytes)

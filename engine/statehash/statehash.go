@@ -121,11 +121,9 @@ func Traits(t *traits.Store) (h Hash) {
 	return h
 }
 
-// Letters sums over the dead letters.
+// Letters sums over the dead letters, by the checksums that their bytes in the file must have.
 func Letters(s *letters.Store) (h Hash) {
-	s.Each(func(l *letters.Letter) {
-		h.add(hashTexts('l', letters.Append(nil, l), binary.AppendUvarint(nil, l.Index)))
-	})
+	s.EachSum(h.add)
 	return h
 }
 

@@ -87,7 +87,7 @@ func letterFilter(c *call.Call) (f letters.Filter, err error) {
 const (
 	listedLetters = 100 // unless the argument limit says otherwise
 	maxListed     = 1000
-	maxListBytes  = 8 << 20 // of events in one answer
+	maxListBytes  = 8 << 20 // of letters in one answer
 )
 
 // ListLetters answers dead letters, oldest first. Arguments: event, reason,
@@ -103,14 +103,12 @@ func (p *Pipeline) ListLetters(c *call.Call) (any, error) {
 			return nil, call.Fail(http.StatusBadRequest, "bad_limit", "limit is a number from 1 to %d", maxListed)
 		}
 	}
-	list, more := p.store.Letters().List(f, c.Arg("after"), limit)
+	list, more, err := p.store.Letters().List(f, c.Arg("after"), limit, maxListBytes)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]letterEntry, 0, len(list))
-	bytes := 0
 	for _, l := range list {
-		if bytes += len(l.Event); bytes > maxListBytes && len(out) > 0 {
-			more = true
-			break
-		}
 		out = append(out, letterEntry{l.ID, l.Name, l.Source, l.Reason, l.Message, l.Path, l.Version, time.UnixMicro(l.Received).UTC(), l.Event})
 	}
 	answer := map[string]any{"letters": out}
@@ -152,11 +150,11 @@ func (p *Pipeline) PurgeLetters(c *call.Call) (any, error) {
 	}
 	purged := 0
 	for {
-		list, more := p.store.Letters().List(f, "", removedAtOnce)
-		if len(list) == 0 {
+		ids, more := p.store.Letters().IDs(f, "", removedAtOnce)
+		if len(ids) == 0 {
 			break
 		}
-		n, err := p.remove(c, list)
+		n, err := p.remove(c, ids)
 		if err != nil {
 			return nil, err
 		}
@@ -167,11 +165,7 @@ func (p *Pipeline) PurgeLetters(c *call.Call) (any, error) {
 	return map[string]int{"purged": purged}, nil
 }
 
-func (p *Pipeline) remove(c *call.Call, list []*letters.Letter) (n int, err error) {
-	ids := make([]string, len(list))
-	for i, l := range list {
-		ids[i] = l.ID
-	}
+func (p *Pipeline) remove(c *call.Call, ids []string) (n int, err error) {
 	// Each entry has its own time: there may be many.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), removeTimeout)
 	defer cancel()
@@ -182,7 +176,7 @@ func (p *Pipeline) remove(c *call.Call, list []*letters.Letter) (n int, err erro
 // Resend puts events of one source through the pipeline again. refused tells by index which events were refused.
 type Resend func(lines []byte, source string) (refused map[int]bool, duplicates, dropped int, err error)
 
-// replayBytes bounds a body that is sent again.
+// replayBytes bounds a body that is sent again, unless it is one letter.
 const replayBytes = 1 << 20
 
 // ReplayLetters sends the letters that match through the pipeline as it is now.
@@ -206,15 +200,17 @@ func (p *Pipeline) ReplayLetters(c *call.Call, send Resend) (any, error) {
 	}{}
 	after := ""
 	for {
-		list, _ := p.store.Letters().List(f, after, removedAtOnce)
+		list, _, err := p.store.Letters().List(f, after, removedAtOnce, replayBytes)
+		if err != nil {
+			return nil, err
+		}
 		if len(list) == 0 {
 			return answer, nil
 		}
 		// One body is of one source.
-		n, bytes := 0, 0
+		n := 0
 		var body []byte
-		for n < len(list) && list[n].Source == list[0].Source && (n == 0 || bytes+len(list[n].Event) <= replayBytes) {
-			bytes += len(list[n].Event)
+		for n < len(list) && list[n].Source == list[0].Source {
 			body = append(append(body, list[n].Event...), '\n')
 			n++
 		}
@@ -223,12 +219,12 @@ func (p *Pipeline) ReplayLetters(c *call.Call, send Resend) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		var taken []*letters.Letter
+		var taken []string
 		for i, l := range list {
 			if refused[i] {
 				after = l.ID // stays, and is passed by
 			} else {
-				taken = append(taken, l)
+				taken = append(taken, l.ID)
 			}
 		}
 		answer.Refused += len(refused)

@@ -84,7 +84,7 @@ func DefaultPolicy() Policy {
 		UnknownEvents: schema.Off,
 		Enrich:        enrich.Settings{Country: true},
 		Consent:       ConsentPolicy{Unknown: consentDeny, Action: consentDrop},
-		Letters:       LetterPolicy{MaxBytes: 64 << 20, MaxDays: 30},
+		Letters:       LetterPolicy{MaxBytes: 128 << 20, MaxDays: 30},
 		Redact: Redact{
 			Scope: scopeEnforced, IP: ipTruncate,
 			Email: actMask, Phone: actMask, Card: actMask, IBAN: actMask, JWT: actMask, Keys: actMask,
