@@ -143,7 +143,7 @@ func TestAReplicaThatHoldsSomethingElseTakesTheStateOfTheOthers(t *testing.T) {
 				}
 			}
 			require.Eventually(t, func() bool { v := g.round(); return v.Equal }, 2*settleTime, 50*time.Millisecond)
-			require.Equal(t, 1, wrong.node.Status().Install.Done)
+			require.Positive(t, wrong.node.Status().Install.Done) // twice where a round came before the repair of the one before had ended
 			g.requireEqual(l)
 			b, err := json.Marshal(v)
 			require.NoError(t, err)

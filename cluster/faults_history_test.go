@@ -244,7 +244,11 @@ func TestHistoriesOfKeysSchemasConsentAndDedupeAreThoseOfOneCopy(t *testing.T) {
 	}
 	const clients = 5
 	operations, installs := 0, 0
-	for history := range times(20, 500) {
+	count := times(20, 500)
+	if raceEnabled {
+		count = 8
+	}
+	for history := range count {
 		r := &registers[history%len(registers)]
 		keys := []string{fmt.Sprintf("k%d-a", history), fmt.Sprintf("k%d-b", history), fmt.Sprintf("k%d-c", history)}
 		ctx, cancel := context.WithCancel(context.Background())

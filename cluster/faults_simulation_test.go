@@ -18,6 +18,9 @@ import (
 // minutes, and on. An hour takes some ten seconds of a core, nearly all for heartbeats.
 func TestHoursOfAClusterInVirtualTimeLoseNothing(t *testing.T) {
 	life := time.Duration(times(1, 24)) * time.Hour
+	if raceEnabled {
+		life /= 4 // it takes ten times as long
+	}
 	for day := range times(1, 100) {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
