@@ -71,7 +71,7 @@ func TestEventsAreStoredWithTheirTimeOfReceiptAndSourceAndEveryLineIsCounted(t *
 		``,
 		`{"eventId":"b","eventName":"home","userId":"u","receivedAt":"2026-05-01T10:00:01.5Z"}`,
 		`{"eventId":"c","eventName":"home","userId":"u","receivedAt":"2026-05-02T10:00:01.5Z","source":"app"}`,
-		`{"eventId":"a","eventName":"home","userId":"u","receivedAt":"2026-05-01T10:00:01.5Z","source":"web"}`,
+		`{"eventId":"a","eventName":"home","userId":"u","timestamp":"2026-05-01T10:00:00Z","receivedAt":"2026-05-01T10:00:01.5Z","person":"u","source":"web"}`,
 		`{"eventId":"d","eventName":"home","userId":"erased","receivedAt":"2026-05-03T10:00:00Z"}`,
 		`{"eventId":"e","eventName":"home","userId":"u"}`,
 		`{"eventId":"f","receivedAt":"2026-05-03T10:00:00Z"}`,
