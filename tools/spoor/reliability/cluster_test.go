@@ -48,7 +48,7 @@ func startGroup(t *testing.T, flags ...string) *group {
 		g.launch(i)
 		require.True(t, g.nodes[i].await(), "%s", g.nodes[i].out)
 		if i == 0 {
-			g.join = g.nodes[0].url
+			g.join = g.nodes[0].url()
 		}
 	}
 	g.settle()
@@ -102,7 +102,7 @@ type clusterStatus struct {
 
 // status is what a node says of the cluster; empty where it does not answer.
 func (p *process) status() (s clusterStatus) {
-	resp, err := p.client.Get(p.url + "/api/cluster")
+	resp, err := p.client.Get(p.url() + "/api/cluster")
 	if err != nil {
 		return s
 	}
@@ -124,6 +124,20 @@ func (g *group) settle() {
 		}
 		return s.Leader != "" && well == len(g.nodes)
 	}, time.Minute, 50*time.Millisecond, "the nodes do not come together")
+	// What the leader says of others is a second old: each tells itself that it has everything.
+	for i := range g.nodes {
+		require.Eventually(g.t, func() bool { return g.at(i).knowsAll() }, time.Minute, 50*time.Millisecond, "n%d stays behind", i+1)
+	}
+}
+
+// knowsAll tells whether the node has what was acknowledged before the call: it answers a linearizable read.
+func (p *process) knowsAll() bool {
+	resp, err := p.client.Post(p.url()+"/api/query?consistency=linearizable", "text/plain", strings.NewReader("trend count of any"))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode == http.StatusOK
 }
 
 // leader is the place of the node that leads, as one that runs says.
@@ -143,7 +157,7 @@ func (g *group) leader() int {
 func (g *group) awaitWrites(book *ledger, writer int, n *int, since time.Time) time.Duration {
 	g.t.Helper()
 	for i := 0; ; i++ {
-		if p := g.at(i % len(g.nodes)); p != nil && p.url != "" {
+		if p := g.at(i % len(g.nodes)); p != nil && p.url() != "" {
 			e := []numbered{eventOf(writer, *n)}
 			if book.send(p, e) == http.StatusOK {
 				*n++
@@ -175,7 +189,7 @@ func (g *group) load(book *ledger, next []int, roundEvents int, r *rand.Rand) (s
 					events = append(events, eventOf(w, r.IntN(next[w])))
 				}
 				p := g.at(r.IntN(len(g.nodes)))
-				if p == nil || p.url == "" {
+				if p == nil || p.url() == "" {
 					time.Sleep(time.Millisecond) // nobody is there: this is load, not a wait
 					continue
 				}
@@ -287,7 +301,7 @@ func TestARollingRestartLosesNothingAndHardlyStopsWrites(t *testing.T) {
 		require.True(t, g.at(i).await(), "%s", g.at(i).out)
 		stop()
 		require.Eventually(t, func() bool { // as an operator looks before the next one
-			code, _ := run(t, "cluster", "status", "--server", g.at(i).url)
+			code, _ := run(t, "cluster", "status", "--server", g.at(i).url())
 			return code == 0
 		}, time.Minute, 100*time.Millisecond)
 	}
@@ -304,7 +318,7 @@ func TestWhoDoesNotBelongToTheClusterIsRefused(t *testing.T) {
 	const key = "an-admin-key-0123456789"
 	n1 := serve(t, "--data", data("n1"), "--raft", freePort(t), "--admin-key", key)
 	join := func(name, id string, more ...string) *process {
-		return launch(t, nil, append([]string{"--data", data(name), "--node-id", id, "--raft", freePort(t), "--join", n1.url}, more...)...)
+		return launch(t, nil, append([]string{"--data", data(name), "--node-id", id, "--raft", freePort(t), "--join", n1.url()}, more...)...)
 	}
 	refused := func(p *process, text string) {
 		t.Helper()
@@ -314,7 +328,7 @@ func TestWhoDoesNotBelongToTheClusterIsRefused(t *testing.T) {
 	}
 	refused(join("n2", "n2"), "the token is unknown")
 	refused(join("n2", "n2", "--join-token", "join_wrong"), "the token is unknown")
-	code, token := run(t, "cluster", "token", "--server", n1.url, "--key", key)
+	code, token := run(t, "cluster", "token", "--server", n1.url(), "--key", key)
 	require.Zero(t, code, token)
 	token = strings.TrimSpace(token)
 	n2 := join("n2", "n2", "--join-token", token)
@@ -342,7 +356,7 @@ type clusterNode struct{ ID, Address string }
 
 func (p *process) clusterNodes(key string) []clusterNode {
 	p.t.Helper()
-	code, out := run(p.t, "cluster", "status", "--json", "--server", p.url, "--key", key)
+	code, out := run(p.t, "cluster", "status", "--json", "--server", p.url(), "--key", key)
 	var s struct{ Nodes []clusterNode }
 	dec := json.NewDecoder(strings.NewReader(out)) // what follows says that a node does not answer
 	require.NoError(p.t, dec.Decode(&s), "%d: %s", code, out)

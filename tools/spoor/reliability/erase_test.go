@@ -18,7 +18,7 @@ import (
 
 // erase erases a user; the status is 0 without an answer.
 func (p *process) erase(user string) (status int) {
-	req, err := http.NewRequest(http.MethodDelete, p.url+"/api/users/"+user, nil)
+	req, err := http.NewRequest(http.MethodDelete, p.url()+"/api/users/"+user, nil)
 	require.NoError(p.t, err)
 	resp, err := p.client.Do(req)
 	if err != nil {

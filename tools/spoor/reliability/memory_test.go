@@ -54,7 +54,7 @@ func TestAServerIn512MiBIsSlowerAndNeverKilled(t *testing.T) {
 	}
 	p := launch(t, within, "--data", dir)
 	require.True(t, p.await(), "%s", p.out)
-	load := exec.Command(binary, "demo", "--server", p.url, "--events", strconv.Itoa(events), "--connections", "4", "--json")
+	load := exec.Command(binary, "demo", "--server", p.url(), "--events", strconv.Itoa(events), "--connections", "4", "--json")
 	out, err := load.CombinedOutput()
 	require.NoError(t, err, "%s\n%s", out, p.out)
 	questions := []string{
@@ -76,7 +76,7 @@ func TestAServerIn512MiBIsSlowerAndNeverKilled(t *testing.T) {
 	p.kill()
 	p = launch(t, within, "--data", dir)
 	require.True(t, p.await(), "%s", p.out)
-	code, text := run(t, "verify", "--server", p.url)
+	code, text := run(t, "verify", "--server", p.url())
 	require.Zero(t, code, text)
 	p.stop()
 	require.False(t, killed(), "a process in the group was killed for memory")

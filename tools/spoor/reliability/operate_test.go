@@ -51,20 +51,20 @@ func TestABackupThatIsTakenUnderLoadAnswersTheSameWhenItIsRestored(t *testing.T)
 	var load sync.WaitGroup
 	load.Go(func() { fill(t, p, book, 4000, 20_000) })
 	for range 3 {
-		code, out := run(t, "backup", "--server", p.url, "--to", "nightly")
+		code, out := run(t, "backup", "--server", p.url(), "--to", "nightly")
 		require.Zero(t, code, out)
-		code, out = run(t, "verify", "--server", p.url, "--grep", "no-such-text")
+		code, out = run(t, "verify", "--server", p.url(), "--grep", "no-such-text")
 		require.Zero(t, code, "%s", out)
 		require.Contains(t, string(out), "Gone: none of")
-		code, out = run(t, "verify", "--server", p.url)
+		code, out = run(t, "verify", "--server", p.url())
 		require.Zero(t, code, out)
 		verifies(t, filepath.Join(backups, "nightly"))
 	}
 	load.Wait()
-	code, out := run(t, "backup", "--server", p.url, "--to", "nightly")
+	code, out := run(t, "backup", "--server", p.url(), "--to", "nightly")
 	require.Zero(t, code, out)
 	for _, bad := range []string{"../elsewhere", "/tmp/elsewhere", ".hidden", ""} {
-		code, out = run(t, "backup", "--server", p.url, "--to", bad)
+		code, out = run(t, "backup", "--server", p.url(), "--to", bad)
 		require.Equal(t, 1, code, out)
 		require.Contains(t, out, "bad_name")
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -86,8 +87,8 @@ func (o *output) String() string {
 type process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
-	url    string
-	out    *output // stdout and stderr
+	said   atomic.Pointer[string] // where it serves, once it says so
+	out    *output                // stdout and stderr
 	exited chan struct{}
 	client *http.Client
 }
@@ -116,12 +117,20 @@ func launch(t testing.TB, prepare func(*exec.Cmd), args ...string) *process {
 	return p
 }
 
+// url is where the server is, "" before it says so.
+func (p *process) url() string {
+	if u := p.said.Load(); u != nil {
+		return *u
+	}
+	return ""
+}
+
 // await waits until the server is ready, or has ended: then false.
 func (p *process) await() bool {
 	p.t.Helper()
 	for late := time.After(2 * time.Minute); ; {
 		if m := address.FindStringSubmatch(p.out.String()); m != nil {
-			p.url = m[1]
+			p.said.Store(&m[1])
 			return true
 		}
 		select {
@@ -159,7 +168,7 @@ func (p *process) stop() {
 
 // post returns an error where no answer came.
 func (p *process) post(path string, body []byte) (status int, answer []byte, err error) {
-	resp, err := p.client.Post(p.url+path, "application/json", bytes.NewReader(body))
+	resp, err := p.client.Post(p.url()+path, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -52,7 +52,7 @@ func releaseAnswers(p *process) map[string]json.RawMessage {
 		keep(q, p.ask("/api/query", fmt.Sprintf(`{"query":%q}`, q)))
 	}
 	for _, path := range []string{"/api/users/u3", "/api/queries", "/api/dlq", "/api/retention"} {
-		resp, err := p.client.Get(p.url + path)
+		resp, err := p.client.Get(p.url() + path)
 		require.NoError(p.t, err)
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(p.t, err)
@@ -103,7 +103,7 @@ func fillRelease(p *process) {
 	p.ask("/api/admin/compact", "")
 	events(100, 180)
 	p.ask("/api/admin/flush", "")
-	resp, err := p.client.Do(request(p.t, http.MethodDelete, p.url+"/api/users/u7"))
+	resp, err := p.client.Do(request(p.t, http.MethodDelete, p.url()+"/api/users/u7"))
 	require.NoError(p.t, err)
 	require.NoError(p.t, resp.Body.Close())
 	events(180, 220)
