@@ -78,10 +78,12 @@ type earlyExit int
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, env *environment, args []string) (code int) {
 	defer func() {
-		if exit, ok := recover().(earlyExit); ok {
+		switch exit := recover().(type) {
+		case nil:
+		case earlyExit:
 			code = int(exit)
-		} else if !ok && exit != 0 {
-			panic(exit)
+		default:
+			panic(exit) // a fault, which must not look like success
 		}
 	}()
 	var c commands

@@ -249,3 +249,10 @@ func TestTheScriptForPagesIsServedAtThePathOfTheOperator(t *testing.T) {
 		s.stop()
 	}
 }
+
+func TestAFaultOfACommandIsNotTakenForSuccess(t *testing.T) {
+	env := &environment{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { panic("a fault") }}
+	require.PanicsWithValue(t, "a fault", func() {
+		run(context.Background(), env, []string{"serve", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0"})
+	})
+}
