@@ -504,3 +504,10 @@ func TestABatchOfTheLibraryIsAnsweredOneForOne(t *testing.T) {
 	})
 	require.Equal(t, []any{nil, nil, 1}, answers)
 }
+
+// The library says it by a text alone, which an upgrade may change.
+func TestACheckpointThatWaitsForAChangeOfTheMembersIsToldApart(t *testing.T) {
+	require.True(t, isMembersPending(fmt.Errorf("checkpoint: %w", errors.New("cannot take snapshot now, wait until the configuration entry at 12 has been applied (have applied 10)"))))
+	require.False(t, isMembersPending(nil))
+	require.False(t, isMembersPending(errors.New("checkpoint: no space")))
+}

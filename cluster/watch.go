@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -236,6 +237,12 @@ func (n *Node) Checkpoint(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("checkpoint: %w", ctx.Err())
 	}
+}
+
+// isMembersPending tells whether a checkpoint was refused because a change of the members is in the log
+// and not applied yet. It passes by itself; the library has no value for it, only a text.
+func isMembersPending(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "cannot take snapshot now")
 }
 
 // CutLog takes a checkpoint and removes from the disk all entries that came before the
