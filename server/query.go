@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -89,6 +90,19 @@ func queryOptions(ctx *fasthttp.RequestCtx) QueryOptions {
 
 // runQuery answers a query once there is a place for it.
 func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOptions) error {
+	return s.inQueryPlace(ctx, func(work context.Context) error {
+		result, err := s.back.Query(work, text, opt)
+		if err != nil {
+			return err
+		}
+		ctx.Response.Header.SetContentType(jsonType)
+		ctx.Response.SetBodyRaw(result)
+		return nil
+	})
+}
+
+// inQueryPlace answers once there is a place among the queries that run, for as long as the client is there.
+func (s *Server) inQueryPlace(ctx *fasthttp.RequestCtx, answer func(work context.Context) error) error {
 	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
 	defer stop()
 	tenant := callerOf(ctx).tenant()
@@ -96,13 +110,7 @@ func (s *Server) runQuery(ctx *fasthttp.RequestCtx, text string, opt QueryOption
 		return err
 	}
 	defer s.queries.Give(tenant, 1)
-	result, err := s.back.Query(work, text, opt)
-	if err != nil {
-		return err
-	}
-	ctx.Response.Header.SetContentType(jsonType)
-	ctx.Response.SetBodyRaw(result)
-	return nil
+	return answer(work)
 }
 
 // maxPersons is how many persons one answer lists.
@@ -136,18 +144,13 @@ func (s *Server) postPersons(ctx *fasthttp.RequestCtx, _ string) error {
 			return fail(fasthttp.StatusBadRequest, "bad_place", "group is a JSON array of the values of a group")
 		}
 	}
-	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
-	defer stop()
-	tenant := callerOf(ctx).tenant()
-	if err := s.takeQuery(tenant); err != nil {
-		return err
-	}
-	defer s.queries.Give(tenant, 1)
-	a, err := s.back.Persons(work, text, at)
-	if err != nil {
-		return err
-	}
-	return answerValue(ctx, a)
+	return s.inQueryPlace(ctx, func(work context.Context) error {
+		a, err := s.back.Persons(work, text, at)
+		if err != nil {
+			return err
+		}
+		return answerValue(ctx, a)
+	})
 }
 
 // takeQuery waits a little for a place among the queries that run. Keys that wait take turns.

@@ -4,7 +4,6 @@ package clusterctl
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,15 +101,7 @@ func (c *Console) call(ctx context.Context, method, path string, args url.Values
 	return answer, err
 }
 
-func (c *Console) show(answer json.RawMessage) error {
-	var out bytes.Buffer
-	if err := json.Indent(&out, answer, "", "  "); err != nil {
-		return fmt.Errorf("the answer is no JSON: %w", err)
-	}
-	out.WriteByte('\n')
-	_, err := c.Stdout.Write(out.Bytes())
-	return err
-}
+func (c *Console) show(answer json.RawMessage) error { return client.WriteJSON(c.Stdout, answer) }
 
 // draw writes a picture of the cluster.
 func draw(out io.Writer, s *status) error {

@@ -61,15 +61,7 @@ func (c *Console) call(ctx context.Context, method, path string, args url.Values
 	return answer, err
 }
 
-func (c *Console) show(answer json.RawMessage) error {
-	var out bytes.Buffer
-	if err := json.Indent(&out, answer, "", "  "); err != nil {
-		return fmt.Errorf("the answer is no JSON: %w", err)
-	}
-	out.WriteByte('\n')
-	_, err := c.Stdout.Write(out.Bytes())
-	return err
-}
+func (c *Console) show(answer json.RawMessage) error { return client.WriteJSON(c.Stdout, answer) }
 
 // table writes rows with aligned columns; the first one is the head.
 func (c *Console) table(rows [][]string) error {
