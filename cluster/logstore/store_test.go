@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -216,10 +217,10 @@ func TestAFailedWriteEndsTheLogForEver(t *testing.T) {
 	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpSync} {
 		t.Run(string(op), func(t *testing.T) {
 			var fatal []error
-			armed := false
+			var armed atomic.Bool // the store looks after its files in the background
 			mem := vfs.NewMem()
 			fault := vfs.NewFault(mem, vfs.Plan{FailAt: 1, Err: syscall.EIO, Only: func(o vfs.Op, name string) bool {
-				return armed && o == op && strings.HasSuffix(name, segmentSuffix)
+				return armed.Load() && o == op && strings.HasSuffix(name, segmentSuffix)
 			}})
 			o := testOptions(fault)
 			o.OnFatal = func(err error) { fatal = append(fatal, err) }
@@ -227,7 +228,7 @@ func TestAFailedWriteEndsTheLogForEver(t *testing.T) {
 			require.NoError(t, err)
 			fill(t, s, 1, 3, 100)
 			s.waitSpare()
-			armed = true
+			armed.Store(true)
 			require.ErrorIs(t, s.StoreLog(entry(4, 100)), syscall.EIO)
 			require.Len(t, fatal, 1)
 			require.ErrorIs(t, fatal[0], ErrFailed)
@@ -248,7 +249,7 @@ func TestAFailedWriteEndsTheLogForEver(t *testing.T) {
 // hangingFS lets the next sync of a file hang.
 type hangingFS struct {
 	vfs.FS
-	hang chan struct{} // closed to go on; nil for no hanging
+	hang atomic.Pointer[chan struct{}] // closed to go on; nil for no hanging
 }
 
 type hangingFile struct {
@@ -262,8 +263,8 @@ func (h *hangingFS) Create(name string) (vfs.File, error) {
 }
 
 func (f *hangingFile) Sync() error {
-	if f.fs.hang != nil {
-		<-f.fs.hang
+	if hang := f.fs.hang.Load(); hang != nil {
+		<-*hang
 	}
 	return f.File.Sync()
 }
@@ -278,12 +279,13 @@ func TestADiskThatHangsEndsTheLogWhileItHangs(t *testing.T) {
 	require.NoError(t, err)
 	fill(t, s, 1, 1, 10)
 	s.waitSpare()
-	h.hang = make(chan struct{})
+	hang := make(chan struct{})
+	h.hang.Store(&hang)
 	acked := make(chan error, 1)
 	go func() { acked <- s.StoreLog(entry(2, 10)) }()
 	require.ErrorContains(t, <-fatal, "the disk has not answered for 30ms")
 	require.Empty(t, acked, "no answer while it hangs")
-	close(h.hang)
+	close(hang)
 	require.ErrorIs(t, <-acked, ErrFailed, "an answer that comes too late is none")
 	require.NoError(t, s.Close())
 }
