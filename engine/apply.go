@@ -337,6 +337,9 @@ func (db *DB) storedBefore(v *version, hash uint64, b *batch.Batch, row int) (bo
 	for pass := range 2 {
 		for i := len(v.files) - 1; i >= 0; i-- {
 			f := v.files[i]
+			if f.isCold() {
+				continue // all of its ids are forgotten: the log decides without the object store
+			}
 			own := f.meta.MinDay <= day && day <= f.meta.MaxDay
 			if own != (pass == 0) {
 				continue

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 
+	"spoor/engine/cold"
 	"spoor/internal/vfs"
 	"spoor/segment"
 )
@@ -78,7 +79,7 @@ func (db *DB) backup(ctx context.Context, dst vfs.FS, dir string, progress Progr
 	if err != nil {
 		return nil, err
 	}
-	c := &copier{from: db.fs, fromDir: db.dir, to: dst, toDir: dir, before: before, progress: progress, report: &BackupReport{AppliedIndex: m.Applied}, total: m.IdentityBytes, files: []backupFile{}}
+	c := &copier{cold: pinned.cold(), from: db.fs, fromDir: db.dir, to: dst, toDir: dir, before: before, progress: progress, report: &BackupReport{AppliedIndex: m.Applied}, total: m.IdentityBytes, files: []backupFile{}}
 	for i := range m.Files {
 		c.total += m.Files[i].Bytes
 	}
@@ -117,6 +118,7 @@ func (db *DB) backup(ctx context.Context, dst vfs.FS, dir string, progress Progr
 		return nil, err
 	}
 	m.Backup = c.files
+	m.warm()
 	if err := writeManifest(dst, dir, m); err != nil {
 		return nil, err
 	}
@@ -182,6 +184,7 @@ func readPrefix(fsys vfs.FS, name string, n int64) ([]byte, error) {
 
 // copier copies files between directories.
 type copier struct {
+	cold           map[string]*file // by name: their bytes are in the object store
 	from, to       vfs.FS
 	fromDir, toDir string
 	before         map[string]backupFile
@@ -205,12 +208,16 @@ func (c *copier) add(f backupFile) {
 // segment links or copies a segment, or finds that it is there.
 func (c *copier) segment(ctx context.Context, fm *fileMeta) error {
 	src, dst := path.Join(c.fromDir, fm.Name), path.Join(c.toDir, fm.Name)
-	sum, err := c.sum(ctx, c.from, src, fm.Bytes, nil)
+	far := c.cold[fm.Name]
+	sum, err := fm.Cold, error(nil)
+	if far == nil {
+		sum, err = c.sum(ctx, c.from, src, fm.Bytes, nil)
+	}
 	if err != nil {
 		return err
 	}
 	f := backupFile{Name: fm.Name, Bytes: fm.Bytes, SHA: sum}
-	if c.before[fm.Name] != f {
+	if c.before[fm.Name] != f && far == nil { // a cold one was verified when it was put into the store
 		if err := c.sound(ctx, src, fm.Name); err != nil {
 			return err
 		}
@@ -229,6 +236,13 @@ func (c *copier) segment(ctx context.Context, fm *fileMeta) error {
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
+	}
+	if far != nil {
+		if err := c.fetch(ctx, far, dst, f); err != nil {
+			return err
+		}
+		c.add(f)
+		return nil
 	}
 	if c.from == c.to && c.to.Link(src, dst) == nil {
 		c.report.Linked++
@@ -454,4 +468,17 @@ func manifestFiles(m *manifest) []string {
 		}
 	}
 	return names
+}
+
+// fetch copies a cold segment from the object store.
+func (c *copier) fetch(ctx context.Context, far *file, dst string, f backupFile) error {
+	if err := vfs.WriteAtomic(c.to, dst, func(w io.Writer) error { return far.f.(*cold.File).Whole(ctx, f.SHA, w) }); err != nil {
+		return err
+	}
+	if !c.holds(ctx, dst, f) {
+		return fmt.Errorf("%w: %s reads other bytes than were written", ErrDamaged, dst)
+	}
+	c.report.Copied++
+	c.report.CopiedBytes += f.Bytes
+	return nil
 }

@@ -86,9 +86,10 @@ func (db *DB) compactOnce(ctx context.Context, e effort) (done bool, err error) 
 	}
 	v := db.files.acquire()
 	defer v.release()
-	picked, err := db.pick(v.files, e)
+	files := besideCold(v.files)
+	picked, err := db.pick(files, e)
 	if err == nil && len(picked) == 0 && e > whatIsDue {
-		picked, err = db.outdated(v.files)
+		picked, err = db.outdated(files)
 	}
 	if err != nil {
 		return false, fmt.Errorf("compact: %w", err)

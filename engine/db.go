@@ -25,6 +25,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spoor/engine/cold"
 	"spoor/engine/document"
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
@@ -61,6 +62,9 @@ type Options struct {
 	// has gone up to a log index, so that the log can be cut behind that.
 	EraseWithin time.Duration
 	OnErased    func(index uint64)
+	// Cold says where files of old days may be kept in place of the local disk; the retention says
+	// which days are old.
+	Cold cold.Options
 	// OnHash is handed the state as it is at a HashEntry, by Apply: it must not wait, and has to
 	// release it. nil: nobody hashes.
 	OnHash func(*HashPoint)
@@ -112,6 +116,7 @@ type DB struct {
 	log   *slog.Logger
 	lock  io.Closer
 	cache *segment.Cache
+	cold  *cold.Tier
 
 	files    fileSet
 	nextFile atomic.Uint64
@@ -144,6 +149,8 @@ type DB struct {
 	strays        []string         // files that a manifest named, or one that failed would have: the next that is written decides
 	pinned        sync.RWMutex     // read-locked by whoever reads files that a manifest names but segments
 	purged        purgeState
+	coldKey       string // of the manifest
+	cooling       coolState
 	lettersFile   letters.File
 
 	flushMu   sync.Mutex // one flush at a time
@@ -200,6 +207,7 @@ func Open(dir string, opts Options) (*DB, error) {
 	db.content.Store(&live{docs: document.New()})
 	db.mem.room.L = &db.mem
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
+	db.cold = cold.New(db.fs, dir, db.log, opts.Cold)
 	db.ctx, db.stop = context.WithCancel(context.Background())
 	if err := db.open(); err != nil {
 		db.stop()
@@ -207,6 +215,7 @@ func Open(dir string, opts Options) (*DB, error) {
 			db.files.current.release()
 		}
 		db.live().close()
+		db.cold.Close()
 		if db.lock != nil {
 			_ = db.lock.Close()
 		}
@@ -215,6 +224,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	if !opts.ManualCompaction {
 		db.wg.Go(db.background)
 		db.wg.Go(db.compactor)
+		if db.cold.Has() {
+			db.wg.Go(db.cooler)
+		}
 	}
 	return db, nil
 }
@@ -242,6 +254,7 @@ func (db *DB) open() error {
 	}
 	db.content.Store(l)
 	db.nextFile.Store(m.NextFile)
+	db.coldKey = m.Cold
 	db.files.current = &version{}
 	for _, fm := range m.Files {
 		f, err := db.openFile(fm)
@@ -258,7 +271,10 @@ func (db *DB) open() error {
 	if set := l.erasures.Load(); set != nil {
 		db.setErasures(set, 0)
 	}
-	return db.removeOrphans(m)
+	if err := db.removeOrphans(m); err != nil {
+		return err
+	}
+	return db.cold.Open()
 }
 
 // loadLive reads what a manifest names beside segments. It has no dedupe filters yet.
@@ -308,6 +324,7 @@ func (l *live) close() {
 func (db *DB) adopt(m *manifest) {
 	db.identityFile, db.identityBytes, db.docsFile = m.IdentityFile, m.IdentityBytes, m.Documents
 	db.traitsFile, db.lettersFile = m.Traits, m.Letters
+	db.coldKey = m.Cold
 	db.erasedRows, db.forgotten = maps.Clone(m.Erased), m.Forgotten
 	if db.erasedRows == nil {
 		db.erasedRows = map[string]int64{}
@@ -373,10 +390,10 @@ func isOrphan(name string, m *manifest) bool {
 	if strings.HasSuffix(name, vfs.TempSuffix) {
 		return true
 	}
-	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || name == m.Letters.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.Name == name }) {
+	if name == m.IdentityFile || name == m.Documents || name == m.Traits.Name || name == m.Letters.Name || slices.ContainsFunc(m.Files, func(f fileMeta) bool { return f.local() == name }) {
 		return false
 	}
-	return strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, identitySuffix) || strings.HasSuffix(name, docsSuffix) || strings.HasSuffix(name, traits.Suffix) || strings.HasSuffix(name, letters.Suffix)
+	return strings.HasSuffix(name, cold.Suffix) || name == cold.CacheName || strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, identitySuffix) || strings.HasSuffix(name, docsSuffix) || strings.HasSuffix(name, traits.Suffix) || strings.HasSuffix(name, letters.Suffix)
 }
 
 // loadFilters opens the dedupe filters and adds the ids of files that they do
@@ -401,7 +418,7 @@ func (db *DB) loadFilters() error {
 // is the day of the latest receipt.
 func (l *live) know(files []*file, covered uint64, received int32) error {
 	for _, f := range files {
-		if f.meta.Last <= covered {
+		if f.meta.Last <= covered || f.isCold() { // whose ids are forgotten
 			continue
 		}
 		l.filters.Reach(max(f.meta.MaxDay, received))
@@ -446,6 +463,7 @@ func (db *DB) Close() error {
 	db.mem.room.Broadcast()
 	db.mem.Unlock()
 	db.wg.Wait()
+	defer db.cold.Close()
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()
 	db.flushMu.Lock()

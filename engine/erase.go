@@ -14,7 +14,6 @@ import (
 	"spoor/engine/identity"
 	"spoor/engine/letters"
 	"spoor/segment"
-	"spoor/segment/batch"
 )
 
 // erasureDocument is the kind of documents that Apply itself writes: an erasure.Record by its id. Those of
@@ -326,6 +325,8 @@ func addCounts(sum, counts map[string]int64) {
 type purgeState struct {
 	set   *erasure.Set // that was carried out in all files
 	since time.Time    // when the background first saw another
+	// here is the set that was carried out in all files but cold ones, which have to be fetched first.
+	here *erasure.Set
 }
 
 // purgeDue carries out what waits to be erased from the bytes of files, if it is time.
@@ -339,7 +340,7 @@ func (db *DB) purgeDue(ctx context.Context, now time.Time, idle bool) error {
 	} else if db.purged.since.IsZero() {
 		db.purged.since = now
 	}
-	due := !done && (idle || now.Sub(db.purged.since) >= db.opts.EraseWithin/2)
+	due := !done && db.purged.here != set && (idle || now.Sub(db.purged.since) >= db.opts.EraseWithin/2)
 	db.compactMu.Unlock()
 	if !due {
 		return nil
@@ -352,8 +353,13 @@ func (db *DB) purgeDue(ctx context.Context, now time.Time, idle bool) error {
 
 // purge writes every file anew that holds something of the set, which is of l. The memtable was
 // flushed since the set came into force. While a backup reads the files of persons it waits for
-// that, or leaves the rest to a later call.
+// that, or leaves the rest to a later call. Cold files it fetches first if it shall wait, and else leaves to
+// rounds of the tier, see Cool.
 func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) error {
+	var away error
+	if wait {
+		away = db.fetchDue(ctx, l, set)
+	}
 	for {
 		done, err := db.purgeOne(ctx, l, set)
 		if err != nil {
@@ -373,17 +379,33 @@ func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) e
 	}
 	db.compactMu.Lock()
 	already := db.purged.set == set || db.live() != l // another state came: it has its own files
-	err := error(nil)
+	waiting, err := 0, error(nil)
 	if !already {
 		v := db.files.acquire()
 		e := edit{done: map[*file]uint64{}, forget: db.forgotten < set.Last()}
 		for _, f := range v.files {
-			if f.done.Load() < set.Last() && f.meta.Last <= db.durable.Load() {
+			due := false
+			if f.isCold() {
+				if due, err = set.Due(f.r, f.behind()); err != nil {
+					break
+				}
+			}
+			if due {
+				waiting++
+			} else if f.done.Load() < set.Last() && f.meta.Last <= db.durable.Load() {
 				e.done[f] = set.Last()
 			}
 		}
-		if err = db.commitCovered(e, func() {}); err == nil {
-			db.purged.set, db.purged.since = set, time.Time{}
+		if err == nil {
+			err = db.commitCovered(e, func() {})
+		} else {
+			err = fmt.Errorf("%w: %w", errBefore, err)
+		}
+		switch {
+		case err == nil && waiting > 0:
+			db.purged.here = set
+		case err == nil:
+			db.purged = purgeState{set: set}
 		}
 		v.release()
 	}
@@ -395,6 +417,12 @@ func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) e
 			db.fatal(err)
 		}
 		return err
+	}
+	if waiting > 0 {
+		if away != nil {
+			away = fmt.Errorf("erase: %d files are in the object store and could not be fetched: %w", waiting, away)
+		}
+		return away
 	}
 	if !already && db.opts.OnErased != nil {
 		db.opts.OnErased(set.Last())
@@ -415,6 +443,9 @@ func (db *DB) purgeOne(ctx context.Context, l *live, set *erasure.Set) (done boo
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
+		if f.isCold() {
+			continue
+		}
 		due, err := set.Due(f.r, f.behind())
 		if err != nil {
 			return false, err
@@ -424,7 +455,7 @@ func (db *DB) purgeOne(ctx context.Context, l *live, set *erasure.Set) (done boo
 		}
 		// Files of level 0 are merged as ever, so that later ones do not come before them.
 		if f.meta.Level == 0 {
-			picked, err := db.pick(v.files, whenIdle)
+			picked, err := db.pick(besideCold(v.files), whenIdle)
 			if err != nil {
 				return false, err
 			}
@@ -435,58 +466,4 @@ func (db *DB) purgeOne(ctx context.Context, l *live, set *erasure.Set) (done boo
 		return false, db.merge(ctx, []*file{f})
 	}
 	return true, nil
-}
-
-// refusals tells which rows of a batch may not be stored; nil if all may.
-func (db *DB) refusals(b *batch.Batch) (out []Refusal) {
-	refuse := func(row int, why Refusal) {
-		if out == nil {
-			out = make([]Refusal, b.N)
-		}
-		out[row] = why
-	}
-	if set := db.live().erasures.Load(); set != nil && set.Cutoffs != nil {
-		for i := range b.N {
-			switch day := segment.Day(b.Times[i]); {
-			case db.expired(b, i):
-				refuse(i, ExpiredEvent)
-			case set.Cutoffs.TooOld(day):
-				refuse(i, TooOld)
-			case set.Cutoffs.TooFarAhead(day, segment.Day(b.ReceivedAt)):
-				refuse(i, TooFarAhead)
-			}
-		}
-	}
-	x := db.live().identity
-	x.RLock()
-	defer x.RUnlock()
-	if !x.RefusesAny() {
-		return out
-	}
-	lastUser, lastAnon, refused := ^uint32(0), ^uint32(0), false
-	for i := range b.N {
-		if u, a := b.Users.Row[i], b.Anons.Row[i]; u != lastUser || a != lastAnon {
-			user, _ := b.Users.At(i)
-			anon, _ := b.Anons.At(i)
-			lastUser, lastAnon, refused = u, a, x.Refused(user, anon)
-		}
-		if refused {
-			refuse(i, ErasedPerson)
-		}
-	}
-	return out
-}
-
-// expired tells whether a row of a batch is older than the retention allows.
-func (db *DB) expired(b *batch.Batch, row int) bool {
-	set := db.live().erasures.Load()
-	if set == nil || set.Cutoffs == nil {
-		return false
-	}
-	return set.Expired(string(b.Names.Dict.At(int(b.Names.Row[row]-1))), segment.Day(b.Times[row]))
-}
-
-// idForgotten tells whether the id of a row counts no more.
-func (db *DB) idForgotten(b *batch.Batch, row int) bool {
-	return db.live().erasures.Load().Forgets(segment.Day(b.Times[row]), segment.Day(b.ReceivedAt))
 }

@@ -2,7 +2,11 @@ package engine
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"sort"
@@ -10,13 +14,122 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"spoor/engine/cold"
 	"spoor/engine/compaction"
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
+	"spoor/engine/letters"
+	"spoor/engine/traits"
+	"spoor/internal/frame"
 	"spoor/internal/vfs"
 	"spoor/segment"
 	"spoor/segment/batch"
 )
+
+// manifestName names the live files of a store. It is written whole to another
+// name, fsynced and renamed, so there is always one that is complete: JSON in a frame.
+const (
+	manifestName    = "MANIFEST"
+	manifestMagic   = "SPOORMAN"
+	manifestVersion = 1
+)
+
+// manifest is the durable state of a store at one log index.
+type manifest struct {
+	// Applied is the log index up to which every event is in the files below.
+	Applied uint64 `json:"applied"`
+	// Through is the log index up to which the files beside segments may know what was done, if that
+	// is more than Applied.
+	Through uint64 `json:"through,omitempty"`
+	// LastReceived is the latest receivedAt among them, in microseconds.
+	LastReceived int64 `json:"lastReceived"`
+	// MaxTime is the latest event time among them, in microseconds.
+	MaxTime int64 `json:"maxTime"`
+	// NextFile numbers the next file.
+	NextFile uint64 `json:"nextFile"`
+	// Files are the segments, oldest arrival first.
+	Files []fileMeta `json:"files"`
+	// IdentityFile and IdentityBytes say how much of which file is valid.
+	IdentityFile  string `json:"identityFile"`
+	IdentityBytes int64  `json:"identityBytes"`
+	// Traits says how much of which file is valid, if anybody has traits.
+	Traits traits.File `json:"traits,omitzero"`
+	// Letters says how much of which file is valid, if there are dead letters.
+	Letters letters.File `json:"letters,omitzero"`
+	// DedupeKey is the store's secret, see package idkey.
+	DedupeKey []byte `json:"dedupeKey,omitempty"`
+	// Backup lists the files with their sums; nil in the manifest of a store, never nil in that of a backup.
+	Backup []backupFile `json:"backup"`
+	// Erased counts for each erasure the rows that it took out of files so far.
+	Erased map[string]int64 `json:"erased,omitempty"`
+	// Forgotten is the log index of the last erasure whose ids the identity file is without.
+	Forgotten uint64 `json:"forgotten,omitempty"`
+	// Documents is the file that holds the documents, "" for none.
+	Documents string `json:"documents,omitempty"`
+	// Cold is below what key the objects of cold segments are, "" as long as there are none: a name that
+	// no other store has. Snapshots and backups have no cold segments.
+	Cold string `json:"cold,omitempty"`
+}
+
+// fileMeta describes a segment file.
+type fileMeta struct {
+	Name string `json:"name"`
+	// Level 0 files come from flushes; level 1 from compaction.
+	Level  int    `json:"level"`
+	Rows   int    `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	MinDay int32  `json:"minDay"`
+	MaxDay int32  `json:"maxDay"`
+	First  uint64 `json:"first"` // log index of the oldest and newest batch in it
+	Last   uint64 `json:"last"`
+	// Erased is the log index of the last erasure that was carried out in the file's bytes.
+	Erased uint64 `json:"erased,omitempty"`
+	// Cold is the SHA-256, in hexadecimal, of the bytes of a segment that is in the object store, of
+	// which a stub is here; "" of one that is here.
+	Cold string `json:"cold,omitempty"`
+}
+
+// local is the file of the store's directory that there is of a segment.
+func (fm *fileMeta) local() string {
+	if fm.Cold != "" {
+		return strings.TrimSuffix(fm.Name, segmentSuffix) + cold.Suffix
+	}
+	return fm.Name
+}
+
+// ErrManifest is wrapped when the manifest is damaged or was written by a newer program.
+var ErrManifest = errors.New("manifest cannot be read")
+
+func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
+	name := path.Join(dir, manifestName)
+	b, err := vfs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &manifest{NextFile: 1}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	body, err := frame.Unwrap(b, manifestMagic, manifestVersion)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrManifest, name, err)
+	}
+	m := &manifest{}
+	if err := json.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrManifest, name, err)
+	}
+	return m, nil
+}
+
+func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	if err := vfs.WriteFileAtomic(fsys, path.Join(dir, manifestName), frame.Wrap(manifestMagic, manifestVersion, body)); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
 
 // file is an open segment of the store. It is closed when the last reader lets
 // go, and removed then if compaction replaced it.
@@ -24,7 +137,7 @@ type file struct {
 	meta     fileMeta
 	fsys     vfs.FS
 	path     string
-	f        vfs.File
+	f        segmentBytes
 	r        *segment.Reader
 	refs     atomic.Int32
 	obsolete atomic.Bool
@@ -34,7 +147,19 @@ type file struct {
 		once sync.Once
 		compaction.File
 	}
+	received atomic.Pointer[int32]    // day of the latest receipt of its rows, nil until somebody asked
+	sums     atomic.Pointer[coldSums] // of a cold file, nil until somebody summed it
 }
+
+// segmentBytes are those of a segment, in a file or of a cold one.
+type segmentBytes interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}
+
+// isCold tells whether the rows of the file are in the object store.
+func (f *file) isCold() bool { return f.meta.Cold != "" }
 
 // behind is what erasures ask of a file.
 func (f *file) behind() erasure.File { return erasure.File{Last: f.meta.Last, Done: f.done.Load()} }
@@ -61,8 +186,8 @@ func (f *file) release() {
 
 // openFile opens a segment with one reference, the store's.
 func (db *DB) openFile(meta fileMeta) (*file, error) {
-	name := path.Join(db.dir, meta.Name)
-	h, err := db.fs.Open(name)
+	name := path.Join(db.dir, meta.local())
+	h, err := db.openBytes(&meta)
 	if err != nil {
 		return nil, fmt.Errorf("open segment %s: %w", name, err)
 	}
@@ -280,4 +405,97 @@ func eachKeptID(r *segment.Reader, set *erasure.Set, f func(id batch.ID, text []
 // isExpired tells whether the events of a section are older than the retention allows, erased ones too.
 func isExpired(s *segment.Section, set *erasure.Set) bool {
 	return set.Expired(strings.TrimPrefix(s.Event(), segment.ErasedPrefix), s.Day())
+}
+
+// openBytes opens the bytes of a segment, wherever they are.
+func (db *DB) openBytes(fm *fileMeta) (segmentBytes, error) {
+	if fm.Cold != "" {
+		return db.cold.OpenFile(db.pathOf(fm.local()), db.objectKey(fm.Name))
+	}
+	return db.fs.Open(db.pathOf(fm.Name))
+}
+
+func (db *DB) objectKey(name string) string { return path.Join(db.coldKey, name) }
+
+// warm makes a manifest one whose segments are all there.
+func (m *manifest) warm() {
+	m.Cold = ""
+	for i := range m.Files {
+		m.Files[i].Cold = ""
+	}
+}
+
+// besideCold are the files that may be merged: not cold, nor of a day of a cold one, whose rows must
+// keep their place among those of the day.
+func besideCold(files []*file) []*file {
+	days := map[int32]bool{}
+	for _, f := range files {
+		if f.isCold() {
+			for _, d := range f.days().Days {
+				days[d.Day] = true
+			}
+		}
+	}
+	if len(days) == 0 {
+		return files
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f *file) bool { return f.holdsOneOf(days) })
+}
+
+func (f *file) holdsOneOf(days map[int32]bool) bool {
+	for _, d := range f.days().Days {
+		if days[d.Day] {
+			return true
+		}
+	}
+	return false
+}
+
+// lastReceived is the day of the latest receipt of a row, erased ones too.
+func (f *file) lastReceived() (int32, error) {
+	if day := f.received.Load(); day != nil {
+		return *day, nil
+	}
+	last := int32(noReceipt)
+	var x segment.Scratch
+	buf := make([]int64, segment.BlockRows)
+	sections := f.r.Sections()
+	for i := range sections {
+		s := &sections[i]
+		for from := 0; from < s.Rows(); from += segment.BlockRows {
+			b := buf[:min(segment.BlockRows, s.Rows()-from)]
+			if err := s.Received(b, from, from+len(b), &x); err != nil {
+				return 0, err
+			}
+			last = max(last, segment.Day(slices.Max(b)))
+		}
+	}
+	f.received.Store(&last)
+	return last, nil
+}
+
+const noReceipt = -1 << 31
+
+// expired tells whether some of the sections are older than the retention allows, and whether all are.
+func (f *file) expired(set *erasure.Set) (some, all bool) {
+	all = true
+	sections := f.r.Sections()
+	for i := range sections {
+		gone := isExpired(&sections[i], set)
+		some, all = some || gone, all && gone
+	}
+	return some, all
+}
+
+// cold are the keys of the objects that somebody may read.
+func (s *fileSet) cold() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := map[string]bool{}
+	for _, f := range slices.Concat(s.current.files, s.kept) {
+		if f.isCold() && !f.closed() {
+			keys[f.f.(*cold.File).Key()] = true
+		}
+	}
+	return keys
 }

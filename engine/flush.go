@@ -223,6 +223,16 @@ func (db *DB) commitCovered(e edit, install func()) error {
 	return db.commit(e, install)
 }
 
+// commitAlone is commitCovered for a round of the tier: after an error of which nobody knows what the disk
+// has, the store ends, unless the disk is full.
+func (db *DB) commitAlone(e edit, install func()) error {
+	err := db.commitCovered(e, install)
+	if err != nil && !errors.Is(err, errBefore) && !errors.Is(err, syscall.ENOSPC) {
+		db.fatal(err)
+	}
+	return err
+}
+
 var errBefore = errors.New("nothing was committed")
 
 // saveFilters writes the dedupe filters if that is worth it, or all is set. That
@@ -279,7 +289,7 @@ func (db *DB) commit(e edit, install func()) error {
 		panic(fmt.Sprintf("engine: a manifest that covers the log up to %d, with an erasure at %d", applied, db.erasedAt))
 	}
 	for _, f := range e.added {
-		db.strays = append(db.strays, f.meta.Name)
+		db.strays = append(db.strays, f.meta.local())
 	}
 	oldTraits, err := db.savePersons()
 	if err != nil {
@@ -312,7 +322,7 @@ func (db *DB) commit(e edit, install func()) error {
 	m := &manifest{
 		Applied: applied, LastReceived: db.lastReceived.Load(), MaxTime: db.maxTime.Load(), NextFile: db.nextFile.Load(),
 		IdentityFile: db.identityFile, IdentityBytes: db.identityBytes, Documents: db.docsFile, Traits: db.traitsFile, Letters: db.lettersFile,
-		DedupeKey: db.live().idKey.Bytes(), Erased: erased, Forgotten: db.forgotten,
+		DedupeKey: db.live().idKey.Bytes(), Erased: erased, Forgotten: db.forgotten, Cold: db.coldKey,
 	}
 	if e.forget {
 		m.Forgotten = min(db.live().erasures.Load().Last(), applied)

@@ -158,7 +158,7 @@ func answers(t *testing.T, db *DB) string {
 	}
 	rules, cutoffs, err := db.Retention()
 	require.NoError(t, err)
-	fmt.Fprintf(&out, "retention %v, cutoffs %v\n", rules, cutoffs)
+	fmt.Fprintf(&out, "retention {%v %v %v}, cutoffs %v\n", rules.Default, rules.Events, rules.Dedupe, cutoffs)
 	list, _, err := db.Letters().List(letters.Filter{}, "", 10, 1<<20)
 	require.NoError(t, err)
 	for _, l := range list {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"spoor/index"
+	"spoor/segment"
 	"spoor/segment/batch"
 )
 
@@ -132,4 +133,58 @@ func batchBytes(b *batch.Batch) int64 {
 		n += int64(4*len(c.Rows) + 4*len(c.Codes) + len(c.Dict.Bytes) + 4*len(c.Dict.Off) + 8*len(c.Nums) + 8*len(c.Ints) + len(c.Bools) + 128)
 	}
 	return n
+}
+
+// refusals tells which rows of a batch may not be stored; nil if all may.
+func (db *DB) refusals(b *batch.Batch) (out []Refusal) {
+	refuse := func(row int, why Refusal) {
+		if out == nil {
+			out = make([]Refusal, b.N)
+		}
+		out[row] = why
+	}
+	if set := db.live().erasures.Load(); set != nil && set.Cutoffs != nil {
+		for i := range b.N {
+			switch day := segment.Day(b.Times[i]); {
+			case db.expired(b, i):
+				refuse(i, ExpiredEvent)
+			case set.Cutoffs.TooOld(day):
+				refuse(i, TooOld)
+			case set.Cutoffs.TooFarAhead(day, segment.Day(b.ReceivedAt)):
+				refuse(i, TooFarAhead)
+			}
+		}
+	}
+	x := db.live().identity
+	x.RLock()
+	defer x.RUnlock()
+	if !x.RefusesAny() {
+		return out
+	}
+	lastUser, lastAnon, refused := ^uint32(0), ^uint32(0), false
+	for i := range b.N {
+		if u, a := b.Users.Row[i], b.Anons.Row[i]; u != lastUser || a != lastAnon {
+			user, _ := b.Users.At(i)
+			anon, _ := b.Anons.At(i)
+			lastUser, lastAnon, refused = u, a, x.Refused(user, anon)
+		}
+		if refused {
+			refuse(i, ErasedPerson)
+		}
+	}
+	return out
+}
+
+// expired tells whether a row of a batch is older than the retention allows.
+func (db *DB) expired(b *batch.Batch, row int) bool {
+	set := db.live().erasures.Load()
+	if set == nil || set.Cutoffs == nil {
+		return false
+	}
+	return set.Expired(string(b.Names.Dict.At(int(b.Names.Row[row]-1))), segment.Day(b.Times[row]))
+}
+
+// idForgotten tells whether the id of a row counts no more.
+func (db *DB) idForgotten(b *batch.Batch, row int) bool {
+	return db.live().erasures.Load().Forgets(segment.Day(b.Times[row]), segment.Day(b.ReceivedAt))
 }

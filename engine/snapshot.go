@@ -142,6 +142,7 @@ func (s *Snapshot) describe(ctx context.Context, m *manifest) error {
 		sums[f.meta.Name] = f
 	}
 	m.Backup = []backupFile{}
+	m.warm() // whoever copies them gets the bytes
 	for _, name := range manifestFiles(m) {
 		f := backupFile{Name: name}
 		if seg := sums[name]; seg != nil {
@@ -171,6 +172,9 @@ func (s *Snapshot) describe(ctx context.Context, m *manifest) error {
 
 // sha is the sum of a segment's bytes, which never change.
 func (f *file) sha(ctx context.Context) (string, error) {
+	if f.isCold() {
+		return f.meta.Cold, nil
+	}
 	if sum := f.sum.Load(); sum != nil {
 		return *sum, nil
 	}
@@ -257,7 +261,7 @@ func (db *DB) LinkHeld(ctx context.Context, want SnapshotFile, dst string) (bool
 	v := db.files.acquire()
 	defer v.release()
 	for _, f := range v.files {
-		if f.meta.Bytes != want.Bytes {
+		if f.meta.Bytes != want.Bytes || f.isCold() {
 			continue
 		}
 		sum, err := sumOf(ctx, f.f, f.meta.Bytes)
@@ -434,7 +438,7 @@ func (db *DB) replaceManifest(s *Staged) (old []string, err error) {
 	if err := db.fs.SyncDir(db.dir); err != nil {
 		return nil, err
 	}
-	s.m.NextFile = db.nextFile.Load()
+	s.m.NextFile, s.m.Cold = db.nextFile.Load(), db.coldKey // below which objects are removed from now on
 	if err := writeManifest(db.fs, db.dir, s.m); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 
+	"spoor/engine/document"
 	"spoor/engine/erasure"
 	"spoor/engine/identity"
 	"spoor/engine/letters"
@@ -315,4 +316,17 @@ func (db *DB) Consent(userID, anonymousID []byte, path string) (granted, known b
 	}
 	l, known := now.traits.Value(person, path)
 	return l.Bool, known && l.Kind == batch.KindBool
+}
+
+// DocumentTexts calls f with every document of a file of documents.
+func DocumentTexts(file []byte, f func(where string, text []byte)) error {
+	d := document.New()
+	if err := d.Unmarshal(file); err != nil {
+		return err
+	}
+	d.Each(func(doc document.Document) {
+		f("name of a "+doc.Kind, []byte(doc.Name))
+		f(doc.Kind+" "+doc.Name, doc.Value)
+	})
+	return nil
 }

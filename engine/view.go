@@ -396,7 +396,12 @@ func (p *HashPoint) Sum(ctx context.Context, rest func()) (*statehash.State, err
 	if err != nil {
 		return nil, err
 	}
+	far, err := p.view.sumCold(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
 	days, err := rows.SumDays(ctx, segments)
+	days = statehash.AddDays(days, far)
 	if p.db.live() != p.live || p.live.erasures.Load() != p.set {
 		return nil, ErrDisturbed
 	}
@@ -412,10 +417,12 @@ func (p *HashPoint) Sum(ctx context.Context, rest func()) (*statehash.State, err
 }
 
 // pastCache are the segments of the view, of which those in files are read from the disk: damage
-// there must be seen, and what is read once is no use to queries.
-func (v *View) pastCache() ([]*segment.Reader, error) {
-	segments := slices.Clone(v.Segments)
-	for i, f := range v.files.files { // they come first
+// there must be seen, and what is read once is no use to queries. Cold ones are left out.
+func (v *View) pastCache() (segments []*segment.Reader, err error) {
+	for _, f := range v.files.files { // they come first
+		if f.isCold() {
+			continue
+		}
 		r, err := segment.Open(f.f, f.meta.Bytes, f.meta.Name, nil)
 		if err != nil {
 			return nil, err
@@ -424,10 +431,58 @@ func (v *View) pastCache() ([]*segment.Reader, error) {
 			hideErased(v.erased.set, r, f.behind(), 0)
 			v.erased.files[r] = f.behind()
 		}
-		segments[i] = r
+		segments = append(segments, r)
 	}
-	return segments, nil
+	return append(segments, v.Segments[len(v.files.files):]...), nil
 }
 
 // Release lets go of the files.
 func (p *HashPoint) Release() { p.view.Release() }
+
+// coldSums are what the rows of a file sum up to, as long as no erasure comes and nothing in it expires.
+type coldSums struct {
+	erasures uint64
+	days     []statehash.Day
+}
+
+// sumFile sums the rows of a file that is about to become cold.
+func (db *DB) sumFile(ctx context.Context, f *file) (*coldSums, error) {
+	v, err := db.View()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Release()
+	if !slices.Contains(v.files.files, f) {
+		return nil, nil // it was written anew: swap will tell
+	}
+	return v.sumFile(ctx, statehash.NewRows(v.Identity.x, v.Left), f)
+}
+
+func (v *View) sumFile(ctx context.Context, rows *statehash.Rows, f *file) (*coldSums, error) {
+	days, err := rows.SumDays(ctx, []*segment.Reader{f.r})
+	if err != nil {
+		return nil, err
+	}
+	return &coldSums{v.erased.set.Last(), days}, nil
+}
+
+// sumCold sums the rows of cold files. It remembers: the store is read again only when something was erased.
+func (v *View) sumCold(ctx context.Context, rows *statehash.Rows) (days []statehash.Day, err error) {
+	for _, f := range v.files.files {
+		if !f.isCold() {
+			continue
+		}
+		sums := f.sums.Load()
+		expires, _ := f.expired(v.erased.set)
+		if sums == nil || sums.erasures != v.erased.set.Last() || expires {
+			if sums, err = v.sumFile(ctx, rows, f); err != nil {
+				return nil, err
+			}
+			if !expires {
+				f.sums.Store(sums)
+			}
+		}
+		days = statehash.AddDays(days, sums.days)
+	}
+	return days, nil
+}

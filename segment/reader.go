@@ -1,10 +1,12 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -290,6 +292,34 @@ func (r *Reader) Find(day int32, name string) *Section {
 		return &r.sections[i]
 	}
 	return nil
+}
+
+// Extent is a range of bytes of a file.
+type Extent struct{ Off, Len int64 }
+
+// Directory lists, ascending and apart, the bytes of the file that say what is in it without any row: header,
+// directories of sections, sets of persons, footer and trailer. Whoever has them can open the
+// file, and tell which of its sections can matter to a question.
+func (r *Reader) Directory() []Extent {
+	all := []Extent{{0, headerSize}, {r.size - trailerSize - int64(r.footerLen), int64(r.footerLen) + trailerSize}}
+	add := func(x ref) { all = append(all, Extent{int64(x.off), int64(x.len)}) }
+	for i := range r.sections {
+		add(r.sections[i].personsRef)
+		add(r.sections[i].dirRef)
+	}
+	for i := range r.days {
+		add(r.days[i].persons)
+	}
+	slices.SortFunc(all, func(a, b Extent) int { return cmp.Compare(a.Off, b.Off) })
+	out := all[:1]
+	for _, e := range all[1:] {
+		if last := &out[len(out)-1]; e.Off <= last.Off+last.Len {
+			last.Len = max(last.Len, e.Off+e.Len-last.Off)
+		} else {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // page returns a verified page: its blocks start at the returned offsets.

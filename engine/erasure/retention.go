@@ -24,6 +24,10 @@ type Retention struct {
 	Events map[string]int `json:"events,omitempty"`
 	// Dedupe says how long an eventId is remembered after it was received, likewise; 0 is as long as the event.
 	Dedupe int `json:"dedupe,omitempty"`
+	// Local says how long events are kept on the disks of the nodes, likewise; older ones are kept in the
+	// object store of each node that has one. 0 is as long as the event. It is never shorter than Dedupe: what a
+	// new event is compared with is on the disk.
+	Local int `json:"local,omitempty"`
 }
 
 // Bounds of a Retention.
@@ -51,8 +55,16 @@ func (r *Retention) Check() error {
 			return err
 		}
 	}
-	if err := check("dedupe", r.Dedupe); err != nil {
-		return err
+	for name, days := range map[string]int{"dedupe": r.Dedupe, "local": r.Local} {
+		if err := check(name, days); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Local != 0 && r.Dedupe == 0:
+		return refuse("local: %d days, and eventIds are remembered for ever; say how long they are, %d days or less, with dedupe: new events are compared with what is on the disk", r.Local, r.Local)
+	case r.Local != 0 && r.Dedupe > r.Local:
+		return refuse("local: %d days are fewer than the %d for which eventIds are remembered (dedupe); new events are compared with what is on the disk", r.Local, r.Dedupe)
 	}
 	return check("default", r.Default)
 }

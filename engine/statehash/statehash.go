@@ -336,3 +336,23 @@ func (h *Rows) codes(c segment.Column, of uint64, from, to int) error {
 	}
 	return nil
 }
+
+// AddDays sums days of disjoint rows, each list ascending.
+func AddDays(a, b []Day) []Day {
+	out := make([]Day, 0, len(a)+len(b))
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Day < b[0].Day:
+			out, a = append(out, a[0]), a[1:]
+		case len(a) == 0 || b[0].Day < a[0].Day:
+			out, b = append(out, b[0]), b[1:]
+		default:
+			d := a[0]
+			d.Rows += b[0].Rows
+			d.Hash.Hi += b[0].Hash.Hi
+			d.Hash.Lo += b[0].Hash.Lo
+			out, a, b = append(out, d), a[1:], b[1:]
+		}
+	}
+	return out
+}
