@@ -33,7 +33,7 @@ type coolState struct {
 	closed int64      // when so many cold files had been closed
 
 	mu   sync.Mutex
-	last ColdStatus // Round, Error and Failures
+	last ColdStatus // Round, Error and FailedRounds
 }
 
 // ColdStatus is how far cold segments are.
@@ -52,7 +52,8 @@ type ColdStatus struct {
 	LastDay   string `json:"lastDay,omitempty"`
 	Round     string `json:"round,omitempty"` // when the last one ended
 	Error     string `json:"error,omitempty"` // of the last round
-	Rounds    int    `json:"failedRounds"`    // rounds that failed since one did not
+	// FailedRounds are those that failed since one did not.
+	FailedRounds int `json:"failedRounds"`
 }
 
 // ColdStatus may be called at any time.
@@ -133,12 +134,12 @@ func (db *DB) Cool(ctx context.Context, now time.Time) error {
 	db.cooling.mu.Lock()
 	defer db.cooling.mu.Unlock()
 	db.cooling.last.Round, db.cooling.last.Error = now.UTC().Format(time.RFC3339), ""
-	db.cooling.last.Rounds++
+	db.cooling.last.FailedRounds++
 	if err != nil {
 		db.cooling.last.Error = err.Error()
 		return err
 	}
-	db.cooling.last.Rounds = 0
+	db.cooling.last.FailedRounds = 0
 	return nil
 }
 

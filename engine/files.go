@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"sort"
@@ -456,7 +457,7 @@ func (f *file) lastReceived() (int32, error) {
 	if day := f.received.Load(); day != nil {
 		return *day, nil
 	}
-	last := int32(noReceipt)
+	last := int32(math.MinInt32)
 	var x segment.Scratch
 	buf := make([]int64, segment.BlockRows)
 	sections := f.r.Sections()
@@ -473,8 +474,6 @@ func (f *file) lastReceived() (int32, error) {
 	f.received.Store(&last)
 	return last, nil
 }
-
-const noReceipt = -1 << 31
 
 // expired tells whether some of the sections are older than the retention allows, and whether all are.
 func (f *file) expired(set *erasure.Set) (some, all bool) {

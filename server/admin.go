@@ -13,11 +13,13 @@ import (
 
 	"spoor/cluster/roster"
 	"spoor/engine"
+	"spoor/engine/cold"
 	"spoor/server/access"
 	"spoor/server/call"
 	"spoor/server/dashboard"
 	"spoor/server/openapi"
 	"spoor/server/progress"
+	"spoor/server/rawtier"
 	"spoor/server/sdkfile"
 )
 
@@ -78,7 +80,10 @@ func (s *Server) getRaw(ctx *fasthttp.RequestCtx, _ string) error {
 	if s.opts.Raw == nil {
 		return fail(fasthttp.StatusNotFound, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
 	}
-	return answerValue(ctx, s.opts.Raw.Status())
+	return answerValue(ctx, struct {
+		rawtier.Status
+		Local engine.ColdStatus `json:"local"`
+	}{s.opts.Raw.Status(), s.back.Cold()})
 }
 
 // postFlush writes the memtable to segments.
@@ -229,6 +234,8 @@ func (s *Server) choreFailure(err error) *failure {
 	switch {
 	case errors.As(err, &q):
 		return fail(fasthttp.StatusBadRequest, q.Code, "%s", q.Message)
+	case errors.Is(err, cold.ErrAway):
+		return f
 	case errors.Is(err, engine.ErrDamaged):
 		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
 	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:

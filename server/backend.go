@@ -104,6 +104,8 @@ type Operator interface {
 	Compact(ctx context.Context) error
 	Cluster() ClusterStatus
 	Store() StoreStatus
+	// Cold is how far days are that are kept in the object store in place of the node's disk.
+	Cold() engine.ColdStatus
 	// Verify reads every byte of store, log and snapshots. What is wrong stands in the report.
 	Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error)
 	// Grep looks for texts in every byte of the data directory; ErrNoDataDir if there is none.

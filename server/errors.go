@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"spoor/engine"
+	"spoor/engine/cold"
 	"spoor/engine/event"
 	"spoor/server/call"
 	"spoor/server/collect"
@@ -141,6 +142,10 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusConflict, "other_backup", "%v", err)
 	case errors.Is(err, ErrLimit):
 		return fail(fasthttp.StatusUnprocessableEntity, "query_limit", "%v; narrow the time range, the events or the breakdown", err)
+	case errors.Is(err, cold.ErrAway):
+		f = fail(fasthttp.StatusServiceUnavailable, "object_store_away", "%v; ask again later, or only about days that are on the server's disk (see local in GET /api/raw)", err)
+		f.retry = 1
+		return f
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(fasthttp.StatusServiceUnavailable, "timeout", "it took longer than it may; narrow the time range or the events").again()
 	case errors.Is(err, context.Canceled):

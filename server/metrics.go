@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
+	"spoor/engine"
 	"spoor/server/collect"
 	"spoor/server/nodes"
 )
@@ -87,6 +88,24 @@ func newMetrics(s *Server) *serverMetrics {
 		gauges["spoor_raw_bytes"] = func() float64 { return float64(raw.Status().Bytes) }
 		gauges["spoor_raw_failures"] = func() float64 { return float64(raw.Status().Failures) }
 		gauges["spoor_raw_erasing"] = func() float64 { return boolNumber(raw.Status().Pending) }
+		for name, of := range map[string]func(engine.ColdStatus) float64{
+			"spoor_cold_files":                 func(c engine.ColdStatus) float64 { return float64(c.Files) },
+			"spoor_cold_bytes":                 func(c engine.ColdStatus) float64 { return float64(c.Bytes) },
+			"spoor_cold_stub_bytes":            func(c engine.ColdStatus) float64 { return float64(c.StubBytes) },
+			"spoor_cold_erasing_files":         func(c engine.ColdStatus) float64 { return float64(c.Waiting) },
+			"spoor_cold_failed_rounds":         func(c engine.ColdStatus) float64 { return float64(c.FailedRounds) },
+			"spoor_cold_away":                  func(c engine.ColdStatus) float64 { return boolNumber(c.Away != "") },
+			"spoor_cold_cache_bytes":           func(c engine.ColdStatus) float64 { return float64(c.CacheBytes) },
+			"spoor_cold_cache_hits_total":      func(c engine.ColdStatus) float64 { return float64(c.Hits) },
+			"spoor_cold_cache_misses_total":    func(c engine.ColdStatus) float64 { return float64(c.Misses) },
+			"spoor_cold_read_bytes_total":      func(c engine.ColdStatus) float64 { return float64(c.ReadBytes) },
+			"spoor_cold_written_bytes_total":   func(c engine.ColdStatus) float64 { return float64(c.WriteBytes) },
+			"spoor_cold_requests_total":        func(c engine.ColdStatus) float64 { return float64(c.Requests) },
+			"spoor_cold_request_errors_total":  func(c engine.ColdStatus) float64 { return float64(c.Failures) },
+			"spoor_cold_request_seconds_total": func(c engine.ColdStatus) float64 { return c.RequestTime.Seconds() },
+		} {
+			gauges[name] = func() float64 { return of(s.back.Cold()) }
+		}
 	}
 	for name, f := range gauges {
 		set.NewGauge(name, f)

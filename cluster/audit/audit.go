@@ -23,6 +23,7 @@ import (
 	"spoor/cluster"
 	"spoor/cluster/peer"
 	"spoor/engine"
+	"spoor/engine/cold"
 	"spoor/engine/statehash"
 )
 
@@ -142,7 +143,7 @@ func (a *Auditor) OnHash(p *engine.HashPoint) {
 		r := Result{Index: p.Index(), State: state}
 		if err != nil {
 			r.Error = err.Error()
-			r.Damaged = !errors.Is(err, engine.ErrDisturbed) && a.ctx.Err() == nil
+			r.Damaged = !errors.Is(err, engine.ErrDisturbed) && !errors.Is(err, cold.ErrAway) && a.ctx.Err() == nil
 		}
 		if r.Damaged {
 			a.opts.Logger.Error("this node's data is damaged", "error", err)

@@ -31,7 +31,7 @@ func TestAPersonWhoWasErasedIsInNoFileAfterACompactionAndACut(t *testing.T) {
 	n.propose(entry)
 	require.NoError(t, n.db.Compact(ctx))
 	require.NoError(t, n.raft.CutLog(ctx))
-	found, err := datadir.GrepInUse(ctx, vfs.OS(), dir, []string{"erased@example.com", "erased-anon", "erased-user"}, nil)
+	found, err := datadir.GrepInUse(ctx, vfs.OS(), dir, nil, []string{"erased@example.com", "erased-anon", "erased-user"}, nil)
 	require.NoError(t, err)
 	require.True(t, found.Gone(), "%+v", found)
 	n.close()
@@ -55,7 +55,7 @@ func TestASearchThroughAStoreInUseFindsATextWhereverItMovesTo(t *testing.T) {
 	}
 	add("wanted", `"userId":"wanted-user","properties":{"mail":"wanted@example.com"}`)
 	look := func(texts ...string) *datadir.Found {
-		found, err := datadir.GrepInUse(ctx, vfs.OS(), dir, texts, nil)
+		found, err := datadir.GrepInUse(ctx, vfs.OS(), dir, nil, texts, nil)
 		require.NoError(t, err)
 		return found
 	}

@@ -18,6 +18,7 @@ import (
 	"spoor/cluster"
 	"spoor/cluster/logstore"
 	"spoor/engine"
+	"spoor/engine/cold"
 	"spoor/internal/grep"
 	"spoor/internal/vfs"
 	"spoor/segment"
@@ -84,22 +85,60 @@ const (
 // Nothing is in memory alone: what was applied is in the log, until it is in files that the manifest names. A file
 // that goes before it is read has left what counts of it to files that are there by then: as long
 // as there were such, the files that came or grew in the meantime are read as well.
-func GrepInUse(ctx context.Context, fsys vfs.FS, dir string, texts []string, progress engine.Progress) (*Found, error) {
+// objects are the segments of old days in the object store, see engine.DB.EachObject.
+func GrepInUse(ctx context.Context, fsys vfs.FS, dir string, objects Objects, texts []string, progress engine.Progress) (*Found, error) {
 	if len(texts) == 0 || slices.Contains(texts, "") {
 		return nil, errors.New("search: no text is given, or an empty one")
 	}
 	g := newGrepper(fsys, dir, texts, progress)
+	g.inUse = true
 	for range maxRounds {
 		missed, err := g.round(ctx, true)
 		if err != nil {
 			return nil, fmt.Errorf("search %s: %w", dir, err)
 		}
-		if missed == 0 {
+		fresh, err := g.objects(ctx, objects)
+		if err != nil {
+			return nil, fmt.Errorf("search %s: %w", dir, err)
+		}
+		if missed+fresh == 0 {
 			return g.found, nil
 		}
 	}
 	g.found.Undecoded = append(g.found.Undecoded, engine.Problem{File: ".", Text: "files came and went faster than they were read; search again when less is written"})
 	return g.found, nil
+}
+
+// Objects calls f with each object of a store, as a file on the local disk.
+type Objects func(ctx context.Context, f func(name string, content vfs.File) error) error
+
+// objects reads the objects that were not read yet, and counts them. A segment may go there, and come back,
+// between two rounds, under another name each time.
+func (g *grepper) objects(ctx context.Context, each Objects) (fresh int, err error) {
+	if each == nil {
+		return 0, nil
+	}
+	err = each(ctx, func(name string, content vfs.File) error {
+		name = filepath.Join(g.dir, "object store", name)
+		if _, seen := g.read[name]; seen {
+			return nil
+		}
+		g.read[name] = content.Size()
+		fresh++
+		clear(g.perFile)
+		if err := g.raw(ctx, name, content); err != nil {
+			return err
+		}
+		g.segment(ctx, name, content)
+		g.found.Files++
+		g.found.Bytes += content.Size()
+		return ctx.Err()
+	})
+	if err != nil && ctx.Err() == nil {
+		g.undecoded(filepath.Join(g.dir, "object store"), err)
+		return 0, nil
+	}
+	return fresh, err
 }
 
 func newGrepper(fsys vfs.FS, dir string, texts []string, progress engine.Progress) *grepper {
@@ -165,6 +204,7 @@ type grepper struct {
 	perFile  map[string]int // places of the current file by text
 	read     map[string]int64
 	progress engine.Progress
+	inUse    bool // objects are read, too
 }
 
 // pattern is a form in which a text may stand in a file.
@@ -269,6 +309,8 @@ func (g *grepper) file(ctx context.Context, name string) error {
 	case f.Size() == 0:
 	case strings.HasSuffix(base, ".seg"):
 		g.segment(ctx, name, f)
+	case strings.HasSuffix(base, cold.Suffix) && !g.inUse:
+		g.undecoded(name, errors.New("its events are in the object store; search with the server running"))
 	case strings.HasSuffix(base, ".docs"):
 		g.whole(name, f, func(b []byte) error {
 			return engine.DocumentTexts(b, func(where string, text []byte) { g.look(name, where, text) })

@@ -258,8 +258,11 @@ func (b *Backend) Grep(ctx context.Context, texts []string, progress engine.Prog
 	if b.data == "" {
 		return nil, server.ErrNoDataDir
 	}
-	return datadir.GrepInUse(ctx, vfs.OS(), b.data, texts, progress)
+	return datadir.GrepInUse(ctx, vfs.OS(), b.data, b.db.EachObject, texts, progress)
 }
+
+// Cold is how far days are that are kept in the object store.
+func (b *Backend) Cold() engine.ColdStatus { return b.db.ColdStatus() }
 
 // Backup writes a backup into a directory below the one of KeepBackups.
 func (b *Backend) Backup(ctx context.Context, name string, progress engine.Progress) (*engine.BackupReport, error) {

@@ -150,6 +150,12 @@ func Days(ctx context.Context, store blob.Store) ([]Day, error) {
 	return out, err
 }
 
+// Sealed tells whether a raw tier has a day.
+func Sealed(ctx context.Context, store blob.Store, day int32) (bool, error) {
+	_, found, err := readJSON(ctx, store, manifestKey(day), &Day{})
+	return found, err
+}
+
 // ReadPersons reads which file says who is who; nil where none does.
 func ReadPersons(ctx context.Context, store blob.Store) (*Persons, error) {
 	p := &Persons{}

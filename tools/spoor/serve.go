@@ -73,6 +73,7 @@ type serveCmd struct {
 	FlushRows int `help:"Write recent events to a file at so many." default:"262144" placeholder:"N"`
 
 	raw.Serve `embed:""`
+	ColdCache byteSize `help:"Space on the disk for what is read of days that are only in the object store, see spoor retention set --local." default:"1GiB" placeholder:"SIZE"`
 
 	BackupDir       string      `help:"Directory below which spoor backup --server may write, on this machine." type:"path" placeholder:"DIR"`
 	Geoip           string      `help:"Database of countries in MaxMind's format; events then get context.country." type:"path" placeholder:"FILE"`
@@ -164,9 +165,13 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 		os.Exit(exitFailed)
 	}
 	erased, copies := make(erasedLog, 1), c.Replica.New(log)
+	far, err := c.Cold(int64(c.ColdCache))
+	if err != nil {
+		return usageError{err}
+	}
 	db, err := engine.Open(filepath.Join(c.Data, datadir.StoreDir), engine.Options{
 		Logger: log, MemoryBytes: int64(c.Memory), FlushRows: c.FlushRows, OnFatal: fatal,
-		EraseWithin: c.EraseWithin, OnErased: erased.tell, OnHash: copies.Audit.OnHash,
+		EraseWithin: c.EraseWithin, OnErased: erased.tell, OnHash: copies.Audit.OnHash, Cold: far,
 	})
 	if err != nil {
 		return err

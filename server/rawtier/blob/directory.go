@@ -146,6 +146,29 @@ func (d *directory) open(key string) (*os.File, error) {
 	return f, nil
 }
 
+func (d *directory) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+	if err := ctx.Err(); err != nil {
+		return d.failure("read", key, err)
+	}
+	f, err := d.open(key)
+	if err != nil {
+		if errors.Is(err, ErrMissing) { // a disk that is not mounted has lost nothing
+			if _, derr := d.root.Stat(filepath.Dir(filepath.FromSlash(key))); derr != nil {
+				return fmt.Errorf("read %s in %s: the directory is not there: %v", key, d.dir, derr)
+			}
+		}
+		return err
+	}
+	defer f.Close()
+	if n, err := f.ReadAt(p, off); n < len(p) {
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: it ends before byte %d", ErrMissing, off+int64(len(p)))
+		}
+		return d.failure("read", key, err)
+	}
+	return nil
+}
+
 func (d *directory) List(ctx context.Context, prefix string, f func(Object) error) error {
 	var found []Object
 	// Only what is below the last slash of the prefix can begin with it.

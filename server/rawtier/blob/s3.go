@@ -211,6 +211,34 @@ func (s *s3) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	return &s3Reader{s, key, o}, nil
 }
 
+func (s *s3) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+	if err := checkKey(key); err != nil || len(p) == 0 {
+		return err
+	}
+	opts := minio.GetObjectOptions{}
+	if err := opts.SetRange(off, off+int64(len(p))-1); err != nil {
+		return s.failure("read", key, err)
+	}
+	// One request: what minio.Client.GetObject returns would ask for the whole object first.
+	core := minio.Core{Client: s.client}
+	in, _, _, err := core.GetObject(ctx, s.bucket, s.key(key), opts)
+	if err != nil {
+		if minio.ToErrorResponse(err).StatusCode == http.StatusRequestedRangeNotSatisfiable {
+			err = fmt.Errorf("%w: it ends before byte %d", ErrMissing, off+int64(len(p)))
+		}
+		return s.failure("read", key, err)
+	}
+	defer in.Close()
+	_, err = io.ReadFull(in, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil {
+		err = fmt.Errorf("%w after fewer than %d bytes", err, len(p))
+	}
+	if err != nil {
+		return s.failure("read", key, err)
+	}
+	return nil
+}
+
 // s3Reader makes the errors of this package of those of the library.
 type s3Reader struct {
 	s   *s3

@@ -34,6 +34,8 @@ type Store interface {
 	Read(ctx context.Context, key string) (content []byte, version string, err error)
 	// Open streams an object. The error, of Open or of the first Read, is ErrMissing where there is none.
 	Open(ctx context.Context, key string) (io.ReadCloser, error)
+	// ReadAt fills p with what an object holds at off. The error is ErrMissing where there is none, or it ends before.
+	ReadAt(ctx context.Context, key string, p []byte, off int64) error
 	// List calls f with the objects whose keys begin with prefix, in the order of keys.
 	List(ctx context.Context, prefix string, f func(Object) error) error
 	// Remove removes an object; one that is missing is no error.

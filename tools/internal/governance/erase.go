@@ -214,6 +214,8 @@ type Retention struct {
 func (Retention) Help() string {
 	return `Events of whole days go: with 90d the events of today and of the 90 days before it stay. What is too old is refused when it comes. What is gone stays gone when the time is made longer.
 
+With --local 90d events older than 90 days go from the disks of the nodes, once the raw tier has them and a copy in its object store was verified; questions read them from there (spoor serve --raw, --cold-cache). It takes --dedupe, of at most that time.
+
 With --dedupe 30d a resend is known for 30 days after the receipt of the event, and not as long as the event is kept. Older events are refused, and kept as dead letters: they may be stored already.
 
 Examples:
@@ -221,6 +223,7 @@ Examples:
     spoor retention
     spoor retention set 365d --event page_viewed=90d --dry-run
     spoor retention set forever --dedupe 30d
+    spoor retention set forever --dedupe 30d --local 90d
     spoor retention set forever`
 }
 
@@ -230,6 +233,7 @@ type retentionAnswer struct {
 	First   string
 	Firsts  map[string]string
 	Dedupe  int
+	Local   int
 
 	DedupeFirst string
 	Expiring    []struct {
@@ -249,6 +253,11 @@ func (c *Console) retention(a *retentionAnswer, when string) error {
 	}
 	if a.Dedupe > 0 || a.DedupeFirst != "" {
 		if _, err := fmt.Fprintf(c.Stdout, "EventIds are remembered %s, now from %s on.\n", map[bool]string{true: "forever", false: "for " + keptText(a.Dedupe)}[a.Dedupe == 0], a.DedupeFirst); err != nil {
+			return err
+		}
+	}
+	if a.Local > 0 {
+		if _, err := fmt.Fprintf(c.Stdout, "Events are on the disks of nodes with a raw tier for %s, older ones in its object store.\n", keptText(a.Local)); err != nil {
 			return err
 		}
 	}
@@ -294,6 +303,7 @@ type retentionSet struct {
 	Default string            `arg:"" help:"How long events are kept: 365d, or forever."`
 	Event   map[string]string `help:"Another time for events of a name: --event page_viewed=90d." placeholder:"NAME=TIME"`
 	Dedupe  string            `help:"How long eventIds are remembered: 30d, or forever, which is as long as their events." placeholder:"TIME" default:"forever"`
+	Local   string            `help:"How long events stay on the disks of the nodes: 90d, or forever, which is as long as they are kept." placeholder:"TIME" default:"forever"`
 	DryRun  bool              `help:"Tell what would go, and change nothing."`
 	JSON    bool              `help:"Print the server's answer." name:"json"`
 }
@@ -304,6 +314,7 @@ func (x *retentionSet) Run(ctx context.Context, c *Console) error {
 		Default int            `json:"default"`
 		Events  map[string]int `json:"events,omitempty"`
 		Dedupe  int            `json:"dedupe,omitempty"`
+		Local   int            `json:"local,omitempty"`
 	}{Events: map[string]int{}}
 	var err error
 	if rules.Default, err = daysOf(x.Default); err != nil {
@@ -316,6 +327,9 @@ func (x *retentionSet) Run(ctx context.Context, c *Console) error {
 	}
 	if rules.Dedupe, err = daysOf(x.Dedupe); err != nil {
 		return fmt.Errorf("--dedupe: %w", err)
+	}
+	if rules.Local, err = daysOf(x.Local); err != nil {
+		return fmt.Errorf("--local: %w", err)
 	}
 	body, err := json.Marshal(rules)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"spoor/engine/cold"
 	"spoor/server/backend"
 	"spoor/server/rawtier"
 	"spoor/server/rawtier/blob"
@@ -66,6 +67,29 @@ func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backe
 		Store: func(ctx context.Context) (string, error) { return storeID(ctx, back) },
 		Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
 	}), nil
+}
+
+// Cold is where days may go that need not stay on this disk, with a cache of so many bytes; the zero value
+// without a raw tier. A day goes when the raw tier has it, too.
+func (s *Serve) Cold(cacheBytes int64) (cold.Options, error) {
+	if s.Raw == "" {
+		return cold.Options{}, nil
+	}
+	store, err := s.RawPlace.open(s.Raw)
+	if err != nil {
+		return cold.Options{}, fmt.Errorf("--raw: %w", err)
+	}
+	sealed := map[int32]bool{} // of rounds alone, of which one runs at a time
+	return cold.Options{Store: blob.ForSegments(store), CacheBytes: cacheBytes, Held: func(ctx context.Context, day int32) (bool, error) {
+		if !sealed[day] {
+			found, err := rawtier.Sealed(ctx, store, day)
+			if err != nil {
+				return false, err
+			}
+			sealed[day] = found
+		}
+		return sealed[day], nil
+	}}, nil
 }
 
 // The document that holds the id of a store, the same on all of its nodes.
