@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine/cold"
 	"spoor/server/rawtier/blob"
 	"spoor/server/rawtier/blob/blobtest"
 )
@@ -201,4 +202,46 @@ func TestAStoreThatStopsInTheMiddleEndsInAnErrorAndNotInAHang(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, ctx.Err(), "it was given up before")
 	require.Empty(t, list(t, open(t, g.Endpoint(), blob.Options{}), ""), "nothing half-written is there")
+}
+
+func TestARangeOfAnObjectIsReadAndWhatIsNotThereIsMissing(t *testing.T) {
+	stores(t, func(t *testing.T, s blob.Store) {
+		ctx := context.Background()
+		b := content(3<<20, 4)
+		require.NoError(t, s.Put(ctx, "a/large", bytes.NewReader(b), int64(len(b))))
+		for _, at := range [][2]int{{0, 1}, {0, len(b)}, {len(b) - 1, 1}, {1 << 20, 1 << 20}, {12345, 67890}} {
+			p := make([]byte, at[1])
+			require.NoError(t, s.ReadAt(ctx, "a/large", p, int64(at[0])))
+			require.True(t, bytes.Equal(b[at[0]:at[0]+at[1]], p), "%v", at)
+		}
+		require.ErrorIs(t, s.ReadAt(ctx, "a/large", make([]byte, 1), int64(len(b))), blob.ErrMissing)
+		require.Error(t, s.ReadAt(ctx, "a/large", make([]byte, 2), int64(len(b))-1))
+		require.ErrorIs(t, s.ReadAt(ctx, "a/none", make([]byte, 1), 0), blob.ErrMissing)
+		ended, stop := context.WithCancel(ctx)
+		stop()
+		require.Error(t, s.ReadAt(ended, "a/large", make([]byte, 1), 0))
+
+		far := blob.ForSegments(s)
+		require.NoError(t, far.Put(ctx, "node/1.seg", bytes.NewReader(b), 100))
+		require.NoError(t, far.ReadAt(ctx, "node/1.seg", make([]byte, 100), 0))
+		require.ErrorIs(t, far.ReadAt(ctx, "node/2.seg", make([]byte, 1), 0), cold.ErrMissing)
+		require.Contains(t, list(t, s, ""), "_cold/node/1.seg 100")
+		require.NoError(t, far.List(ctx, "node/", func(key string, bytes int64) error {
+			require.Equal(t, "node/1.seg 100", fmt.Sprint(key, " ", bytes))
+			return nil
+		}))
+		require.NoError(t, far.Remove(ctx, "node/1.seg"))
+		require.Equal(t, []string{"a/large 3145728"}, list(t, s, ""))
+	})
+}
+
+func TestADirectoryThatIsNotMountedHasLostNothing(t *testing.T) {
+	dir := t.TempDir()
+	s, err := blob.Open(dir, blob.Options{})
+	require.NoError(t, err)
+	require.NoError(t, s.Put(context.Background(), "a/b", strings.NewReader("x"), 1))
+	require.NoError(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "elsewhere")))
+	err = s.ReadAt(context.Background(), "a/b", make([]byte, 1), 0)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, blob.ErrMissing)
 }
