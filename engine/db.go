@@ -263,6 +263,9 @@ func (db *DB) open() error {
 		}
 		db.files.current.files = append(db.files.current.files, f)
 	}
+	if n := len(db.files.cold()); n > 0 && !db.cold.Has() {
+		db.log.Warn("files of old days are in an object store, and none is configured: questions about those days will fail", "files", n)
+	}
 	if err := db.loadFilters(); err != nil {
 		return err
 	}

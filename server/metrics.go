@@ -88,6 +88,7 @@ func newMetrics(s *Server) *serverMetrics {
 		gauges["spoor_raw_bytes"] = func() float64 { return float64(raw.Status().Bytes) }
 		gauges["spoor_raw_failures"] = func() float64 { return float64(raw.Status().Failures) }
 		gauges["spoor_raw_erasing"] = func() float64 { return boolNumber(raw.Status().Pending) }
+		days := &coldSeen{ask: s.back.Cold}
 		for name, of := range map[string]func(engine.ColdStatus) float64{
 			"spoor_cold_files":                 func(c engine.ColdStatus) float64 { return float64(c.Files) },
 			"spoor_cold_bytes":                 func(c engine.ColdStatus) float64 { return float64(c.Bytes) },
@@ -104,13 +105,30 @@ func newMetrics(s *Server) *serverMetrics {
 			"spoor_cold_request_errors_total":  func(c engine.ColdStatus) float64 { return float64(c.Failures) },
 			"spoor_cold_request_seconds_total": func(c engine.ColdStatus) float64 { return c.RequestTime.Seconds() },
 		} {
-			gauges[name] = func() float64 { return of(s.back.Cold()) }
+			gauges[name] = func() float64 { return of(days.now()) }
 		}
 	}
 	for name, f := range gauges {
 		set.NewGauge(name, f)
 	}
 	return m
+}
+
+// coldSeen asks once for all gauges of a scrape.
+type coldSeen struct {
+	ask  func() engine.ColdStatus
+	mu   sync.Mutex
+	at   time.Time
+	last engine.ColdStatus
+}
+
+func (c *coldSeen) now() engine.ColdStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) > time.Second {
+		c.last, c.at = c.ask(), time.Now()
+	}
+	return c.last
 }
 
 func boolNumber(b bool) float64 {

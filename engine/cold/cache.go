@@ -32,6 +32,7 @@ type cache struct {
 	file   vfs.File // nil: nothing is kept
 	free   []int
 	used   int
+	zero   []byte
 	blocks map[blockKey]*list.Element // of *block
 	order  list.List                  // most recently used first
 }
@@ -111,8 +112,21 @@ func (c *cache) drop(e *list.Element) {
 	defer c.mu.Unlock()
 	if b := e.Value.(*block); c.blocks[b.key] == e {
 		c.remove(e)
+		_ = c.clear(b.slot)
 		c.free = append(c.free, b.slot)
 	}
+}
+
+// clear overwrites a slot. The caller holds mu.
+func (c *cache) clear(slot int) error {
+	if c.file == nil {
+		return nil
+	}
+	if c.zero == nil {
+		c.zero = make([]byte, c.block)
+	}
+	_, err := c.file.WriteAt(c.zero, int64(slot)*c.block)
+	return err
 }
 
 // remove takes a block out. The caller holds mu, and the slot is its own then.
@@ -148,10 +162,14 @@ func (c *cache) put(k blockKey, data []byte) {
 		return
 	}
 	c.mu.Unlock()
+	if n := int64(len(data)); n < c.block { // nothing of another file may stay behind it
+		data = append(make([]byte, 0, c.block), data...)[:c.block]
+	}
 	_, err := f.WriteAt(data, int64(b.slot)*c.block)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil || c.blocks[k] != nil {
+		_ = c.clear(b.slot) // of a disk that fails the next start makes the file anew
 		c.free = append(c.free, b.slot)
 		return
 	}
@@ -165,18 +183,14 @@ func (c *cache) forget(file uint64) error {
 	if c.file == nil {
 		return nil
 	}
-	var zero []byte
 	var failed error
 	for k, e := range c.blocks {
 		if k.file != file {
 			continue
 		}
-		if zero == nil {
-			zero = make([]byte, c.block)
-		}
 		b := e.Value.(*block)
 		c.remove(e)
-		if _, err := c.file.WriteAt(zero[:b.size], int64(b.slot)*c.block); err != nil {
+		if err := c.clear(b.slot); err != nil {
 			failed = err
 		}
 		c.free = append(c.free, b.slot)
