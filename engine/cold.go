@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spoor/engine/cold"
@@ -28,9 +29,10 @@ import (
 
 // coolState is what rounds know.
 type coolState struct {
-	round  sync.Mutex // one at a time
-	swept  bool       // objects were looked through since the start,
-	closed int64      // when so many cold files had been closed
+	round  chan struct{} // holds one while a round is at work
+	wanted atomic.Int32  // those who wait for the end of a round
+	swept  bool          // objects were looked through since the start,
+	closed int64         // when so many cold files had been closed
 
 	mu   sync.Mutex
 	last ColdStatus // Round, Error and FailedRounds
@@ -119,9 +121,12 @@ func (db *DB) Cool(ctx context.Context, now time.Time) error {
 	if !db.cold.Has() {
 		return nil
 	}
-	db.cooling.round.Lock()
-	defer db.cooling.round.Unlock()
-	err := db.broken()
+	end, err := db.beginRound(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	err = db.broken()
 	for _, part := range []func() error{
 		func() error { return db.fetchWaiting(ctx) },
 		func() error { return db.coolOld(ctx, now) },
@@ -141,6 +146,18 @@ func (db *DB) Cool(ctx context.Context, now time.Time) error {
 	}
 	db.cooling.last.FailedRounds = 0
 	return nil
+}
+
+// beginRound waits for the end of a round, which is at most that of the segment on its way.
+func (db *DB) beginRound(ctx context.Context) (end func(), err error) {
+	db.cooling.wanted.Add(1)
+	defer db.cooling.wanted.Add(-1)
+	select {
+	case db.cooling.round <- struct{}{}:
+		return func() { <-db.cooling.round }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // coolOld puts segments into the object store whose days are old enough.
@@ -164,6 +181,9 @@ func (db *DB) coolOld(ctx context.Context, now time.Time) error {
 	}
 	var failed error
 	for _, f := range old {
+		if db.cooling.wanted.Load() > 0 {
+			break // the next round goes on
+		}
 		if err := db.coolFile(ctx, l, f); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("keep %s of %s in the object store: %w", f.meta.Name, dayText(f.meta.MinDay), err))
 			if ctx.Err() != nil || db.broken() != nil || errors.Is(err, cold.ErrAway) || errors.Is(err, errPut) {
@@ -172,50 +192,6 @@ func (db *DB) coolOld(ctx context.Context, now time.Time) error {
 		}
 	}
 	return failed
-}
-
-// oldFiles are those that may go: all days are before limit, all ids are forgotten, nothing in them is
-// to be erased, and no file that stays holds a day of theirs.
-func oldFiles(files []*file, limit, dedupe int32, set *erasure.Set) (old []*file, err error) {
-	stays := map[int32]bool{}
-	stay := func(f *file) {
-		for _, d := range f.days().Days {
-			stays[d.Day] = true
-		}
-	}
-	for _, f := range files {
-		if f.isCold() {
-			continue
-		}
-		goes := f.meta.Level > 0 && f.meta.MaxDay < limit
-		if goes {
-			last, err := f.lastReceived()
-			if err != nil {
-				return nil, err
-			}
-			due, err := set.Due(f.r, f.behind())
-			if err != nil {
-				return nil, err
-			}
-			goes = last < dedupe && !due
-		}
-		if goes {
-			old = append(old, f)
-		} else {
-			stay(f)
-		}
-	}
-	for n := -1; n != len(old); {
-		n = len(old)
-		old = slices.DeleteFunc(old, func(f *file) bool {
-			if !f.holdsOneOf(stays) {
-				return false
-			}
-			stay(f)
-			return true
-		})
-	}
-	return old, nil
 }
 
 // errPut is wrapped when the object store takes nothing.
@@ -338,8 +314,11 @@ func (db *DB) fetchWaiting(ctx context.Context) error {
 
 // fetchDue is what purge calls, where a round may be at work.
 func (db *DB) fetchDue(ctx context.Context, l *live, set *erasure.Set) error {
-	db.cooling.round.Lock()
-	defer db.cooling.round.Unlock()
+	end, err := db.beginRound(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	return db.fetchAll(ctx, l, set)
 }
 

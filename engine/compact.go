@@ -424,3 +424,73 @@ func (h holding) releaseBefore(day int32) {
 		}
 	}
 }
+
+// besideCold are the files that may be merged: not cold, nor of a day of a cold one, whose rows must
+// keep their place among those of the day.
+func besideCold(files []*file) []*file {
+	days := map[int32]bool{}
+	for _, f := range files {
+		if f.isCold() {
+			for _, d := range f.days().Days {
+				days[d.Day] = true
+			}
+		}
+	}
+	if len(days) == 0 {
+		return files
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f *file) bool { return f.holdsOneOf(days) })
+}
+
+func (f *file) holdsOneOf(days map[int32]bool) bool {
+	for _, d := range f.days().Days {
+		if days[d.Day] {
+			return true
+		}
+	}
+	return false
+}
+
+// oldFiles are those that may go: all days are before limit, all ids are forgotten, nothing in them is
+// to be erased, and no file that stays holds a day of theirs.
+func oldFiles(files []*file, limit, dedupe int32, set *erasure.Set) (old []*file, err error) {
+	stays := map[int32]bool{}
+	stay := func(f *file) {
+		for _, d := range f.days().Days {
+			stays[d.Day] = true
+		}
+	}
+	for _, f := range files {
+		if f.isCold() {
+			continue
+		}
+		goes := f.meta.Level > 0 && f.meta.MaxDay < limit
+		if goes {
+			last, err := f.lastReceived()
+			if err != nil {
+				return nil, err
+			}
+			due, err := set.Due(f.r, f.behind())
+			if err != nil {
+				return nil, err
+			}
+			goes = last < dedupe && !due
+		}
+		if goes {
+			old = append(old, f)
+		} else {
+			stay(f)
+		}
+	}
+	for n := -1; n != len(old); {
+		n = len(old)
+		old = slices.DeleteFunc(old, func(f *file) bool {
+			if !f.holdsOneOf(stays) {
+				return false
+			}
+			stay(f)
+			return true
+		})
+	}
+	return old, nil
+}

@@ -206,6 +206,7 @@ func Open(dir string, opts Options) (*DB, error) {
 	}
 	db.content.Store(&live{docs: document.New()})
 	db.mem.room.L = &db.mem
+	db.cooling.round = make(chan struct{}, 1)
 	db.cache = segment.NewCache(opts.MemoryBytes / 2)
 	db.cold = cold.New(db.fs, dir, db.log, opts.Cold)
 	db.ctx, db.stop = context.WithCancel(context.Background())

@@ -416,7 +416,11 @@ func (db *DB) openBytes(fm *fileMeta) (segmentBytes, error) {
 	return db.fs.Open(db.pathOf(fm.Name))
 }
 
-func (db *DB) objectKey(name string) string { return path.Join(db.coldKey, name) }
+func (db *DB) objectKey(name string) string {
+	db.manifestMu.Lock()
+	defer db.manifestMu.Unlock()
+	return path.Join(db.coldKey, name)
+}
 
 // warm makes a manifest one whose segments are all there.
 func (m *manifest) warm() {
@@ -424,32 +428,6 @@ func (m *manifest) warm() {
 	for i := range m.Files {
 		m.Files[i].Cold = ""
 	}
-}
-
-// besideCold are the files that may be merged: not cold, nor of a day of a cold one, whose rows must
-// keep their place among those of the day.
-func besideCold(files []*file) []*file {
-	days := map[int32]bool{}
-	for _, f := range files {
-		if f.isCold() {
-			for _, d := range f.days().Days {
-				days[d.Day] = true
-			}
-		}
-	}
-	if len(days) == 0 {
-		return files
-	}
-	return slices.DeleteFunc(slices.Clone(files), func(f *file) bool { return f.holdsOneOf(days) })
-}
-
-func (f *file) holdsOneOf(days map[int32]bool) bool {
-	for _, d := range f.days().Days {
-		if days[d.Day] {
-			return true
-		}
-	}
-	return false
 }
 
 // lastReceived is the day of the latest receipt of a row, erased ones too.
