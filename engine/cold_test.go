@@ -435,6 +435,12 @@ func TestWhileTheObjectStoreIsAwayOldDaysAreAnErrorInTimeAndAllElseGoesOn(t *tes
 		}
 		require.Less(t, time.Since(began), 5*time.Second, "who comes next does not wait again")
 		require.NotEmpty(t, db.ColdStatus().Away)
+		point, err := db.View()
+		require.NoError(t, err)
+		p := &HashPoint{db: db, view: point, live: db.live(), set: point.erased.set}
+		_, err = p.Sum(ctx, nil)
+		require.ErrorIs(t, err, cold.ErrAway, "no damage: the replica is not replaced")
+		p.Release()
 
 		s := newScripter(99)
 		e := s.event(nil)
@@ -612,5 +618,46 @@ func TestDamageInTheObjectStoreIsAnErrorAndIsFound(t *testing.T) {
 	report, err := db.Verify(ctx, nil)
 	require.NoError(t, err)
 	require.NoError(t, report.Err())
+	require.NoError(t, db.Close())
+}
+
+func TestDaysGoWhileEventsComeAndAreAskedForAndErased(t *testing.T) {
+	log, _ := coldScript(9, 24, erasure.Retention{Dedupe: 3, Local: 3})
+	ref := memStore(t, vfs.NewMem(), Options{FlushRows: 60})
+	far := newObjects()
+	o := coldOptions(far)
+	o.Every = time.Millisecond
+	db, err := Open("data", Options{
+		FS: vfs.NewMem(), Cold: o, FlushRows: 30, MergeRows: testMergedRows, smallFileRows: testSmallRows, firstFilterKeys: testFilterKeys, CompactAfterIdle: time.Millisecond,
+		EraseWithin: 10 * time.Millisecond, OnFatal: func(err error) { t.Errorf("fatal: %v", err) },
+	})
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			if _, err := db.StateHash(context.Background()); err != nil {
+				t.Errorf("while days go: %v", err)
+				return
+			}
+		}
+	})
+	for i := range log {
+		require.Equal(t, applyEntry(ref, log, i), applyEntry(db, log, i))
+		if i%10 == 9 {
+			_, err := db.Checkpoint(context.Background())
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, db.Compact(context.Background()))
+	require.Eventually(t, func() bool { return coldFiles(db) > 2 }, 30*time.Second, time.Millisecond)
+	close(ended)
+	asking.Wait()
+	equalStores(t, ref, db)
 	require.NoError(t, db.Close())
 }

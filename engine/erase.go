@@ -382,7 +382,9 @@ func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) e
 	waiting, err := 0, error(nil)
 	if !already {
 		v := db.files.acquire()
+		db.manifestMu.Lock()
 		e := edit{done: map[*file]uint64{}, forget: db.forgotten < set.Last()}
+		db.manifestMu.Unlock()
 		for _, f := range v.files {
 			due := false
 			if f.isCold() {
