@@ -232,7 +232,7 @@ func (s *Server) choreFailure(err error) *failure {
 	case errors.As(err, &q):
 		return fail(fasthttp.StatusBadRequest, q.Code, "%s", q.Message)
 	case errors.Is(err, engine.ErrDamaged):
-		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
+		return fail(fasthttp.StatusInternalServerError, codeDamaged, "%v", err)
 	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:
 		return fail(fasthttp.StatusInternalServerError, "failed", "%v", err)
 	}
