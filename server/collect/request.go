@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -27,6 +28,10 @@ type Request struct {
 	// Met is how many of the body's first events were decided on: they are counted
 	// once. It is set before Many where the body was tried before.
 	Met int
+
+	// MaxItems bounds the items of a body, events and calls; 0: Options.MaxEvents do.
+	// It is set before Many.
+	MaxItems int
 
 	// Allow tells which event names may be stored; nil: all. Decoded is called once
 	// when the body is not needed any more and the request only waits for the log,
@@ -120,7 +125,7 @@ func (r *Request) Release() {
 		r.called = nil
 	}
 	r.reset()
-	r.Origin, r.Met = event.Origin{}, 0
+	r.Origin, r.Met, r.MaxItems = event.Origin{}, 0, 0
 	r.Allow, r.Decoded, r.Caller = nil, nil, nil
 	requests.Put(r)
 }
@@ -242,7 +247,7 @@ func (r *Request) clearVerdicts() {
 
 // item takes the verdict on one event of a body.
 func (r *Request) item(it event.Item) error {
-	if it.Index >= r.c.opts.MaxEvents {
+	if it.Index >= cmp.Or(r.MaxItems, r.c.opts.MaxEvents) {
 		return ErrTooManyEvents
 	}
 	d := r.b.dec
