@@ -148,7 +148,7 @@ func (s *Server) request(ctx *fasthttp.RequestCtx, b *body) (*collect.Request, *
 	who := callerOf(ctx)
 	r := collect.NewRequest()
 	r.Origin = event.Origin{ReceivedAt: s.opts.Now().UnixMicro(), Address: who.address, UserAgent: string(ctx.UserAgent())}
-	r.Allow = who.allow()
+	r.Allow, r.Tenant = who.allow(), who.tenant()
 	if b != nil {
 		r.Decoded = b.endTurnFunc
 	}

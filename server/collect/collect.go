@@ -132,10 +132,13 @@ type Collector struct {
 	free     []*builder   // empty
 	letters  *letterChunk // in full, takes more; nil: there is none
 	inFlight int
-	passed   int           // full entries that went before an open builder, in a row
-	waiting  int           // requests inside
-	crowd    int           // how many were inside lately, at most
-	took     time.Duration // by the last commit
+	passed   int               // full entries that went before an open builder, in a row
+	waiting  int               // requests inside
+	crowds   map[string]*crowd // by tenant
+	asleep   []*crowd          // with requests that may be woken, the next one first
+	sleepers sync.Cond         // of mu: somebody is asleep, or the end has come
+	awake    int               // requests that wakeLoop woke and that are inside
+	took     time.Duration     // by the last commit
 	drained  sync.Cond
 	closed   bool
 
@@ -157,8 +160,9 @@ type Stats struct {
 // New returns a collector that commits to log until Close.
 func New(log Log, opts Options) *Collector {
 	opts.setDefaults()
-	c := &Collector{log: log, opts: opts, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	c.work.L, c.drained.L = &c.mu, &c.mu
+	c := &Collector{log: log, opts: opts, crowds: map[string]*crowd{}, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	c.work.L, c.drained.L, c.sleepers.L = &c.mu, &c.mu, &c.mu
+	c.committers.Go(c.wakeLoop)
 	for range maxInFlight {
 		c.committers.Go(c.commitLoop)
 	}
@@ -177,6 +181,7 @@ func (c *Collector) Close() {
 		c.drained.Wait()
 	}
 	c.work.Broadcast()
+	c.sleepers.Broadcast()
 	c.mu.Unlock()
 	c.committers.Wait()
 }
@@ -200,7 +205,7 @@ func (c *Collector) Stats() Stats {
 	return s
 }
 
-func (c *Collector) enter() error {
+func (c *Collector) enter(r *Request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -210,12 +215,19 @@ func (c *Collector) enter() error {
 		return ErrBusy
 	}
 	c.waiting++
+	r.crowd = c.crowdOf(r.Tenant)
+	r.crowd.inside++
 	return nil
 }
 
-func (c *Collector) leave() {
+func (c *Collector) leave(r *Request) {
 	c.mu.Lock()
 	c.waiting--
+	r.crowd.inside--
+	if r.paced {
+		r.paced = false
+		c.awake--
+	}
 	if c.closed && c.waiting == 0 {
 		c.drained.Broadcast()
 	}

@@ -33,6 +33,9 @@ type Request struct {
 	// It is set before Many.
 	MaxItems int
 
+	// Tenant is whose request it is, among those who share the log. It is set before One or Many.
+	Tenant string
+
 	// Allow tells which event names may be stored; nil: all. Decoded is called once
 	// when the body is not needed any more and the request only waits for the log,
 	// or will not; nil: nothing is. Both are set before One or Many and go with Release.
@@ -44,6 +47,8 @@ type Request struct {
 	texts []byte // eventIds of Rejected and Assigned
 
 	c       *Collector
+	crowd   *crowd // of Tenant, while the request is inside
+	paced   bool   // it counts among Collector.awake
 	b       *builder
 	first   int      // of this request's rows in b
 	sealed  []entry  // of a long body, not yet with the committers
@@ -125,7 +130,7 @@ func (r *Request) Release() {
 		r.called = nil
 	}
 	r.reset()
-	r.Origin, r.Met, r.MaxItems = event.Origin{}, 0, 0
+	r.Origin, r.Met, r.MaxItems, r.Tenant = event.Origin{}, 0, 0, ""
 	r.Allow, r.Decoded, r.Caller = nil, nil, nil
 	requests.Put(r)
 }
@@ -160,7 +165,7 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 	if err := r.begin(c); err != nil {
 		return err
 	}
-	defer c.leave()
+	defer c.leave(r)
 	r.source = source
 	r.open(false)
 	row, rej := r.one(body, source)
@@ -204,7 +209,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	if err := r.begin(c); err != nil {
 		return err
 	}
-	defer c.leave()
+	defer c.leave(r)
 	r.source = source
 	r.open(len(body) > maxSharedBody)
 	err := r.all(body)
@@ -339,7 +344,7 @@ func (r *Request) seal(d *event.Decoder) {
 }
 
 func (r *Request) begin(c *Collector) error {
-	if err := c.enter(); err != nil {
+	if err := c.enter(r); err != nil {
 		if r.Decoded != nil {
 			r.Decoded()
 		}
@@ -412,6 +417,9 @@ func (r *Request) hand() {
 	parts += int32(len(r.letters))
 	r.pending.Store(parts)
 	c.mu.Lock()
+	if rows > r.first {
+		r.crowd.gathered++
+	}
 	c.addLetters(r)
 	c.full = append(c.full, r.sealed...)
 	c.give(r.b, r.own)
@@ -483,6 +491,6 @@ func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	}
 	r.mu.Unlock()
 	if r.pending.Add(-1) == 0 {
-		r.done <- struct{}{}
+		r.c.answer(r)
 	}
 }
