@@ -39,6 +39,10 @@ type Verdicts struct {
 	Duplicate []bool
 	// Refused says of each row why it was not stored, nil where it was, or is a duplicate.
 	Refused []*event.Reject
+	// Letters are those of refused rows that are to be kept, nil for other rows.
+	Letters []*letters.Letter
+
+	lettersErr error // they could not be kept
 }
 
 // Errors of a request. Errors of Log are passed on as they are.
@@ -47,6 +51,8 @@ var (
 	ErrBusy = errors.New("too many requests wait for the log")
 	// ErrClosed: the collector is shutting down. Nothing was stored.
 	ErrClosed = errors.New("the collector is shutting down")
+	// ErrPartly: what was refused of the request could not be kept. Some of it may be stored.
+	ErrPartly = errors.New("what was refused could not be kept")
 	// ErrTooManyEvents: the body has more events than Options.MaxEvents. Nothing was stored.
 	ErrTooManyEvents = errors.New("too many events in one request")
 )

@@ -186,5 +186,8 @@ func (c *Collector) commit(data []byte, rows int) (v Verdicts, index uint64, err
 	if err == nil && (v.Duplicate != nil && len(v.Duplicate) != rows || v.Refused != nil && len(v.Refused) != rows) {
 		err = fmt.Errorf("commit events: %d and %d verdicts on %d rows", len(v.Duplicate), len(v.Refused), rows)
 	}
+	if err == nil && v.Letters != nil {
+		index, v.lettersErr = c.keepRefused(v.Letters, index)
+	}
 	return v, index, err
 }

@@ -3,6 +3,7 @@ package collect
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -91,13 +92,6 @@ type Rejection struct {
 	Message string
 	Kept    bool // as a dead letter
 	id      span
-}
-
-// refusedRow is an event that was well-formed and may not be stored; row counts
-// the request's well-formed events.
-type refusedRow struct {
-	row int
-	why *event.Reject
 }
 
 // Assigned is an event that came without an eventId and was given one.
@@ -437,29 +431,6 @@ func (r *Request) wait() error {
 	return r.err
 }
 
-// rejectRefused lists refused rows among the rejected events, by their place in the body.
-func (r *Request) rejectRefused() {
-	if len(r.refused) == 0 {
-		return
-	}
-	slices.SortFunc(r.refused, func(a, b refusedRow) int { return a.row - b.row })
-	noRows := slices.Clone(r.called)
-	for i := range r.Rejected {
-		noRows = append(noRows, r.Rejected[i].Index)
-	}
-	slices.Sort(noRows)
-	passed := 0
-	for _, x := range r.refused {
-		index := x.row + passed
-		for passed < len(noRows) && noRows[passed] <= index {
-			passed++
-			index++
-		}
-		r.Rejected = append(r.Rejected, Rejection{Index: index, Code: x.why.Code, Message: x.why.Message})
-	}
-	slices.SortFunc(r.Rejected, func(a, b Rejection) int { return a.Index - b.Index })
-}
-
 // decide tells the request what became of one of its parts.
 func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	dups := 0
@@ -474,9 +445,14 @@ func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	r.mu.Lock()
 	if v.Refused != nil && err == nil {
 		for row, why := range v.Refused[p.from : p.from+p.rows] {
-			if why != nil {
-				refused++
-				r.refused = append(r.refused, refusedRow{p.before + row, why})
+			if why == nil {
+				continue
+			}
+			refused++
+			kept := v.kept(p.from + row)
+			r.refused = append(r.refused, refusedRow{p.before + row, why, kept})
+			if kept && v.lettersErr != nil {
+				err = fmt.Errorf("%w: %v", ErrPartly, v.lettersErr)
 			}
 		}
 	}
