@@ -201,8 +201,12 @@ var errPut = errors.New("the object store did not take it")
 func (db *DB) coolFile(ctx context.Context, l *live, f *file) error {
 	if held := db.cold.Options().Held; held != nil {
 		for _, d := range f.days().Days {
-			if ok, err := held(ctx, d.Day); err != nil || !ok {
-				return err // it goes when the raw tier has the day
+			ok, err := held(ctx, d.Day)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errPut, err)
+			}
+			if !ok {
+				return nil // it goes when the raw tier has the day
 			}
 		}
 	}
@@ -252,7 +256,13 @@ func (db *DB) nameObjects() error {
 	if named {
 		return nil
 	}
-	return db.commitAlone(edit{}, func() {})
+	err := db.commitAlone(edit{}, func() {})
+	if err != nil { // nothing goes to a place that no manifest may know of
+		db.manifestMu.Lock()
+		db.coldKey = ""
+		db.manifestMu.Unlock()
+	}
+	return err
 }
 
 // swap takes a file of the same bytes, of which next has the name and where it is, in place of f.

@@ -467,7 +467,6 @@ func (db *DB) Close() error {
 	db.mem.room.Broadcast()
 	db.mem.Unlock()
 	db.wg.Wait()
-	defer db.cold.Close()
 	db.compactMu.Lock()
 	defer db.compactMu.Unlock()
 	db.flushMu.Lock()
@@ -479,6 +478,7 @@ func (db *DB) Close() error {
 	current := db.files.current
 	db.files.current = &version{}
 	db.files.mu.Unlock()
+	db.cold.Close() // first: no block of the cache needs to be overwritten, the file goes
 	current.release()
 	db.live().close()
 	return db.lock.Close()
