@@ -132,6 +132,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/cluster/nodes/*", "node", false, method{"DELETE", access.Admin, s.governs(s.nodes.Remove)})
 	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
 	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})
+	add("/api/admin/replay/governance", "replay_governance", false, method{"POST", access.Admin, s.governs(s.replay.Governance)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})

@@ -63,8 +63,8 @@ func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backe
 		return nil, fmt.Errorf("--raw: %w", err)
 	}
 	return rawtier.New(store, back, rawtier.Options{
-		Store: func(ctx context.Context) (string, error) { return storeID(ctx, back) },
-		Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
+		Store:   func(ctx context.Context) (string, error) { return storeID(ctx, back) },
+		Governs: back, Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
 	}), nil
 }
 
