@@ -70,7 +70,7 @@ func newWorld(t testing.TB, store blob.Store) *world {
 	w.openStore()
 	w.opts = rawtier.Options{
 		Store: func(context.Context) (string, error) { return "store-1", nil }, Governs: w,
-		Dir:   filepath.Join(t.TempDir(), "shop"), Delay: time.Hour, EraseWithin: 2 * time.Hour, MinRows: 20,
+		Dir: filepath.Join(t.TempDir(), "shop"), Delay: time.Hour, EraseWithin: 2 * time.Hour, MinRows: 20,
 		Now: func() time.Time { return w.now }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	w.tier = rawtier.New(store, w, w.opts)

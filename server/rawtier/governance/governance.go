@@ -38,7 +38,7 @@ const (
 // are secrets and whatever belongs to one store or one cluster alone: the key of hashes that redaction leaves,
 // nodes and their tokens, the id of the store, and the log of requests to erase, whose rules count in one log. Of keys
 // the document has the SHA-256.
-var Kinds = []string{"schema", "policy", "query", boards.DocumentKind, access.DocumentKind}
+var Kinds = []string{"schema", "policy", "query", boards.DocumentKind, "export", access.DocumentKind}
 
 const (
 	// MaxLineBytes bounds a line: the event of a letter, escaped once more.
