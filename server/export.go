@@ -101,7 +101,7 @@ func (s *Server) postRawExport(ctx *fasthttp.RequestCtx, _ string) error {
 	if len(name) > maxNameBytes || strings.HasPrefix(name, ".") || strings.Trim(name, exportLetters) != "" || name == "" {
 		return fail(fasthttp.StatusBadRequest, "bad_name", "name has 1 to %d letters, digits and -_., and does not begin with a dot", maxNameBytes)
 	}
-	return s.chore(ctx, func(work context.Context, told engine.Progress) (any, error) {
+	return s.chore(ctx, "export", name, "events", func(work context.Context, told engine.Progress) (any, error) {
 		events := int64(0)
 		e, err := s.opts.Raw.Export(work, name, func(w io.Writer) error {
 			if lines == nil {

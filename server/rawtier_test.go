@@ -54,3 +54,25 @@ func TestAnExportIntoTheRawTierIsThereAsAWholeOrNotAtAll(t *testing.T) {
 	require.Equal(t, "no_raw_tier", none.do("GET", "/api/raw", nil).errorCode(t))
 	require.Equal(t, "no_raw_tier", none.post("/api/exports", `{"name":"x"}`).errorCode(t))
 }
+
+func TestLongWorkIsListedWithWhatIsLeftAndCanBeCanceled(t *testing.T) {
+	n := start(t, server.Options{})
+	require.JSONEq(t, `{"jobs":[]}`, string(n.do("GET", "/api/jobs", nil).body))
+	require.Equal(t, 200, n.post("/api/admin/verify", "").status)
+	require.Equal(t, 200, n.do("PUT", "/api/jobs/replay-1", []byte(`{"kind":"replay","name":"/raw","unit":"events","done":10,"total":40}`)).status)
+	require.Equal(t, "bad_job", n.do("PUT", "/api/jobs/replay-1", []byte(`{"kind":"replay"}`)).errorCode(t))
+	r := n.do("DELETE", "/api/jobs/replay-1", nil)
+	require.Equal(t, 200, r.status)
+	require.Contains(t, string(r.body), `"canceling"`)
+	require.Equal(t, "not_found", n.do("DELETE", "/api/jobs/none", nil).errorCode(t))
+	require.Equal(t, "not_found", n.do("GET", "/api/jobs/none", nil).errorCode(t))
+	require.Equal(t, 200, n.do("GET", "/api/jobs/replay-1", nil).status)
+	var list struct {
+		Jobs []struct{ ID, Kind, State string }
+	}
+	require.NoError(t, json.Unmarshal(n.do("GET", "/api/jobs", nil).body, &list))
+	require.Len(t, list.Jobs, 2)
+	require.Equal(t, "canceling", list.Jobs[0].State)
+	require.Equal(t, "verify", list.Jobs[1].Kind)
+	require.Equal(t, "done", list.Jobs[1].State)
+}

@@ -119,6 +119,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
 	add("/api/exports", "raw_export", false, method{"POST", access.Admin, s.postRawExport})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
+	add("/api/jobs", "jobs", false, method{"GET", access.Read, s.governs(s.jobs.List)})
+	add("/api/jobs/", "job", false, method{"GET", access.Read, s.governs(s.jobs.Get)},
+		method{"PUT", access.Admin, s.governs(s.jobs.Put)}, method{"DELETE", access.Admin, s.governs(s.jobs.Cancel)})
 	add("/api/cluster", "cluster", false, method{"GET", access.Read, s.governs(s.nodes.Get)})
 	add("/api/cluster/join", "cluster_join", false, method{"POST", access.Open, s.postJoin})
 	add("/api/cluster/verify", "cluster_verify", false, method{"POST", access.Admin, s.governs(s.nodes.Verify)})

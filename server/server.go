@@ -33,6 +33,7 @@ import (
 	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
+	"spoor/server/jobs"
 	"spoor/server/nodes"
 	"spoor/server/replay"
 	"spoor/server/sdkfile"
@@ -150,6 +151,7 @@ type Server struct {
 	forward  *nodes.Forwarder
 	fresh    *nodes.Freshness
 	replay   *replay.API
+	jobs     *jobs.Jobs
 	inflate  *inflate.Pool
 	bytes    *fair.Gate // bytes of request bodies
 	places   *fair.Gate // of requests with events between their last byte and their answer
@@ -200,7 +202,7 @@ func New(back Backend, opts Options) *Server {
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase, s.replay, s.boards = erase.New(back), replay.New(back), boards.New(back)
+	s.erase, s.replay, s.boards, s.jobs = erase.New(back), replay.New(back), boards.New(back), jobs.New(opts.Now)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,

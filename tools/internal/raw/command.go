@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
 	"spoor/tools/internal/client"
@@ -68,7 +69,7 @@ func (c *Replay) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	defer to.Close()
-	run := replay.New(store, to, replay.Config{From: c.From, To: c.To, AsSent: c.As == "sent", Connections: c.Connections, PerSecond: c.Rate, Resume: c.Resume})
+	run := replay.New(store, to, replay.Config{From: c.From, To: c.To, AsSent: c.As == "sent", Connections: c.Connections, PerSecond: c.Rate, Resume: c.Resume, Job: "replay-" + uuid.NewString()})
 	stop := console.bar(func() (int64, int64) { p := run.Progress(); return p.Done, p.Total })
 	sum, err := run.Run(ctx)
 	stop()

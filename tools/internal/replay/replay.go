@@ -50,6 +50,7 @@ type Config struct {
 	PerSecond   int    // events at most; 0: no bound
 	Resume      string // file that remembers what is done; empty: none
 	Temp        string // directory for files on their way
+	Job         string // id in the server's list of jobs
 }
 
 // Summary says what became of the events.
@@ -96,7 +97,12 @@ func (r *Replay) Progress() Progress { return Progress{r.done.Load(), r.total.Lo
 // Run returns when everything is answered, or at the first error. The summary holds in both cases.
 func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	begin := time.Now()
-	err := r.run(ctx)
+	working, done := r.reporting(ctx)
+	err := r.run(working)
+	if err != nil && errors.Is(context.Cause(working), ErrCanceled) {
+		err = ErrCanceled
+	}
+	done(err)
 	r.sum.Seconds = time.Since(begin).Seconds()
 	return r.sum, err
 }
