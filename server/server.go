@@ -203,6 +203,7 @@ func New(back Backend, opts Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
 	s.erase, s.replay, s.boards, s.jobs = erase.New(back), replay.New(back), boards.New(back), jobs.New(opts.Now)
+	s.jobs.Watch(s.mergeAtWork)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,

@@ -50,10 +50,10 @@ const iconPath = "/ui/icon.svg"
 // files are by path.
 var files = sync.OnceValue(func() map[string]*file {
 	all := map[string]*file{
-		"/":            {kind: "text/html; charset=utf-8", plain: index},
-		"/ui/app.js":   {kind: "text/javascript; charset=utf-8", plain: script},
-		"/ui/app.css":  {kind: "text/css; charset=utf-8", plain: style},
-		iconPath:       {kind: "image/svg+xml", plain: icon},
+		"/":           {kind: "text/html; charset=utf-8", plain: index},
+		"/ui/app.js":  {kind: "text/javascript; charset=utf-8", plain: script},
+		"/ui/app.css": {kind: "text/css; charset=utf-8", plain: style},
+		iconPath:      {kind: "image/svg+xml", plain: icon},
 	}
 	for _, f := range all {
 		sum := sha256.Sum256(f.plain)
