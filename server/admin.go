@@ -236,11 +236,15 @@ func (s *Server) governs(run func(*call.Call) (any, error)) func(*fasthttp.Reque
 		defer stop()
 		c := &call.Call{
 			Context: wait, Reading: reading, Name: name, Body: b.data, Now: s.opts.Now(), Limits: s.opts.Limits,
-			Arg: func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			Arg:     func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			IfMatch: string(ctx.Request.Header.Peek(fasthttp.HeaderIfMatch)),
 		}
 		value, err := run(c)
 		if err != nil {
 			return err
+		}
+		if c.Tag != "" {
+			ctx.Response.Header.Set(fasthttp.HeaderETag, c.Tag)
 		}
 		setIndex(ctx, c.Index)
 		return answerValue(ctx, value)
