@@ -38,6 +38,12 @@ export function duration(seconds: number | null | undefined): string {
   return out.join(' ')
 }
 
+// secondsOf reads a duration of the language, 7d; any other word is longer than all of them.
+export function secondsOf(text: string): number {
+  const m = /^(\d+)([smhdw])$/.exec(text)
+  return m ? Number(m[1]) * { s: 1, m: 60, h: 3600, d: 86400, w: 604800 }[m[2] as 's']! : Infinity
+}
+
 // moment writes a time in the zone of a question, or of the reader.
 export function moment(text: string | null | undefined, tz?: string): string {
   if (!text) return '–'
