@@ -9,7 +9,7 @@ const signed = new Intl.NumberFormat(locale, { style: 'percent', maximumFraction
 
 export const number = (n: number | null | undefined): string => (n == null ? '–' : Number.isInteger(n) ? whole.format(n) : some.format(n))
 export const compact = (n: number): string => (Math.abs(n) < 10_000 ? number(n) : short.format(n))
-export const percent = (n: number | null | undefined): string => (n == null || !Number.isFinite(n) ? '–' : share.format(n))
+export const percent = (n: number | null | undefined): string => (n == null || !Number.isFinite(n) ? '–' : n > 0 && n < 0.0005 ? '< ' + share.format(0.001) : share.format(n))
 export const change = (n: number): string => (Number.isFinite(n) ? signed.format(n) : '–')
 
 export function bytes(n: number): string {

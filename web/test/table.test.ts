@@ -25,7 +25,7 @@ test('a trend becomes a table with a column for each series', () => {
 test('series are named by what tells them apart', () => {
   const all = [{ measure: 'count', event: 'a' }, { measure: 'sum(properties.price)', event: 'a' }]
   expect(seriesName({ ...all[1]!, key: ['DE'] }, all)).toBe('sum(price) of a · DE')
-  expect(seriesName({ ...all[0]!, key: [] }, [all[0]!])).toBe('count of a')
+  expect(seriesName({ ...all[0]!, key: [] }, [all[0]!])).toBe('events of a')
   expect(keyText(['x', null, true])).toBe('x · (none) · true')
 })
 
