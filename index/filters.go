@@ -332,10 +332,21 @@ func (f *Filters) write(g *generation, covered uint64, sealed bool) error {
 	f.mu.Lock()
 	keys, until := g.keys, g.until
 	f.mu.Unlock()
-	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) error {
-		head := fileHead{number: g.number, first: g.first, sealed: sealed, capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until}
+	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) (err error) {
+		head := fileHead{
+			number: g.number, first: g.first, sealed: sealed, packed: keys < g.capacity/packShare && g.capacity <= maxPackedKeys,
+			capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until,
+		}
 		if _, err := w.Write(head.append(nil)); err != nil {
 			return err
+		}
+		if head.packed {
+			var packer io.WriteCloser
+			if packer, err = newPacker(w); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, packer.Close()) }()
+			w = packer
 		}
 		buf := g.bloom.appendHead(make([]byte, 0, saveChunk*blockBytes))
 		sum := uint32(0)

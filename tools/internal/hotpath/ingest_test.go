@@ -180,7 +180,7 @@ func filterProbe(tb testing.TB, events int) pair {
 	for range capacity {
 		f.Add(rng.Uint64())
 	}
-	strangers := make([]uint64, entryEvents)
+	strangers := make([]uint64, events)
 	for i := range strangers {
 		strangers[i] = rng.Uint64()
 	}
