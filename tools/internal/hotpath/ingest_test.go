@@ -128,7 +128,7 @@ func appendLog(tb testing.TB, _ int) pair {
 // apply applies entries as large as they come under load. The least that an event takes is to look whether its id was there, to find its
 // person, each somewhere in memory, and to keep its bytes.
 func apply(tb testing.TB, events int) pair {
-	db, err := engine.Open(filepath.Join(tb.TempDir(), "store"), engine.Options{ManualCompaction: true})
+	db, err := engine.Open(filepath.Join(tb.TempDir(), "store"), engine.Options{ManualCompaction: true, MemoryBytes: 4 << 30}) // nothing is flushed meanwhile
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
 	n := min(events, entryEvents)
