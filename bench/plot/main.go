@@ -97,8 +97,8 @@ func run(out string, files []string) error {
 	times, memory := questions(reports)
 	for _, p := range []picture{
 		{"scale-queries.svg", "milliseconds", times, columns, true},
-		{"scale-memory.svg", "peak MiB of the process while it answers", memory, columns, true},
-		{"scale-load.svg", "", loads(reports), 2, false},
+		{"scale-memory.svg", "peak MiB of the process", memory, columns, true},
+		{"scale-load.svg", "", loads(reports), 3, false},
 	} {
 		if err := p.save(filepath.Join(out, p.file), reports); err != nil {
 			return fmt.Errorf("draw %s: %w", p.file, err)

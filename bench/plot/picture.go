@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -64,7 +65,8 @@ func (p *picture) save(file string, reports []report) (err error) {
 		plots = append(plots, one)
 	}
 	legend.HideAxes()
-	legend.Title.Text = p.unit
+	legend.Title.Text = wrapped(strings.TrimSpace(p.unit + " by number of events"))
+	legend.Legend.Padding = vg.Points(3)
 	legend.Title.TextStyle.Font.Size = textSize
 	legend.Legend.Left, legend.Legend.Top = true, true
 	legend.Legend.TextStyle.Font.Size = textSize
@@ -119,7 +121,7 @@ const room = 1.4
 // plot draws the curves of a panel, and the names of all systems into legend if told.
 func (p *panel) plot(names []string, sizes []float64, legend *plot.Plot, told bool) (*plot.Plot, error) {
 	one := plot.New()
-	one.Title.Text = p.title
+	one.Title.Text = wrapped(p.title)
 	for _, size := range []*font.Length{&one.Title.TextStyle.Font.Size, &one.X.Label.TextStyle.Font.Size} {
 		*size = textSize
 	}
@@ -159,6 +161,19 @@ func (p *panel) plot(names []string, sizes []float64, legend *plot.Plot, told bo
 	return one, nil
 }
 
+// wrapped breaks a title that is longer than a panel in two lines.
+func wrapped(title string) string {
+	const fits = 26
+	if len(title) <= fits {
+		return title
+	}
+	at := strings.LastIndexByte(title[:min(len(title), fits+2)], ' ')
+	if at < 0 {
+		return title
+	}
+	return title[:at] + "\n" + title[at+1:]
+}
+
 // sizeTicks are the sizes that were measured.
 type sizeTicks []float64
 
@@ -169,12 +184,12 @@ func (t sizeTicks) Ticks(_, _ float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// plainTicks are those of a logarithmic scale: its powers of ten, or 1, 2 and 5 of each where those would be fewer than two.
+// plainTicks are those of a logarithmic scale: its powers of ten, or 1, 2 and 5 of each where those would be fewer than two, or all.
 type plainTicks struct{}
 
 func (plainTicks) Ticks(low, high float64) (ticks []plot.Tick) {
 	labelled := 0
-	for _, steps := range [][]float64{{1}, {1, 2, 5}} {
+	for _, steps := range [][]float64{{1}, {1, 2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9}} {
 		if labelled >= 2 {
 			break
 		}
