@@ -23,7 +23,7 @@ const (
 	tightBytes = 256 << 20
 	// shortShare of a segment's length is what the first segment of a log has, and one that begins where the log
 	// was cut on purpose: each after it is twice as long, up to the whole. So a store at rest keeps no
-	// megabytes of zeros.
+	// megabytes of zeros. While the disk is nearly full all are whole.
 	shortShare = 16
 )
 
@@ -112,6 +112,9 @@ func (s *Store) makeSpares() {
 			p.cond.Wait()
 		}
 		ended, seq, bytes := p.ended, p.seq, p.bytes
+		if p.tight { // what is made now is all that there may ever be
+			bytes = s.opts.SegmentBytes
+		}
 		p.mu.Unlock()
 		if ended {
 			return
@@ -246,9 +249,9 @@ func (s *Store) Roll() error {
 	s.write.Lock() // so that nobody takes the file
 	defer s.write.Unlock()
 	p.mu.Lock()
-	g := p.g
+	g, tight := p.g, p.tight
 	p.mu.Unlock()
-	if g != nil {
+	if g != nil && !tight {
 		if err := s.shorten(g); err != nil {
 			return s.fail(fmt.Errorf("begin a log file: %w", err))
 		}

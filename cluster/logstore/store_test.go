@@ -461,3 +461,23 @@ func TestTheFirstFileAndTheOneBehindARollAreShortAndEachAfterItIsTwiceAsLong(t *
 	store(10)
 	requireEntry(t, s, entry(next-1, 900))
 }
+
+func TestWhileTheDiskIsNearlyFullFilesAreWholeSoThatThereIsRoomForWhatIsUnderWay(t *testing.T) {
+	o := testOptions(vfs.NewMem().WithDiskLimit(tightBytes / 2))
+	o.SegmentBytes = 64 << 10
+	const short = 4 << 10
+	s, err := Open(o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	fill(t, s, 1, 10, 900)
+	require.NoError(t, s.Roll())
+	fill(t, s, 11, 50, 900) // more than half of the file: the next is made ahead
+	s.waitSpare()
+	var lengths []int64
+	for _, g := range s.segments {
+		lengths = append(lengths, g.f.Size())
+	}
+	require.Equal(t, []int64{short, 16 * short, 16 * short}, lengths)
+	require.True(t, s.HasRoom(64<<10))
+	require.False(t, s.HasRoom(256<<10))
+}
