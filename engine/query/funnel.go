@@ -211,15 +211,15 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 	}
 }
 
-// sweep goes through the days of one range of persons, step by step.
-func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples) (*kernel.Funnel, error) {
+// sweep takes k through the days of one range of persons, step by step.
+func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, k *kernel.Funnel) error {
 	withTags := len(x.q.By) > 0
-	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
+	k.Reset(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
 	var keys scan.Keys
 	var tags []uint32
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		for s, sel := range sels {
 			if s > 0 && !k.Live(s) {
@@ -232,11 +232,11 @@ func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan
 			}
 			parts, err := x.parts(&days[d], sel, times)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			tagged := withTags && s == 0
-			if err := w.Keys(days[d].day, parts, times, tagged, &keys); err != nil {
-				return nil, err
+			if err := w.KeysOf(k.Wanted(s), days[d].day, parts, times, tagged, &keys); err != nil {
+				return err
 			}
 			x.counters.rows.Add(int64(len(keys.K)))
 			if s > 0 {
@@ -245,27 +245,28 @@ func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan
 			}
 			if tagged {
 				if tags, err = x.groupRows(w, parts, &keys, groups, tags); err != nil {
-					return nil, err
+					return err
 				}
 			}
 			k.Begin(days[d].day, keys.K, tags)
 		}
 		k.End()
 	}
-	return k, nil
+	return nil
 }
 
 func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
 	withTags := len(x.q.By) > 0
-	k, err := x.sweep(w, days, sels, all, p.groups)
-	if err != nil {
+	k := x.e.funnels.Get().(*kernel.Funnel)
+	defer x.e.funnels.Put(k)
+	if err := x.sweep(w, days, sels, all, p.groups, k); err != nil {
 		return err
 	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)
 	p.lags = make([][]int64, len(sels))
 	for s := 1; s < len(sels); s++ {
-		p.lags[s] = k.Lags(s)
+		p.lags[s] = slices.Clone(k.Lags(s))
 	}
 	p.convert = p.lags[len(sels)-1]
 	if withTags {
@@ -356,13 +357,17 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 	lags := make([][]int64, n)
 	var convert []int64
 	a := &FunnelAnswer{}
+	for s := range n {
+		got := make([][]int64, len(parts))
+		for i, p := range parts {
+			users[s] += p.users[s]
+			got[i] = p.lags[s]
+		}
+		lags[s] = slices.Concat(got...)
+	}
 	for _, p := range parts {
 		a.Open += p.open
 		convert = append(convert, p.convert...)
-		for s := range n {
-			users[s] += p.users[s]
-			lags[s] = append(lags[s], p.lags[s]...)
-		}
 	}
 	a.Steps = x.funnelSteps(users, lags)
 	if n > 1 && len(convert) > 0 {

@@ -88,6 +88,34 @@ func TestAQueryBeyondALimitSaysWhichAndWhatToDo(t *testing.T) {
 	}
 }
 
+func TestTopCountsPersonsHoweverManyValuesThereAre(t *testing.T) {
+	for _, distinct := range []int{3, 64, 65, 400} { // up to 64 with their absence take one pass
+		db := openStore(t)
+		var lines [][]byte
+		for i := range 1200 {
+			lines = append(lines, fmt.Appendf(nil, `{"eventId":"e%d","userId":"u%d","eventName":"search","timestamp":"2026-05-%02dT10:00:00Z","properties":{"term":"t%d"}}`,
+				i, i%90, 1+i%9, i%distinct))
+		}
+		load(t, db, lines, 500)
+		e := query.New(db, query.Limits{}, time.Now)
+		got, err := e.Ask(context.Background(), "top properties.term of search from 2026-05-01 to 2026-06-01 limit 400")
+		require.NoError(t, err)
+		values := got.(*query.TopAnswer).Values
+		require.Len(t, values, distinct)
+		for _, v := range values {
+			term, events, persons := v.Value, 0, map[int]bool{}
+			for i := range 1200 {
+				if term == fmt.Sprintf("t%d", i%distinct) {
+					events++
+					persons[i%90] = true
+				}
+			}
+			require.Equal(t, events, v.Count, "%v of %d", term, distinct)
+			require.Equal(t, len(persons), v.Users, "%v of %d", term, distinct)
+		}
+	}
+}
+
 func TestAQueryThatIsCancelledEndsWithTheCause(t *testing.T) {
 	e := limited(t, query.DefaultLimits())
 	ctx, cancel := context.WithCancel(context.Background())

@@ -386,11 +386,12 @@ func (x *exec) funnelPersons(at Place) (*atPlace, error) {
 		found[i] = x.atPlace(at)
 		groups := scan.NewTuples(len(x.q.By))
 		if x.canSweep() {
-			k, err := x.sweep(w, days, sels, all, groups)
-			if err != nil {
+			k := x.e.funnels.Get().(*kernel.Funnel)
+			defer x.e.funnels.Put(k)
+			if err := x.sweep(w, days, sels, all, groups, k); err != nil {
 				return err
 			}
-			wanted := make([]bool, groups.Len())
+			wanted, err := make([]bool, groups.Len()), error(nil)
 			for g := range wanted {
 				if wanted[g], err = in(groups.Values(uint32(g))); err != nil {
 					return err
