@@ -194,6 +194,50 @@ func (db *DB) coolOld(ctx context.Context, now time.Time) error {
 	return failed
 }
 
+// oldFiles are those that may go: all days are before limit, all ids are forgotten, nothing in them is
+// to be erased, and no file that stays holds a day of theirs.
+func oldFiles(files []*file, limit, dedupe int32, set *erasure.Set) (old []*file, err error) {
+	stays := map[int32]bool{}
+	stay := func(f *file) {
+		for _, d := range f.days().Days {
+			stays[d.Day] = true
+		}
+	}
+	for _, f := range files {
+		if f.isCold() {
+			continue
+		}
+		goes := f.meta.Level > 0 && f.meta.MaxDay < limit
+		if goes {
+			last, err := f.lastReceived()
+			if err != nil {
+				return nil, err
+			}
+			due, err := set.Due(f.r, f.behind())
+			if err != nil {
+				return nil, err
+			}
+			goes = last < dedupe && !due
+		}
+		if goes {
+			old = append(old, f)
+		} else {
+			stay(f)
+		}
+	}
+	for n := -1; n != len(old); {
+		n = len(old)
+		old = slices.DeleteFunc(old, func(f *file) bool {
+			if !f.holdsOneOf(stays) {
+				return false
+			}
+			stay(f)
+			return true
+		})
+	}
+	return old, nil
+}
+
 // errPut is wrapped when the object store takes nothing.
 var errPut = errors.New("the object store did not take it")
 
@@ -451,31 +495,4 @@ func (c *checker) checkCold(ctx context.Context, fm *fileMeta) error {
 	}
 	c.step(fm.Bytes)
 	return nil
-}
-
-// EachObject calls f with every object of cold segments, needed or not, as a file on the local disk
-// that is there until f returns.
-func (db *DB) EachObject(ctx context.Context, f func(name string, content vfs.File) error) error {
-	db.manifestMu.Lock()
-	key := db.coldKey
-	db.manifestMu.Unlock()
-	if key == "" {
-		return nil
-	}
-	return db.cold.List(ctx, key+"/", func(key string, bytes int64) error {
-		name := db.pathOf(db.newName(vfs.TempSuffix))
-		defer func() { _ = db.fs.Remove(name) }()
-		content, err := db.fs.Create(name)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = content.Close() }()
-		if err := db.cold.Copy(ctx, key, bytes, content); err != nil {
-			if errors.Is(err, cold.ErrMissing) { // it was removed meanwhile
-				return nil
-			}
-			return err
-		}
-		return f(key, content)
-	})
 }

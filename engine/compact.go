@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -222,8 +223,9 @@ func together(files []*file, n int) (picked []*file, err error) {
 
 // merge replaces picked by files of whole days, and of pieces of large ones.
 func (db *DB) merge(ctx context.Context, picked []*file) error {
-	start := time.Now()
 	m := db.newMerging(picked)
+	db.atWork.Store(m)
+	defer db.atWork.Store(nil)
 	defer m.held.releaseBefore(math.MaxInt32)
 	added, err := m.write(ctx)
 	if err != nil {
@@ -245,7 +247,7 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 		}
 		return err
 	}
-	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", m.first, "seconds", time.Since(start).Seconds())
+	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", m.first, "seconds", time.Since(m.began).Seconds())
 	return nil
 }
 
@@ -260,16 +262,42 @@ type merging struct {
 	drops       map[*segment.Section]*erasure.Drop
 	counts      map[string]int64 // rows that each erasure took out
 	held        holding
+	began       time.Time
+	bytes       int64        // of picked
+	done        atomic.Int64 // of these, in files that were written
+}
+
+// Merge is a merge that is at work.
+type Merge struct {
+	Files       int   // that it reads
+	Bytes, Done int64 // that they have, and how many of them stand in new files
+	First, Last int32 // days
+	Began       time.Time
+}
+
+// Merging is the merge that is at work; false: there is none.
+func (db *DB) Merging() (w Merge, running bool) {
+	m := db.atWork.Load()
+	if m == nil {
+		return Merge{}, false
+	}
+	w = Merge{Files: len(m.picked), Bytes: m.bytes, Done: min(m.done.Load(), m.bytes), First: m.picked[0].meta.MinDay, Last: m.picked[0].meta.MaxDay, Began: m.began}
+	for _, f := range m.picked {
+		w.First, w.Last = min(w.First, f.meta.MinDay), max(w.Last, f.meta.MaxDay)
+	}
+	return w, true
 }
 
 func (db *DB) newMerging(picked []*file) *merging {
 	m := &merging{
 		db: db, picked: picked, set: db.live().erasures.Load(), view: db.live().identity.Snapshot(), held: holding{},
 		worker: scan.NewWorker(scan.Persons{}, db.Identity()), drops: map[*segment.Section]*erasure.Drop{}, counts: map[string]int64{},
+		began: time.Now(), // it is told, and decides nothing
 	}
 	m.first, m.last = picked[0].meta.First, picked[0].meta.Last
 	for _, f := range picked {
 		m.first, m.last = min(m.first, f.meta.First), max(m.last, f.meta.Last)
+		m.bytes += f.meta.Bytes
 	}
 	return m
 }
@@ -337,6 +365,7 @@ func (m *merging) write(ctx context.Context) (added []*file, err error) {
 			if f != nil {
 				added = append(added, f)
 			}
+			m.done.Add(int64(share / float64(len(pieces))))
 		}
 	}
 	return added, nil
@@ -449,48 +478,4 @@ func (f *file) holdsOneOf(days map[int32]bool) bool {
 		}
 	}
 	return false
-}
-
-// oldFiles are those that may go: all days are before limit, all ids are forgotten, nothing in them is
-// to be erased, and no file that stays holds a day of theirs.
-func oldFiles(files []*file, limit, dedupe int32, set *erasure.Set) (old []*file, err error) {
-	stays := map[int32]bool{}
-	stay := func(f *file) {
-		for _, d := range f.days().Days {
-			stays[d.Day] = true
-		}
-	}
-	for _, f := range files {
-		if f.isCold() {
-			continue
-		}
-		goes := f.meta.Level > 0 && f.meta.MaxDay < limit
-		if goes {
-			last, err := f.lastReceived()
-			if err != nil {
-				return nil, err
-			}
-			due, err := set.Due(f.r, f.behind())
-			if err != nil {
-				return nil, err
-			}
-			goes = last < dedupe && !due
-		}
-		if goes {
-			old = append(old, f)
-		} else {
-			stay(f)
-		}
-	}
-	for n := -1; n != len(old); {
-		n = len(old)
-		old = slices.DeleteFunc(old, func(f *file) bool {
-			if !f.holdsOneOf(stays) {
-				return false
-			}
-			stay(f)
-			return true
-		})
-	}
-	return old, nil
 }

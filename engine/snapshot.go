@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"spoor/engine/cold"
 	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/index"
@@ -464,4 +465,31 @@ func (s *fileSet) become(files []*file) {
 	s.mu.Lock()
 	s.kept = slices.DeleteFunc(append(s.kept, gone...), (*file).closed)
 	s.mu.Unlock()
+}
+
+// EachObject calls f with every object of cold segments, needed or not, as a file on the local disk
+// that is there until f returns.
+func (db *DB) EachObject(ctx context.Context, f func(name string, content vfs.File) error) error {
+	db.manifestMu.Lock()
+	key := db.coldKey
+	db.manifestMu.Unlock()
+	if key == "" {
+		return nil
+	}
+	return db.cold.List(ctx, key+"/", func(key string, bytes int64) error {
+		name := db.pathOf(db.newName(vfs.TempSuffix))
+		defer func() { _ = db.fs.Remove(name) }()
+		content, err := db.fs.Create(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = content.Close() }()
+		if err := db.cold.Copy(ctx, key, bytes, content); err != nil {
+			if errors.Is(err, cold.ErrMissing) { // it was removed meanwhile
+				return nil
+			}
+			return err
+		}
+		return f(key, content)
+	})
 }

@@ -31,7 +31,7 @@ type localDays struct {
 func (s *serving) awaitLocal(is func(localDays) bool) (state localDays) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		_, body := s.ask(http.MethodGet, "/api/raw", "")
+		_, body := s.call(http.MethodGet, "/api/raw", "")
 		var a struct{ Local localDays }
 		err := json.Unmarshal([]byte(body), &a)
 		state = a.Local
@@ -40,8 +40,8 @@ func (s *serving) awaitLocal(is func(localDays) bool) (state localDays) {
 	return state
 }
 
-// ask is post for answers of every status.
-func (s *serving) ask(method, path, body string) (status int, answer string) {
+// call is post for answers of every status.
+func (s *serving) call(method, path, body string) (status int, answer string) {
 	s.t.Helper()
 	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
@@ -103,7 +103,7 @@ func testDaysInTheObjectStore(t *testing.T, place string, goAway, comeBack func(
 	require.Less(t, 10*bytesIn(t, filepath.Join(data, "store"), ".seg"), before)
 	require.Equal(t, state.StubBytes, bytesIn(t, filepath.Join(data, "store"), ".cold"))
 	require.Equal(t, want, s.answers())
-	_, metrics := s.ask(http.MethodGet, "/metrics", "")
+	_, metrics := s.call(http.MethodGet, "/metrics", "")
 	require.Contains(t, metrics, "spoor_cold_cache_misses_total")
 	s.spoor(exitDone, "", "verify")
 	require.Contains(t, s.spoor(exitFailed, "", "verify", "--grep", "erase-my-note"), "object store")
@@ -114,7 +114,7 @@ func testDaysInTheObjectStore(t *testing.T, place string, goAway, comeBack func(
 	s = startServe(t, serve...)
 	s.awaitReady()
 	began := time.Now()
-	status, body := s.ask(http.MethodPost, "/api/query?cache=off", rawQuestions[0])
+	status, body := s.call(http.MethodPost, "/api/query?cache=off", rawQuestions[0])
 	require.Equal(t, http.StatusServiceUnavailable, status, body)
 	require.Contains(t, body, "object_store_away")
 	require.Less(t, time.Since(began), 25*time.Second)
@@ -124,7 +124,7 @@ func testDaysInTheObjectStore(t *testing.T, place string, goAway, comeBack func(
 	require.NotEmpty(t, s.awaitLocal(func(l localDays) bool { return l.Away != "" || l.Error != "" }))
 	comeBack()
 	require.Eventually(t, func() bool {
-		status, _ := s.ask(http.MethodPost, "/api/query?cache=off", rawQuestions[0])
+		status, _ := s.call(http.MethodPost, "/api/query?cache=off", rawQuestions[0])
 		return status == http.StatusOK
 	}, 60*time.Second, 100*time.Millisecond)
 	require.Equal(t, want, s.answers())
@@ -137,7 +137,7 @@ func testDaysInTheObjectStore(t *testing.T, place string, goAway, comeBack func(
 	s.awaitReady()
 	s.awaitLocal(func(l localDays) bool { return l.Events > 5000 && l.Erasing == 0 })
 	require.Eventually(t, func() bool {
-		status, body := s.ask(http.MethodPost, "/api/admin/verify", `{"grep":["erase-my-note"]}`)
+		status, body := s.call(http.MethodPost, "/api/admin/verify", `{"grep":["erase-my-note"]}`)
 		return status == http.StatusOK && !strings.Contains(body, "object store")
 	}, 60*time.Second, 200*time.Millisecond)
 	s.spoor(exitDone, "", "verify", "--grep", "erase-my-note")
