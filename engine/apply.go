@@ -77,6 +77,18 @@ func EventsEntry(dst []byte, b *batch.Batch) []byte {
 	return b.AppendEncoded(append(dst, entryEvents))
 }
 
+// EventsOf is the batch that an entry of EventsEntry stores.
+func EventsOf(entry []byte) (*batch.Batch, error) {
+	if len(entry) == 0 || entry[0] != entryEvents {
+		return nil, fmt.Errorf("%w: it holds no events", ErrEntry)
+	}
+	b, err := batch.Decode(entry[1:])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	return b, nil
+}
+
 // PutEntry stores a document: a saved query, a setting. It replaces one of the same kind and name.
 func PutEntry(kind, name string, value []byte) []byte {
 	return append(appendText(appendText([]byte{entryPut}, kind), name), value...)

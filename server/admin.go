@@ -184,10 +184,10 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, kind, name, unit string, do fun
 	work, cancel := context.WithCancel(work)
 	job := s.jobs.Begin(kind+"-"+strconv.FormatInt(s.opts.Now().UnixMilli(), 10), kind, name, unit, cancel)
 	s.streams.Go(func() {
-		defer func() { <-s.chores }()
 		defer stop()
 		defer cancel()
 		x.Run(func(told func(done, total int64)) (any, error) {
+			defer func() { <-s.chores }() // before the answer ends: who has it may ask for the next
 			result, err := do(work, func(done, total int64) { told(done, total); job.Told(done, total) })
 			job.End(err)
 			return result, err
@@ -239,7 +239,7 @@ func (s *Server) choreFailure(err error) *failure {
 	case errors.As(err, &q):
 		return fail(fasthttp.StatusBadRequest, q.Code, "%s", q.Message)
 	case errors.Is(err, engine.ErrDamaged):
-		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
+		return fail(fasthttp.StatusInternalServerError, codeDamaged, "%v", err)
 	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:
 		return fail(fasthttp.StatusInternalServerError, "failed", "%v", err)
 	}

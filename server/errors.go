@@ -12,6 +12,7 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/event"
+	"spoor/segment"
 	"spoor/server/call"
 	"spoor/server/collect"
 	"spoor/server/nodes"
@@ -101,6 +102,8 @@ func appendError(dst []byte, code, message string) []byte {
 	return append(dst, `}}`...)
 }
 
+const codeDamaged = "damaged"
+
 // failureOf finds the answer to an error from below.
 func (s *Server) failureOf(err error) *failure {
 	var f *failure
@@ -127,7 +130,7 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusServiceUnavailable, codeNotLeader, "this node does not lead the cluster now; nothing was stored, send it again").again()
 	case errors.Is(err, ErrErased):
 		return fail(fasthttp.StatusForbidden, Erased.Code, "%s", Erased.Message)
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrUnknown), errors.Is(err, collect.ErrPartly):
 		return fail(fasthttp.StatusServiceUnavailable, "unknown", "it is not known whether it was stored; send it again with the same eventIds, it counts once").again()
 	case errors.Is(err, ErrTooLarge):
 		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "an event is too large to be stored")
@@ -137,6 +140,8 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusConflict, "no_data_dir", "%v", ErrNoDataDir)
 	case errors.Is(err, ErrNoBackupDir):
 		return fail(fasthttp.StatusConflict, "no_backup_dir", "%v", ErrNoBackupDir)
+	case errors.Is(err, segment.ErrCorrupt):
+		return fail(fasthttp.StatusInternalServerError, codeDamaged, "a file of this node's store is damaged, and what cannot be read for certain is not answered; a cluster repairs it from another node, alone run spoor verify and restore a backup")
 	case errors.Is(err, engine.ErrOtherBackup):
 		return fail(fasthttp.StatusConflict, "other_backup", "%v", err)
 	case errors.Is(err, ErrLimit):

@@ -20,6 +20,7 @@ import (
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
 	"spoor/internal/vfs"
+	"spoor/segment"
 	"spoor/segment/batch"
 	"spoor/server"
 	"spoor/server/collect"
@@ -48,6 +49,8 @@ type Backend struct {
 	query *query.Engine
 	// backups is the directory that backups are written below, "" for none.
 	backups string
+	// damaged is told of damage that a query found, nil for nobody.
+	damaged func(error)
 }
 
 var _ server.Backend = (*Backend)(nil)
@@ -66,6 +69,12 @@ func (b *Backend) KeepBackups(dir string) *Backend {
 // SearchIn lets texts be looked for in the data directory of the log and the store.
 func (b *Backend) SearchIn(dir string) *Backend {
 	b.data = dir
+	return b
+}
+
+// OnDamage tells f of damage that a query finds in the store's files.
+func (b *Backend) OnDamage(f func(error)) *Backend {
+	b.damaged = f
 	return b
 }
 
@@ -90,15 +99,42 @@ func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (v collect.Ver
 		for i, why := range events.Refused {
 			v.Refused[i] = refusals[why]
 		}
+		v.Letters, err = lettersOf(entry, events.Refused)
 	}
-	return v, index, nil
+	return v, index, err
+}
+
+// lettersOf are the letters of rows that were refused because the time moved on for
+// which eventIds are remembered, after they were taken: what comes later becomes a
+// letter before the log. It returns nil where there are none.
+func lettersOf(entry []byte, refused []engine.Refusal) (list []*letters.Letter, err error) {
+	var events *batch.Batch
+	for i, why := range refused {
+		if why != engine.TooOld && why != engine.TooFarAhead {
+			continue
+		}
+		if events == nil {
+			if events, err = engine.EventsOf(entry); err != nil {
+				return nil, err
+			}
+			list = make([]*letters.Letter, events.N)
+		}
+		row := event.RowOf(events, i)
+		source := string(row.Source)
+		row.Source = nil // it is beside the event, not of it
+		list[i] = &letters.Letter{
+			ID: string(row.ID), Name: string(row.Name), Source: source, Reason: refusals[why].Code, Message: refusals[why].Message,
+			Path: "timestamp", Received: events.ReceivedAt, Event: event.AppendJSON(nil, row),
+		}
+	}
+	return list, nil
 }
 
 // refusals are what clients are told of events that the engine refuses.
 var refusals = [...]*event.Reject{
 	engine.ErasedPerson: server.Erased,
-	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already"},
-	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before"},
+	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already; the event is kept as a dead letter"},
+	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before; the event is kept as a dead letter"},
 	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 
@@ -284,6 +320,14 @@ func (b *Backend) Cluster() server.ClusterStatus {
 // Store is how far the store is.
 func (b *Backend) Store() server.StoreStatus {
 	return server.StoreStatus{AppliedIndex: b.db.AppliedIndex(), DurableIndex: b.db.DurableIndex()}
+}
+
+// readFailure is queryFailure of what read the store's files.
+func (b *Backend) readFailure(err error) error {
+	if b.damaged != nil && errors.Is(err, segment.ErrCorrupt) {
+		b.damaged(err)
+	}
+	return queryFailure(err)
 }
 
 // queryFailure makes the server's errors of those of the query engine.
