@@ -76,6 +76,7 @@ type Scratch struct {
 	codes  []uint32
 	floats []float64
 	block  []uint64
+	words  []uint64
 	held   heldKeys
 
 	KeyBlocks, Blocks int64 // that were decoded: of keys, and of anything else

@@ -420,6 +420,35 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	return nil
 }
 
+// count counts rows of sections: what their directories say first, the rest by all workers.
+func (x *exec) count(counts []scan.Count) error {
+	var rest []*scan.Count
+	for i := range counts {
+		known, err := counts[i].FromDirectory()
+		if err != nil {
+			return err
+		}
+		if !known {
+			rest = append(rest, &counts[i])
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	shares := make([]scan.Persons, min(len(rest), max(x.e.limits.Workers, 1))) // a share of the sections each, whoever the persons are
+	return x.parallel(shares, func(i int, w *scan.Worker) error {
+		for ; i < len(rest); i += len(shares) {
+			if err := x.ctx.Err(); err != nil {
+				return err
+			}
+			if err := rest[i].FromRows(w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // statistics sums up what the query did.
 func (x *exec) statistics(start time.Time) Stats {
 	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksRead: x.counters.keyBlocks.Load() + x.counters.blocks.Load(), Segments: len(x.view.Segments)}

@@ -145,16 +145,19 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 		out := &merged{m: m, keys: map[string]int{}}
 		out.add([]any{}, cells)
 		return out, true, nil
-	case m.Agg != lang.AggCount || len(x.q.By) > 0 && !byName || !sel.plain():
+	case m.Agg != lang.AggCount || len(x.q.By) > 0 && !byName:
 		return nil, false, nil
 	}
 	cells := map[string][]cell{}
+	var counts []scan.Count // of sections that a condition takes in part
+	var into []*cell
 	for d := range days {
 		for f := range days[d].files {
 			secs := days[d].files[f].sections
 			for i := range secs {
 				s := &secs[i]
-				if _, ok := sel.match(s.Event()); !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
+				where, ok := sel.match(s.Event())
+				if !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
 					continue
 				}
 				mask, err := x.mask(s)
@@ -163,9 +166,6 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 				}
 				if mask.All {
 					continue
-				}
-				if mask.Where != nil {
-					return nil, false, nil
 				}
 				to := b.Of(max(s.MinTime(), times.From))
 				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.Of(s.MaxTime()) {
@@ -178,13 +178,23 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 				if cells[name] == nil {
 					cells[name] = make([]cell, b.Len())
 				}
-				cells[name][to].count += int64(s.Rows())
-				cells[name][to].events += int64(s.Rows())
+				counts = append(counts, scan.Count{S: s, Where: scan.And(mask.Where, where)})
+				into = append(into, &cells[name][to])
 			}
 		}
 	}
+	if err := x.count(counts); err != nil {
+		return nil, false, err
+	}
+	for i, c := range into {
+		c.count += int64(counts[i].Rows)
+		c.events += int64(counts[i].Rows)
+	}
 	out := &merged{m: m, keys: map[string]int{}}
 	for name, c := range cells {
+		if byName && !slices.ContainsFunc(c, func(c cell) bool { return c.events > 0 }) {
+			continue // no event of the name is one of those that were asked for
+		}
 		key := []any{}
 		if byName {
 			key = []any{name}
