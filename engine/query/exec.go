@@ -261,11 +261,18 @@ func (x *exec) parts(d *dayData, sel *selection, times scan.Times) ([]scan.Part,
 			if mask.All {
 				continue
 			}
+			where, some, err := scan.And(mask.Where, where).In(s)
+			if err != nil {
+				return nil, err
+			}
+			if !some {
+				continue
+			}
 			remap, err := x.view.Identity.Touched(s)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, scan.Part{S: s, Where: scan.And(mask.Where, where), Remap: remap})
+			out = append(out, scan.Part{S: s, Where: where, Remap: remap})
 		}
 	}
 	return out, nil
@@ -420,33 +427,46 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	return nil
 }
 
-// count counts rows of sections: what their directories say first, the rest by all workers.
-func (x *exec) count(counts []scan.Count) error {
-	var rest []*scan.Count
-	for i := range counts {
-		known, err := counts[i].FromDirectory()
+// count counts the rows of sections, by the fields of the breakdown, without their keys: what
+// directories say first, the rest by all workers, a share of the sections each.
+func (x *exec) count(m *lang.Measure, sections []counted, buckets int) ([]*measureData, error) {
+	fields := x.byFields()
+	known := &measureData{m: m, groups: scan.NewTuples(len(fields))}
+	var rest []*counted
+	for i := range sections {
+		c := &sections[i]
+		ok, err := known.groups.CountDirectory(c.s, c.where, fields, func(group uint32, rows int) { known.cell(group, c.bucket, buckets).addRows(rows) })
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !known {
-			rest = append(rest, &counts[i])
+		if !ok {
+			rest = append(rest, c)
 		}
 	}
 	if len(rest) == 0 {
-		return nil
+		return []*measureData{known}, x.checkGroups(known.groups)
 	}
-	shares := make([]scan.Persons, min(len(rest), max(x.e.limits.Workers, 1))) // a share of the sections each, whoever the persons are
-	return x.parallel(shares, func(i int, w *scan.Worker) error {
+	shares := make([]scan.Persons, min(len(rest), max(x.e.limits.Workers, 1))) // of sections, whoever the persons are
+	results := make([]*measureData, len(shares))
+	err := x.parallel(shares, func(i int, w *scan.Worker) error {
+		out := &measureData{m: m, groups: scan.NewTuples(len(fields))}
+		results[i] = out
 		for ; i < len(rest); i += len(shares) {
 			if err := x.ctx.Err(); err != nil {
 				return err
 			}
-			if err := rest[i].FromRows(w); err != nil {
+			c := rest[i]
+			x.counters.rows.Add(int64(c.s.Rows()))
+			if err := out.groups.CountRows(w, c.s, c.where, fields, func(group uint32, rows int) { out.cell(group, c.bucket, buckets).addRows(rows) }); err != nil {
+				return err
+			}
+			if err := x.checkGroups(out.groups); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	return append(results, known), err
 }
 
 // statistics sums up what the query did.

@@ -47,28 +47,160 @@ func passed(c segment.Column, pass []bool) (n int, ok bool) {
 	return n, ok
 }
 
-// Count is the number of rows of a section for which a filter, nil for all, holds.
-type Count struct {
-	S     *segment.Section
-	Where *Filter
-	Rows  int
+// In is what is left of f, nil for all, in a section whose directory may know that all of its rows
+// or none of them pass; some is false if none do.
+func (f *Filter) In(s *segment.Section) (left *Filter, some bool, err error) {
+	if f == nil {
+		return nil, true, nil
+	}
+	n, ok, err := f.tally(s)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case ok && n == 0:
+		return nil, false, nil
+	case ok && n == s.Rows():
+		return nil, true, nil
+	}
+	return f, true, nil
 }
 
-// FromDirectory counts the rows if the section's directory is enough to tell.
-func (c *Count) FromDirectory() (known bool, err error) {
-	if c.Where == nil {
-		c.Rows = c.S.Rows()
+// CountDirectory calls add with the rows of a section for which where, nil for all, holds, by the combination of the
+// fields, if the section's directory is enough to tell them.
+func (t *Tuples) CountDirectory(s *segment.Section, where *Filter, fields []Field, add func(group uint32, rows int)) (ok bool, err error) {
+	n := s.Rows()
+	if where != nil {
+		if n, ok, err = where.tally(s); err != nil || !ok {
+			return false, err
+		}
+	}
+	switch {
+	case n == 0:
+		return true, nil
+	case len(fields) == 0:
+		t.Empty()
+		add(0, n)
+		return true, nil
+	case len(fields) > 1:
+		return false, nil
+	case fields[0].Kind == FieldEvent:
+		add(t.one(t.fields[0].text(batch.KindString, []byte(s.Event()))), n)
+		return true, nil
+	case n < s.Rows():
+		return false, nil
+	}
+	return t.countValues(s, fields[0], add)
+}
+
+// countValues calls add with the rows of a section by the value of a field.
+func (t *Tuples) countValues(s *segment.Section, field Field, add func(group uint32, rows int)) (ok bool, err error) {
+	cols, ok, err := columnsOf(s, field)
+	if err != nil || !ok {
+		return false, err
+	}
+	// An explicit null counts as missing.
+	cols = slices.DeleteFunc(cols, func(c segment.Column) bool { return c.Kind() == batch.KindNull })
+	if len(cols) == 0 {
+		add(t.one(0), s.Rows())
 		return true, nil
 	}
-	c.Rows, known, err = c.Where.tally(c.S)
-	return known, err
+	if len(cols) > 1 { // of a row that has values of two of them, one counts
+		return false, nil
+	}
+	c, g := cols[0], t.fields[0]
+	codes, rows, ok := c.Values()
+	if !ok {
+		return false, nil
+	}
+	var dict *batch.Texts
+	kind := c.Kind()
+	switch {
+	case kind == batch.KindBool:
+	case kind.HasText() || field.Kind == FieldSource:
+		if dict, err = c.Dict(); err != nil || dict == nil {
+			return false, err
+		}
+		if field.Kind == FieldSource {
+			kind = batch.KindString
+		}
+	default:
+		return false, nil
+	}
+	for i, code := range codes {
+		group := uint32(0)
+		switch {
+		case code == 0:
+		case dict == nil:
+			group = g.bool(code == 2)
+		case int(code) > dict.Len():
+			return false, nil // damage: reading the codes says so
+		default:
+			group = g.text(kind, dict.At(int(code-1)))
+		}
+		add(t.one(group), int(rows[i]))
+	}
+	return true, nil
 }
 
-// FromRows counts the rows by what the filter asks for: it reads no key for it.
-func (c *Count) FromRows(w *Worker) error {
-	rows, err := w.Rows(c.Where, c.S)
-	c.Rows = rows.Count()
-	return err
+// columnsOf are the columns of a field; ok is false of a field that has none.
+func columnsOf(s *segment.Section, f Field) (cols []segment.Column, ok bool, err error) {
+	switch f.Kind {
+	case FieldSource:
+		c, some, err := s.Sources()
+		if some {
+			cols = append(cols, c)
+		}
+		return cols, true, err
+	case FieldColumn:
+		columns := s.Columns
+		if f.Hidden {
+			columns = s.StoredColumns
+		}
+		cols, err = columns(f.Path)
+		return cols, true, err
+	}
+	return nil, false, nil
+}
+
+// one numbers the combination of one field's group.
+func (t *Tuples) one(group uint32) uint32 {
+	t.cols[0] = append(t.cols[0][:0], group)
+	return t.of(0)
+}
+
+// CountRows does what CountDirectory does by reading what where and fields ask for, and no key unless one of them does.
+func (t *Tuples) CountRows(w *Worker, s *segment.Section, where *Filter, fields []Field, add func(group uint32, rows int)) error {
+	n, rows := s.Rows(), Bits(nil)
+	if where != nil {
+		var err error
+		if rows, err = w.Rows(where, s); err != nil {
+			return err
+		}
+		if n = rows.Count(); n == 0 {
+			return nil
+		}
+	}
+	if len(fields) == 0 {
+		t.Empty()
+		add(0, n)
+		return nil
+	}
+	t.rows = grow(t.rows, s.Rows())
+	if err := t.Section(w, s, fields, t.rows, 0, s.Rows()); err != nil {
+		return err
+	}
+	counts := make([]int, t.Len())
+	for i, group := range t.rows {
+		if rows == nil || rows.Has(i) {
+			counts[group]++
+		}
+	}
+	for group, n := range counts {
+		if n > 0 {
+			add(uint32(group), n)
+		}
+	}
+	return nil
 }
 
 // tally counts the rows of a section for which f holds by what its directory says; ok is false where that is not enough.
@@ -104,28 +236,14 @@ func (f *Filter) tally(s *segment.Section) (n int, ok bool, err error) {
 }
 
 func (f *Filter) tallyTest(s *segment.Section) (n int, ok bool, err error) {
-	var cols []segment.Column
-	switch f.field.Kind {
-	case FieldEvent:
+	if f.field.Kind == FieldEvent {
 		if f.test.Text != nil && f.test.Text([]byte(s.Event())) {
 			return s.Rows(), true, nil
 		}
 		return 0, true, nil
-	case FieldColumn:
-		columns := s.Columns
-		if f.field.Hidden {
-			columns = s.StoredColumns
-		}
-		cols, err = columns(f.field.Path)
-	case FieldSource:
-		var c segment.Column
-		if c, ok, err = s.Sources(); ok {
-			cols = append(cols, c)
-		}
-	default:
-		return 0, false, nil
 	}
-	if err != nil {
+	cols, ok, err := columnsOf(s, f.field)
+	if err != nil || !ok {
 		return 0, false, err
 	}
 	// A row may have values of several columns of a path, so only one of them may have any that passes.
