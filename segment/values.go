@@ -77,13 +77,19 @@ func (v *values) of(code uint32) int {
 
 // tally counts the codes of sections.
 type tally struct {
-	rows []uint32 // by code
+	rows []uint32 // by code, all 0 between two sections
 	seen []uint32 // codes that rows counts
 }
+
+// denseCodes is up to which code rows are counted in tables, without a look at which codes they have.
+const denseCodes = 4096
 
 // count counts the codes of a section: the rows with a value, and the values if they are few.
 func (t *tally) count(codes []uint32) (present int, v values) {
 	few := min(maxValues, len(codes)/rowsPerValue)
+	if most := greatest(codes); int(most) < min(len(codes), denseCodes) {
+		return t.dense(codes, int(most)+1, few)
+	}
 	for i := 0; i < len(codes); {
 		code, first := codes[i], i
 		for i++; i < len(codes) && codes[i] == code; i++ {
@@ -115,6 +121,38 @@ func (t *tally) count(codes []uint32) (present int, v values) {
 		t.rows[code] = 0
 	}
 	t.seen = t.seen[:0]
+	return present, v
+}
+
+// dense counts codes below n in two tables, for rows of one code often follow each other, and each would wait for the one before.
+func (t *tally) dense(codes []uint32, n, few int) (present int, v values) {
+	if len(t.rows) < 2*n {
+		t.rows = make([]uint32, 2*n)
+	}
+	even, odd := t.rows[:n], t.rows[n:2*n]
+	for i := 0; i+1 < len(codes); i += 2 {
+		even[codes[i]]++
+		odd[codes[i+1]]++
+	}
+	if len(codes)%2 != 0 {
+		even[codes[len(codes)-1]]++
+	}
+	distinct := 0
+	for code := range even {
+		if even[code] += odd[code]; even[code] > 0 {
+			distinct++
+		}
+	}
+	present = len(codes) - int(even[0])
+	if distinct <= few {
+		v.codes, v.rows = make([]uint32, 0, distinct), make([]uint32, 0, distinct)
+		for code, rows := range even {
+			if rows > 0 {
+				v.codes, v.rows = append(v.codes, uint32(code)), append(v.rows, rows)
+			}
+		}
+	}
+	clear(t.rows[:2*n])
 	return present, v
 }
 

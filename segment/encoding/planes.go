@@ -26,17 +26,32 @@ func appendPlanes[T Word](dst []byte, vals []T, lo T, width int) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, width*size)...)
 	planes := dst[start:]
-	for i := 0; i < len(vals); i += 8 {
-		var group uint64 // a byte a value
-		for j, v := range vals[i:min(i+8, len(vals))] {
+	full := len(vals) / 8
+	for i := range full {
+		v := (*[8]T)(vals[8*i:])
+		group := uint64(v[0]-lo) | uint64(v[1]-lo)<<8 | uint64(v[2]-lo)<<16 | uint64(v[3]-lo)<<24 |
+			uint64(v[4]-lo)<<32 | uint64(v[5]-lo)<<40 | uint64(v[6]-lo)<<48 | uint64(v[7]-lo)<<56
+		putGroup(planes[i:], group, size, width)
+	}
+	if rest := vals[8*full:]; len(rest) > 0 {
+		var group uint64
+		for j, v := range rest {
 			group |= uint64(v-lo) << (8 * j)
 		}
-		group = transpose(group)
-		for p := range width {
-			planes[p*size+i/8] = byte(group >> (8 * p))
-		}
+		putGroup(planes[full:], group, size, width)
 	}
 	return dst
+}
+
+// putGroup puts 8 values, a byte each, into the first byte of each plane.
+func putGroup(planes []byte, group uint64, size, width int) {
+	group = transpose(group)
+	at := 0
+	for range width {
+		planes[at] = byte(group)
+		group >>= 8
+		at += size
+	}
 }
 
 // transpose swaps rows and columns of 8 x 8 bits (Warren, Hacker's Delight, 7-3).

@@ -157,3 +157,18 @@ func BenchmarkConditionOnCodes(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkWriteCodes(b *testing.B) {
+	vals := codesOf(rand.New(rand.NewPCG(19, 20)), 4096, 0, 14, 4)
+	var dst []byte
+	for name, write := range map[string]func([]byte, []uint32) []byte{
+		"planes": AppendCodes, "runs": func(dst []byte, v []uint32) []byte { return AppendLane(dst, v, false) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				dst = write(dst[:0], vals)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/4096, "ns/row")
+		})
+	}
+}
