@@ -443,6 +443,7 @@ func (x *exec) count(m *lang.Measure, sections []counted, buckets int) ([]*measu
 			rest = append(rest, c)
 		}
 	}
+	x.rec.Stage("count in directories", 0, 0)
 	if len(rest) == 0 {
 		return []*measureData{known}, x.checkGroups(known.groups)
 	}
