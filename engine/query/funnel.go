@@ -211,14 +211,15 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 	}
 }
 
-func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+// sweep goes through the days of one range of persons, step by step.
+func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples) (*kernel.Funnel, error) {
 	withTags := len(x.q.By) > 0
 	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
 	var keys scan.Keys
 	var tags []uint32
 	for d := range days {
 		if err := x.ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		for s, sel := range sels {
 			if s > 0 && !k.Live(s) {
@@ -231,11 +232,11 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 			}
 			parts, err := x.parts(&days[d], sel, times)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			tagged := withTags && s == 0
 			if err := w.Keys(days[d].day, parts, times, tagged, &keys); err != nil {
-				return err
+				return nil, err
 			}
 			x.counters.rows.Add(int64(len(keys.K)))
 			if s > 0 {
@@ -243,13 +244,22 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				continue
 			}
 			if tagged {
-				if tags, err = x.groupRows(w, parts, &keys, p.groups, tags); err != nil {
-					return err
+				if tags, err = x.groupRows(w, parts, &keys, groups, tags); err != nil {
+					return nil, err
 				}
 			}
 			k.Begin(days[d].day, keys.K, tags)
 		}
 		k.End()
+	}
+	return k, nil
+}
+
+func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+	withTags := len(x.q.By) > 0
+	k, err := x.sweep(w, days, sels, all, p.groups)
+	if err != nil {
+		return err
 	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)
