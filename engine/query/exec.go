@@ -495,8 +495,3 @@ func (x *exec) divide(every lang.Interval, from, to int64) (*period.Buckets, err
 	}
 	return b, nil
 }
-
-// formatLocal writes a time as RFC 3339 in the query's time zone.
-func (x *exec) formatLocal(micros int64) string {
-	return time.UnixMicro(micros).In(x.loc).Format(time.RFC3339Nano)
-}
