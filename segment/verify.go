@@ -218,10 +218,11 @@ func (v *verifier) column(s *Section, c Column) error {
 		if err != nil {
 			return err
 		}
-		for _, code := range codes {
-			if code != 0 {
-				present++
-			}
+		var t tally
+		var found values
+		present, found = t.count(codes)
+		if has := &c.c.values; len(has.codes) > 0 && (!slices.Equal(has.codes, found.codes) || !slices.Equal(has.rows, found.rows)) {
+			return corrupt("the directory counts other values than the codes have")
 		}
 		if c.c.form == formPlain {
 			for i := range texts.Len() {
