@@ -31,7 +31,7 @@ const maxFound = 100
 
 // Verify reads every byte of the file, past any cache: the regions lie one behind the
 // other without a gap, every checksum holds, every column decodes, keys are
-// sorted, the timelines and person sets agree with them, and no id stands twice in events of
+// sorted, the timelines and person sets agree with them, counts of values with the codes, and no id stands twice in events of
 // one day that were received on one day, or is missing in the filter. It also looks for texts in all that is stored: values of
 // every kind, ids, names of events and columns. A number is found by the way it is written.
 // The first damage is returned, with the section and column where it is.

@@ -201,7 +201,7 @@ func loadPlane(dst []uint64, b []byte) {
 	}
 }
 
-// matchOne adds to words where the planes hold v, two planes at a time.
+// matchOne adds to words where the planes hold v.
 func matchOne(words []uint64, planes [][matchRows / 64]uint64, v uint8) {
 	var found [matchRows / 64]uint64
 	not := func(p int) uint64 { return uint64(v>>p&1) - 1 } // all ones where the bit is clear
