@@ -211,10 +211,9 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 	}
 }
 
-func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+// sweep takes k through the days of one range of persons, step by step.
+func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, k *kernel.Funnel) error {
 	withTags := len(x.q.By) > 0
-	k := x.e.funnels.Get().(*kernel.Funnel)
-	defer x.e.funnels.Put(k)
 	k.Reset(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
 	var keys scan.Keys
 	var tags []uint32
@@ -245,13 +244,23 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				continue
 			}
 			if tagged {
-				if tags, err = x.groupRows(w, parts, &keys, p.groups, tags); err != nil {
+				if tags, err = x.groupRows(w, parts, &keys, groups, tags); err != nil {
 					return err
 				}
 			}
 			k.Begin(days[d].day, keys.K, tags)
 		}
 		k.End()
+	}
+	return nil
+}
+
+func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+	withTags := len(x.q.By) > 0
+	k := x.e.funnels.Get().(*kernel.Funnel)
+	defer x.e.funnels.Put(k)
+	if err := x.sweep(w, days, sels, all, p.groups, k); err != nil {
+		return err
 	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)

@@ -44,6 +44,8 @@ type Worker struct {
 	Persons Persons
 	// Person maps a person as written to the one it is now.
 	Person func(uint32) uint32
+	// Stop, if not nil, tells why nobody waits for what is read any more; it is asked before each section.
+	Stop func() error
 
 	all   uint32 // persons that there are
 	x     segment.Scratch
@@ -381,9 +383,19 @@ func (w *Worker) For(persons Persons, id Identity) *Worker {
 // rowsOf are the rows [from, to) of the worker's persons. Beyond the last person nothing
 // is stored, so a range that goes as far ends with the section: no block is read to find out.
 func (w *Worker) rowsOf(s *segment.Section) (from, to int, err error) {
+	if err := w.stopped(); err != nil {
+		return 0, 0, err
+	}
 	lo, hi := uint64(w.Persons.Lo), uint64(w.Persons.Hi)
 	if w.Persons.Hi >= w.all {
 		hi = segment.MaxPersons
 	}
 	return s.RowsOf(lo, hi, &w.x)
+}
+
+func (w *Worker) stopped() error {
+	if w.Stop == nil {
+		return nil
+	}
+	return w.Stop()
 }
