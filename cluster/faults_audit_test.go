@@ -16,6 +16,7 @@ import (
 	"spoor/cluster/audit"
 	"spoor/cluster/peer"
 	"spoor/engine"
+	"spoor/segment"
 )
 
 // audited is a cluster of three whose nodes are members of a real network of calls.
@@ -196,6 +197,27 @@ func TestAReplicaWithADamagedFileTakesTheStateOfTheOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, report.Err())
 	g.requireEqual(l)
+}
+
+func TestDamageThatAReadFindsIsRepairedWithoutAnybodyAsking(t *testing.T) {
+	for _, lead := range []bool{false, true} {
+		g := startAudited(t, true)
+		l := g.fill(1500)
+		g.requireEqual(l)
+		hurt := g.led()
+		if !lead {
+			hurt = g.members[(hurt.i+1)%nodes]
+		}
+		require.NoError(t, hurt.node.Checkpoint(within(t)))
+		hurt.damage(t)
+		g.auditors[hurt.i].Suspect(segment.ErrCorrupt)
+		require.Eventually(t, func() bool { // a leader hands the lead over, and the next one repairs it
+			report, err := hurt.db.Verify(context.Background(), nil)
+			return err == nil && report.Err() == nil
+		}, 2*settleTime, 50*time.Millisecond)
+		g.requireEqual(l)
+		g.stop()
+	}
 }
 
 // damage flips bits all over the largest segment.

@@ -15,6 +15,8 @@ const (
 	watchEvery = time.Second
 	// pollEvery is how often a follower that is not ready looks whether it is.
 	pollEvery = 20 * time.Millisecond
+	// askEvery is the pause after a leader has not said what there is to catch up with.
+	askEvery = 200 * time.Millisecond
 )
 
 // readiness tells waiters when the node is ready.
@@ -82,10 +84,12 @@ func (n *Node) watch() {
 	var checks sync.WaitGroup
 	defer checks.Wait()
 	leads, terms := false, make(chan error, maxInternal)
+	target := target{told: make(chan *uint64, 1)}
 	for {
 		pollFollower := poll.C
 		if ready, _ := n.readiness.get(); ready || leads {
 			pollFollower = nil
+			target.forget()
 		}
 		select {
 		case leads = <-n.notify:
@@ -98,7 +102,7 @@ func (n *Node) watch() {
 				n.readiness.set(true)
 			}
 		case <-pollFollower:
-			if _, id := n.raft.LeaderWithID(); id != "" && n.caughtUp() {
+			if _, id := n.raft.LeaderWithID(); id != "" && n.caughtUp() && target.reached(n, &checks) {
 				n.readiness.set(true)
 				if n.cfg.Installer != nil && !n.takeover.running.Load() {
 					n.cfg.Installer.Settled()
@@ -149,6 +153,57 @@ func (n *Node) submit(ask func() raft.Future, then func(error)) {
 	if n.load.addInternal() {
 		n.queue <- &pending{future: ask(), then: then}
 	}
+}
+
+// target is what a follower has to have applied before it is ready: what the leader had committed
+// when it was asked. The follower's own commit index does not tell, it grows with what arrives.
+type target struct {
+	index *uint64 // nil while it is not known
+	asked bool
+	told  chan *uint64 // has room for the one answer that may come; nil: there was none
+}
+
+// forget has the leader asked anew, once an answer that is on its way has come.
+func (t *target) forget() {
+	if t.index = nil; t.asked {
+		select {
+		case <-t.told:
+			t.asked = false
+		default:
+		}
+	}
+}
+
+// reached asks the leader if need be, in the background, and tells whether the node has what it said.
+func (t *target) reached(n *Node, asking *sync.WaitGroup) bool {
+	if n.peers == nil { // a transport without a port for calls: nobody can be asked
+		return true
+	}
+	if t.asked {
+		select {
+		case t.index = <-t.told:
+			t.asked = false
+		default:
+		}
+	} else if t.index == nil {
+		t.asked = true
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, leaderCallTimeout)
+			defer cancel()
+			index, err := n.ReadIndex(ctx)
+			if err != nil {
+				n.log.Debug("the leader has not said what there is to catch up with", "error", err)
+				select {
+				case <-time.After(askEvery):
+				case <-n.ctx.Done():
+				}
+				t.told <- nil
+				return
+			}
+			t.told <- &index
+		})
+	}
+	return t.index != nil && n.sm.applied.Load() >= *t.index
 }
 
 func (n *Node) caughtUp() bool {

@@ -376,7 +376,9 @@ func (db *DB) purge(ctx context.Context, l *live, set *erasure.Set, wait bool) e
 	err := error(nil)
 	if !already {
 		v := db.files.acquire()
+		db.manifestMu.Lock()
 		e := edit{done: map[*file]uint64{}, forget: db.forgotten < set.Last()}
+		db.manifestMu.Unlock()
 		for _, f := range v.files {
 			if f.done.Load() < set.Last() && f.meta.Last <= db.durable.Load() {
 				e.done[f] = set.Last()

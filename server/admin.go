@@ -180,9 +180,11 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, p
 	conn, path := ctx.Conn(), string(ctx.Path()) // ctx is used again when the handler has returned
 	x := progress.NewStream(func() error { return conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)) })
 	s.streams.Go(func() {
-		defer func() { <-s.chores }()
 		defer stop()
-		x.Run(func(told func(done, total int64)) (any, error) { return do(work, told) }, func(err error) (code, message string) {
+		x.Run(func(told func(done, total int64)) (any, error) {
+			defer func() { <-s.chores }() // before the answer ends: who has it may ask for the next
+			return do(work, told)
+		}, func(err error) (code, message string) {
 			s.log.Error("an operator's request failed", "path", path, "error", err)
 			f := s.choreFailure(err)
 			return f.code, f.message
@@ -230,7 +232,7 @@ func (s *Server) choreFailure(err error) *failure {
 	case errors.As(err, &q):
 		return fail(fasthttp.StatusBadRequest, q.Code, "%s", q.Message)
 	case errors.Is(err, engine.ErrDamaged):
-		return fail(fasthttp.StatusInternalServerError, "damaged", "%v", err)
+		return fail(fasthttp.StatusInternalServerError, codeDamaged, "%v", err)
 	case f.status >= fasthttp.StatusInternalServerError && s.ctx.Err() == nil:
 		return fail(fasthttp.StatusInternalServerError, "failed", "%v", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"spoor/engine"
 	"spoor/engine/event"
+	"spoor/segment"
 	"spoor/server/call"
 	"spoor/server/collect"
 	"spoor/server/nodes"
@@ -101,6 +102,8 @@ func appendError(dst []byte, code, message string) []byte {
 	return append(dst, `}}`...)
 }
 
+const codeDamaged = "damaged"
+
 // failureOf finds the answer to an error from below.
 func (s *Server) failureOf(err error) *failure {
 	var f *failure
@@ -137,6 +140,8 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusConflict, "no_data_dir", "%v", ErrNoDataDir)
 	case errors.Is(err, ErrNoBackupDir):
 		return fail(fasthttp.StatusConflict, "no_backup_dir", "%v", ErrNoBackupDir)
+	case errors.Is(err, segment.ErrCorrupt):
+		return fail(fasthttp.StatusInternalServerError, codeDamaged, "a file of this node's store is damaged, and what cannot be read for certain is not answered; a cluster repairs it from another node, alone run spoor verify and restore a backup")
 	case errors.Is(err, engine.ErrOtherBackup):
 		return fail(fasthttp.StatusConflict, "other_backup", "%v", err)
 	case errors.Is(err, ErrLimit):

@@ -104,6 +104,7 @@ func TestALongBackupTellsOfItselfAndIsDoneOneAtATime(t *testing.T) {
 		}()
 		resp, err := n.http.Post("http://"+n.addr+"/api/admin/backup", "application/json", strings.NewReader(`{"name":"nightly"}`))
 		require.NoError(t, err) // the headers come with the first line
+		require.Equal(t, 200, resp.StatusCode)
 		<-begun
 		lines := bufio.NewReader(resp.Body)
 		first, err := lines.ReadString('\n')

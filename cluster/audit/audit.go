@@ -5,6 +5,7 @@
 //
 //	GET  /cluster/hash?index=N     a Result; 202 while it is made, 404 if there is none
 //	POST /cluster/repair?from=ID   lets the node take over the state of another one
+//	POST /cluster/compare          has the leader compare now: a node's read has found damage
 package audit
 
 import (
@@ -94,6 +95,8 @@ type Auditor struct {
 	repaired map[string]int // in a row, by node
 	counts   Counts
 	round    sync.Mutex // one at a time
+	// suspected is when reads of this node last had the replicas compared.
+	suspected time.Time
 }
 
 // Counts are for metrics.
@@ -185,6 +188,7 @@ func (a *Auditor) Start(n Node, port *peer.Port) {
 	if port != nil {
 		port.Handle(pathHash, a.serveHash)
 		port.Handle(pathRepair, a.serveRepair)
+		port.Handle(pathCompare, a.serveCompare)
 	}
 	if a.opts.Every > 0 {
 		a.wg.Go(a.run)

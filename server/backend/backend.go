@@ -20,6 +20,7 @@ import (
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
 	"spoor/internal/vfs"
+	"spoor/segment"
 	"spoor/segment/batch"
 	"spoor/server"
 	"spoor/server/collect"
@@ -48,6 +49,8 @@ type Backend struct {
 	query *query.Engine
 	// backups is the directory that backups are written below, "" for none.
 	backups string
+	// damaged is told of damage that a query found, nil for nobody.
+	damaged func(error)
 }
 
 var _ server.Backend = (*Backend)(nil)
@@ -66,6 +69,12 @@ func (b *Backend) KeepBackups(dir string) *Backend {
 // SearchIn lets texts be looked for in the data directory of the log and the store.
 func (b *Backend) SearchIn(dir string) *Backend {
 	b.data = dir
+	return b
+}
+
+// OnDamage tells f of damage that a query finds in the store's files.
+func (b *Backend) OnDamage(f func(error)) *Backend {
+	b.damaged = f
 	return b
 }
 
@@ -306,6 +315,14 @@ func (b *Backend) Cluster() server.ClusterStatus {
 // Store is how far the store is.
 func (b *Backend) Store() server.StoreStatus {
 	return server.StoreStatus{AppliedIndex: b.db.AppliedIndex(), DurableIndex: b.db.DurableIndex()}
+}
+
+// readFailure is queryFailure of what read the store's files.
+func (b *Backend) readFailure(err error) error {
+	if b.damaged != nil && errors.Is(err, segment.ErrCorrupt) {
+		b.damaged(err)
+	}
+	return queryFailure(err)
 }
 
 // queryFailure makes the server's errors of those of the query engine.

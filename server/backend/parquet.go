@@ -41,7 +41,7 @@ func (b *Backend) ExportParquet(ctx context.Context, spec export.Spec, w io.Writ
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return queryFailure(err)
+		return b.readFailure(err)
 	}
 	return out.Close()
 }

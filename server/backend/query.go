@@ -30,7 +30,7 @@ func (b *Backend) Query(ctx context.Context, text string, opt server.QueryOption
 		answer, err = b.query.Answer(ctx, q, query.Options{NoCache: opt.NoCache, ID: opt.ID})
 	}
 	if err != nil {
-		return nil, queryFailure(err)
+		return nil, b.readFailure(err)
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -49,7 +49,7 @@ func (b *Backend) Persons(ctx context.Context, text string, at query.Place) (*qu
 	}
 	a, err := b.query.Persons(ctx, q, at)
 	if err != nil {
-		return nil, queryFailure(err)
+		return nil, b.readFailure(err)
 	}
 	return a, nil
 }
@@ -85,7 +85,7 @@ func (b *Backend) Export(ctx context.Context, spec export.Spec, yield func(line 
 	if errors.Is(err, errEnough) {
 		return nil
 	}
-	return queryFailure(err)
+	return b.readFailure(err)
 }
 
 // The bounds of an export without bounds, as the language can say them.

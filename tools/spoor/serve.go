@@ -178,7 +178,7 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 	defer endAtOnce(ctx, log)()
 	copies.Start(raft, db)
 	node := backend.NewNode(raft)
-	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir).SearchIn(c.Data)
+	back := backend.New(node, db, time.Now).KeepBackups(c.BackupDir).SearchIn(c.Data).OnDamage(copies.Audit.Suspect)
 	tier, err := c.Tier(c.Data, c.EraseWithin, back, log)
 	if err != nil {
 		copies.Close()
