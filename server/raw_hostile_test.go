@@ -57,6 +57,7 @@ func TestHostile5RequestsThatAreNotAsHTTPIsWritten(t *testing.T) {
 		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", []int{400, 404}},
 		{"a method in lower case", "get /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", []int{400, 405}},
 		{"HTTP/0.9", "GET /healthz\r\n\r\n", []int{400, 505, 0}},
+		{"a TLS hello", "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + strings.Repeat("\x00", 160), []int{400}},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{400, 505}},
 		{"HTTP/1.2", "GET /healthz HTTP/1.2\r\nHost: a\r\n\r\n", []int{400, 505}},
 		{"another host's path", "GET http://other/healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", []int{200, 400, 404}},
