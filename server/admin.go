@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"spoor/server/access"
 	"spoor/server/call"
 	"spoor/server/dashboard"
+	"spoor/server/jobs"
 	"spoor/server/openapi"
 	"spoor/server/progress"
 	"spoor/server/sdkfile"
@@ -101,6 +104,20 @@ func (s *Server) postCompact(ctx *fasthttp.RequestCtx, _ string) error {
 	return nil
 }
 
+// mergeAtWork is the merge of files that is at work, whoever began it.
+func (s *Server) mergeAtWork() (jobs.Work, bool) {
+	m, running := s.back.Merging()
+	if !running {
+		return jobs.Work{}, false
+	}
+	day := func(n int32) string { return time.Unix(int64(n)*24*60*60, 0).UTC().Format(time.DateOnly) }
+	name := fmt.Sprintf("%d files, %s", m.Files, day(m.First))
+	if m.Last > m.First {
+		name += " to " + day(m.Last)
+	}
+	return jobs.Work{ID: "merge-" + strconv.FormatInt(m.Began.UnixNano(), 36), Kind: "merge", Name: name, Unit: "bytes", Done: m.Done, Total: m.Bytes, Began: m.Began}, true
+}
+
 // maxChore is how long a verification or a backup may take.
 const maxChore = 24 * time.Hour
 
@@ -132,11 +149,11 @@ func (s *Server) postVerify(ctx *fasthttp.RequestCtx, _ string) error {
 		if len(call.Grep) == 0 || len(call.Grep) > maxGrepTexts || slices.ContainsFunc(call.Grep, func(text string) bool { return text == "" || len(text) > maxGrepBytes }) {
 			return fail(fasthttp.StatusBadRequest, "bad_grep", "grep is a list of 1 to %d texts of 1 to %d bytes", maxGrepTexts, maxGrepBytes)
 		}
-		return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+		return s.chore(ctx, "verify", "", "bytes", func(work context.Context, progress engine.Progress) (any, error) {
 			return s.back.Grep(work, call.Grep, progress)
 		})
 	}
-	return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+	return s.chore(ctx, "verify", "", "bytes", func(work context.Context, progress engine.Progress) (any, error) {
 		return s.back.Verify(work, progress)
 	})
 }
@@ -164,26 +181,32 @@ func (s *Server) postBackup(ctx *fasthttp.RequestCtx, _ string) error {
 	if strings.HasPrefix(name, ".") {
 		return fail(fasthttp.StatusBadRequest, "bad_name", "the name of a backup does not begin with a dot")
 	}
-	return s.chore(ctx, func(work context.Context, progress engine.Progress) (any, error) {
+	return s.chore(ctx, "backup", name, "bytes", func(work context.Context, progress engine.Progress) (any, error) {
 		return s.back.Backup(work, name, progress)
 	})
 }
 
-// chore answers with a stream of progress and the result of long work; one is done at a time.
-func (s *Server) chore(ctx *fasthttp.RequestCtx, do func(work context.Context, progress engine.Progress) (any, error)) error {
+// chore answers with a stream of progress and the result of long work; one is done at a time. It is a job of
+// a kind, about what name says, measured in unit.
+func (s *Server) chore(ctx *fasthttp.RequestCtx, kind, name, unit string, do func(work context.Context, progress engine.Progress) (any, error)) error {
 	select {
 	case s.chores <- struct{}{}:
 	default:
-		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification, a backup or an export into the raw tier runs already; ask again when it is done").again()
+		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification or a backup runs already; ask again when it is done").again()
 	}
 	work, stop := s.whilePresent(ctx, maxChore)
 	conn, path := ctx.Conn(), string(ctx.Path()) // ctx is used again when the handler has returned
 	x := progress.NewStream(func() error { return conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)) })
+	work, cancel := context.WithCancel(work)
+	job := s.jobs.Begin(kind+"-"+strconv.FormatInt(s.opts.Now().UnixMilli(), 10), kind, name, unit, cancel)
 	s.streams.Go(func() {
 		defer stop()
+		defer cancel()
 		x.Run(func(told func(done, total int64)) (any, error) {
 			defer func() { <-s.chores }() // before the answer ends: who has it may ask for the next
-			return do(work, told)
+			result, err := do(work, func(done, total int64) { told(done, total); job.Told(done, total) })
+			job.End(err)
+			return result, err
 		}, func(err error) (code, message string) {
 			s.log.Error("an operator's request failed", "path", path, "error", err)
 			f := s.choreFailure(err)
@@ -213,11 +236,15 @@ func (s *Server) governs(run func(*call.Call) (any, error)) func(*fasthttp.Reque
 		defer stop()
 		c := &call.Call{
 			Context: wait, Reading: reading, Name: name, Body: b.data, Now: s.opts.Now(), Limits: s.opts.Limits,
-			Arg: func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			Arg:     func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			IfMatch: string(ctx.Request.Header.Peek(fasthttp.HeaderIfMatch)),
 		}
 		value, err := run(c)
 		if err != nil {
 			return err
+		}
+		if c.Tag != "" {
+			ctx.Response.Header.Set(fasthttp.HeaderETag, c.Tag)
 		}
 		setIndex(ctx, c.Index)
 		return answerValue(ctx, value)
@@ -256,7 +283,7 @@ Take events out, one JSON object per line:
   curl -X POST http://ADDRESS/api/events/export -d '{"from":"2026-05-01","to":"2026-06-01"}'
 
 More: POST /api/identify, POST /api/alias, GET /api/users/ID, GET /api/queries, GET /api/schemas, GET /api/policy, GET /api/dlq, GET /api/quality, GET /api/boards, DELETE /api/users/ID, POST /api/erasures, GET /api/retention, GET /api/cluster, GET /metrics, GET /healthz, GET /readyz,
-      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, POST /api/admin/replay, GET /api/raw, POST /api/exports, GET, POST /api/keys; GET /openapi.yaml describes all
+      POST /api/admin/flush, POST /api/admin/compact, POST /api/admin/verify, POST /api/admin/backup, POST /api/admin/replay, GET /api/raw, GET /api/jobs, POST /api/exports, GET, POST /api/keys; GET /openapi.yaml describes all
 `
 
 // getOpenAPI describes the API.

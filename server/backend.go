@@ -17,6 +17,7 @@ import (
 	"spoor/server/erase"
 	"spoor/server/export"
 	"spoor/server/govern"
+	"spoor/server/replay"
 )
 
 // Backend is the store behind the server: the log, the engine and the query
@@ -31,6 +32,7 @@ type Backend interface {
 	govern.Letters
 	erase.Store
 	govern.Consents
+	replay.Rules
 }
 
 // People is who is who, and what is known of them.
@@ -102,6 +104,8 @@ type Operator interface {
 	Ready() error
 	Flush(ctx context.Context) error
 	Compact(ctx context.Context) error
+	// Merging is the merge of files that is at work; false: there is none.
+	Merging() (engine.Merge, bool)
 	Cluster() ClusterStatus
 	Store() StoreStatus
 	// Verify reads every byte of store, log and snapshots. What is wrong stands in the report.

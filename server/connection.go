@@ -159,7 +159,7 @@ func tellNoPlace(conn net.Conn) {
 }
 
 // goneEvery is how often a connection is asked whether its client is still there.
-const goneEvery = 200 * time.Millisecond
+const goneEvery = 20 * time.Millisecond
 
 // whilePresent returns a context for work whose only use is to answer the
 // client of ctx: it ends when the client closes its connection, after timeout,

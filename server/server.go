@@ -33,7 +33,9 @@ import (
 	"spoor/server/fair"
 	"spoor/server/govern"
 	"spoor/server/inflate"
+	"spoor/server/jobs"
 	"spoor/server/nodes"
+	"spoor/server/rawtier/exports"
 	"spoor/server/replay"
 	"spoor/server/sdkfile"
 )
@@ -55,6 +57,10 @@ type Options struct {
 	Lateness  govern.Lateness
 	// Raw is the raw tier; nil: there is none.
 	Raw RawTier
+	// Exports are those into the raw tier; nil: there are none.
+	Exports *exports.Exports
+	// Jobs is how far long work is; nil: a list of the server's own.
+	Jobs *jobs.Jobs
 	// Elapsed is a clock that is never set, for rates; default the system's.
 	Elapsed func() time.Duration
 	// Random is where keys come from; default crypto/rand.
@@ -150,6 +156,7 @@ type Server struct {
 	forward  *nodes.Forwarder
 	fresh    *nodes.Freshness
 	replay   *replay.API
+	jobs     *jobs.Jobs
 	inflate  *inflate.Pool
 	bytes    *fair.Gate // bytes of request bodies
 	places   *fair.Gate // of requests with events between their last byte and their answer
@@ -201,6 +208,10 @@ func New(back Backend, opts Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
 	s.erase, s.replay, s.boards = erase.New(back), replay.New(back), boards.New(back)
+	if s.jobs = opts.Jobs; s.jobs == nil {
+		s.jobs = jobs.New(opts.Now)
+	}
+	s.jobs.Watch(s.mergeAtWork)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,

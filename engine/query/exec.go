@@ -390,7 +390,11 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	var failed atomic.Bool
 	work := func() {
 		w := x.e.workers.Get().(*scan.Worker)
-		defer x.e.workers.Put(w)
+		w.Stop = x.ctx.Err
+		defer func() {
+			w.Stop = nil
+			x.e.workers.Put(w)
+		}()
 		for !failed.Load() {
 			i := int(next.Add(1)) - 1
 			if i >= len(ranges) {

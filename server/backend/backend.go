@@ -189,7 +189,12 @@ func (b *Backend) IdentifyAll(ctx context.Context, calls []traits.Call) (erased 
 	for i := range calls {
 		kept[i], _ = withoutConsent(&calls[i])
 	}
-	result, index, err := b.propose(ctx, engine.IdentifyEntry(kept...))
+	return b.RestorePersons(ctx, kept)
+}
+
+// RestorePersons links ids and sets traits, with what they agreed to.
+func (b *Backend) RestorePersons(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(calls...))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -271,6 +276,9 @@ func (b *Backend) Compact(ctx context.Context) error {
 	}
 	return b.log.CutLog(ctx)
 }
+
+// Merging is the merge of files that is at work; false: there is none.
+func (b *Backend) Merging() (engine.Merge, bool) { return b.db.Merging() }
 
 // Verify reads every byte of store, log and snapshots.
 func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error) {

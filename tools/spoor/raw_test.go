@@ -56,8 +56,20 @@ type rawState struct {
 
 func (s *serving) awaitRaw(is func(rawState) bool) (state rawState) {
 	s.t.Helper()
+	return s.awaitRawAs("", is)
+}
+
+func (s *serving) awaitRawAs(key string, is func(rawState) bool) (state rawState) {
+	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		resp, err := http.Get(s.url + "/api/raw")
+		req, err := http.NewRequest(http.MethodGet, s.url+"/api/raw", nil)
+		if err != nil {
+			return false
+		}
+		if key != "" {
+			req.Header.Set("Authorization", "Bearer "+key)
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return false
 		}
@@ -67,6 +79,31 @@ func (s *serving) awaitRaw(is func(rawState) bool) (state rawState) {
 		return err == nil && json.Unmarshal(b, &state) == nil && is(state)
 	}, 60*time.Second, 50*time.Millisecond)
 	return state
+}
+
+type listedJob struct {
+	ID, Kind, State, Unit string
+	Done, Total           int64
+}
+
+func (s *serving) delete(path string) {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodDelete, s.url+path, nil)
+	require.NoError(s.t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(s.t, err)
+	require.NoError(s.t, resp.Body.Close())
+	require.Equal(s.t, 200, resp.StatusCode)
+}
+
+func (s *serving) jobs() []listedJob {
+	s.t.Helper()
+	resp, err := http.Get(s.url + "/api/jobs")
+	require.NoError(s.t, err)
+	defer resp.Body.Close()
+	var list struct{ Jobs []listedJob }
+	require.NoError(s.t, json.NewDecoder(resp.Body).Decode(&list))
+	return list.Jobs
 }
 
 func testStoreIsRebuilt(t *testing.T, place string, flags ...string) {
@@ -130,11 +167,29 @@ func testStoreIsRebuilt(t *testing.T, place string, flags ...string) {
 	require.Equal(t, state.Events, sum.Accepted)
 	require.Zero(t, sum.Rejected+sum.Duplicates)
 	require.Equal(t, want, s.answers())
+	job := s.jobs()[0]
+	require.Equal(t, []any{"replay", "done", "events", state.Events, state.Events}, []any{job.Kind, job.State, job.Unit, job.Done, job.Total})
 	code, out = command(s, append([]string{"replay", place, "--json", "--as", "governed", "--rate", "100000"}, endpoint...)...)
 	require.Zero(t, code, out)
 	require.NoError(t, json.Unmarshal([]byte(out), &sum), out)
 	require.Equal(t, state.Events, sum.Duplicates, "once more is no event more")
 	require.Equal(t, want, s.answers())
+	type ending struct {
+		code int
+		out  string
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		code, out := command(s, append([]string{"replay", place, "--rate", "100"}, endpoint...)...)
+		ended <- ending{code, out}
+	}()
+	require.Eventually(t, func() bool { return s.jobs()[0].State == "running" && s.jobs()[0].Done > 0 }, 60*time.Second, 20*time.Millisecond)
+	id := s.jobs()[0].ID
+	s.delete("/api/jobs/" + id)
+	end := <-ended
+	require.NotZero(t, end.code)
+	require.Contains(t, end.out, "was canceled")
+	require.Equal(t, []any{id, "canceled"}, []any{s.jobs()[0].ID, s.jobs()[0].State})
 	s.end()
 	s = startServe(t, append(serve, "--raw-adopt")...)
 	s.awaitReady()

@@ -302,29 +302,14 @@ func (e *evaluator) column(f *Filter, c segment.Column, from, to int, out Bits, 
 		if t.Bool == nil {
 			return nil
 		}
-		e.codes = grow(e.codes, n)
-		if _, err := c.Codes(e.codes, from, to, x); err != nil {
-			return err
-		}
-		pass := [3]bool{false, t.Bool(false), t.Bool(true)}
-		for i, code := range e.codes {
-			if code < 3 && pass[code] {
-				out.Set(i)
-			}
-		}
+		_, err := c.Marked([]bool{false, t.Bool(false), t.Bool(true)}, out, from, to, x)
+		return err
 	case batch.KindNull:
 		if !t.Null {
 			return nil
 		}
-		e.codes = grow(e.codes, n)
-		if _, err := c.Codes(e.codes, from, to, x); err != nil {
-			return err
-		}
-		for i, code := range e.codes {
-			if code != 0 {
-				out.Set(i)
-			}
-		}
+		_, err := c.Marked([]bool{false, true}, out, from, to, x)
+		return err
 	}
 	return nil
 }
@@ -349,43 +334,21 @@ func (e *evaluator) texts(f *Filter, c segment.Column, pass func([]byte) bool, f
 		if !anyTrue(table) {
 			return nil // no row can pass: the codes are not read
 		}
+		_, err := c.Marked(table, out, from, to, x)
+		return err
 	}
 	e.codes = grow(e.codes, to-from)
 	texts, err := c.Codes(e.codes, from, to, x)
 	if err != nil {
 		return err
 	}
-	if dict == nil {
-		table = passing(texts, pass)
-	}
-	setWhere(out, e.codes, table)
-	return nil
-}
-
-// setWhere sets the rows whose code is marked in table.
-func setWhere(out Bits, codes []uint32, table []bool) {
-	if len(table) <= 64 {
-		var mask uint64
-		for c, p := range table {
-			if p {
-				mask |= 1 << c
-			}
-		}
-		for w := range out {
-			rows := codes[w*64 : min(w*64+64, len(codes))]
-			var word uint64
-			for i, c := range rows {
-				word |= mask >> (c & 63) & 1 << i
-			}
-			out[w] |= word
-		}
-		return
-	}
-	for i, c := range codes {
-		if table[c] {
+	table = passing(texts, pass)
+	for i, code := range e.codes {
+		if table[code] {
 			out.Set(i)
 		}
 	}
+	return nil
 }
 
 // passing tells for each code whether it passes; code 0 is missing.
