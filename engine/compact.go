@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -221,8 +222,9 @@ func together(files []*file, n int) (picked []*file, err error) {
 
 // merge replaces picked by files of whole days, and of pieces of large ones.
 func (db *DB) merge(ctx context.Context, picked []*file) error {
-	start := time.Now()
 	m := db.newMerging(picked)
+	db.atWork.Store(m)
+	defer db.atWork.Store(nil)
 	defer m.held.releaseBefore(math.MaxInt32)
 	added, err := m.write(ctx)
 	if err != nil {
@@ -244,7 +246,7 @@ func (db *DB) merge(ctx context.Context, picked []*file) error {
 		}
 		return err
 	}
-	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", m.first, "seconds", time.Since(start).Seconds())
+	db.log.Debug("merged", "from", len(picked), "to", len(added), "first", m.first, "seconds", time.Since(m.began).Seconds())
 	return nil
 }
 
@@ -259,16 +261,42 @@ type merging struct {
 	drops       map[*segment.Section]*erasure.Drop
 	counts      map[string]int64 // rows that each erasure took out
 	held        holding
+	began       time.Time
+	bytes       int64        // of picked
+	done        atomic.Int64 // of these, in files that were written
+}
+
+// Merge is a merge that is at work.
+type Merge struct {
+	Files       int   // that it reads
+	Bytes, Done int64 // that they have, and how many of them stand in new files
+	First, Last int32 // days
+	Began       time.Time
+}
+
+// Merging is the merge that is at work; false: there is none.
+func (db *DB) Merging() (w Merge, running bool) {
+	m := db.atWork.Load()
+	if m == nil {
+		return Merge{}, false
+	}
+	w = Merge{Files: len(m.picked), Bytes: m.bytes, Done: min(m.done.Load(), m.bytes), First: m.picked[0].meta.MinDay, Last: m.picked[0].meta.MaxDay, Began: m.began}
+	for _, f := range m.picked {
+		w.First, w.Last = min(w.First, f.meta.MinDay), max(w.Last, f.meta.MaxDay)
+	}
+	return w, true
 }
 
 func (db *DB) newMerging(picked []*file) *merging {
 	m := &merging{
 		db: db, picked: picked, set: db.live().erasures.Load(), view: db.live().identity.Snapshot(), held: holding{},
 		worker: scan.NewWorker(scan.Persons{}, db.Identity()), drops: map[*segment.Section]*erasure.Drop{}, counts: map[string]int64{},
+		began: time.Now(), // it is told, and decides nothing
 	}
 	m.first, m.last = picked[0].meta.First, picked[0].meta.Last
 	for _, f := range picked {
 		m.first, m.last = min(m.first, f.meta.First), max(m.last, f.meta.Last)
+		m.bytes += f.meta.Bytes
 	}
 	return m
 }
@@ -336,6 +364,7 @@ func (m *merging) write(ctx context.Context) (added []*file, err error) {
 			if f != nil {
 				added = append(added, f)
 			}
+			m.done.Add(int64(share / float64(len(pieces))))
 		}
 	}
 	return added, nil

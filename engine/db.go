@@ -150,10 +150,11 @@ type DB struct {
 	eraseGate sync.Mutex // taken after flushMu: held by an erasure, and by what must see none come
 	compactMu sync.Mutex // one compaction at a time
 	kick      chan struct{}
-	merges    chan bool   // asks for the merges that are due; true when nothing arrives
-	merging   atomic.Bool // one is at work
-	stuck     atomic.Bool // Apply waits in awaitRoom
-	diskFull  atomic.Bool // the last flush found no space
+	merges    chan bool               // asks for the merges that are due; true when nothing arrives
+	merging   atomic.Bool             // one is at work
+	atWork    atomic.Pointer[merging] // the one; nil: none
+	stuck     atomic.Bool             // Apply waits in awaitRoom
+	diskFull  atomic.Bool             // the last flush found no space
 	ctx       context.Context
 	stop      context.CancelFunc
 	wg        sync.WaitGroup

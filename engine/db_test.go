@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -131,4 +132,49 @@ func TestAResendIsADuplicateBeforeAndAfterFlushCompactionAndRestart(t *testing.T
 	l = newLoader(t, db)
 	again()
 	require.NoError(t, db.Close())
+}
+
+// watching is a context that looks whenever it is asked for its end.
+type watching struct {
+	context.Context
+	look func()
+}
+
+func (w watching) Err() error { w.look(); return w.Context.Err() }
+
+func TestAMergeTellsWhatItReadsAndHowFarItIs(t *testing.T) {
+	db := openStore(t, t.TempDir(), engine.Options{ManualCompaction: true, MergeRows: 600})
+	l := newLoader(t, db)
+	for file := range 3 {
+		var lines []byte
+		for i := range 500 {
+			lines = fmt.Appendf(lines, `{"eventId":"e%d-%d","userId":"u%d","eventName":"a","timestamp":"2026-05-01T10:00:00Z"}`+"\n", file, i, i)
+		}
+		l.apply(lines)
+		_, err := db.Checkpoint(context.Background())
+		require.NoError(t, err)
+	}
+	_, running := db.Merging()
+	require.False(t, running)
+	var seen []engine.Merge
+	require.NoError(t, db.Compact(watching{context.Background(), func() {
+		if m, running := db.Merging(); running {
+			seen = append(seen, m)
+		}
+	}}))
+	further := 0
+	for i, m := range seen {
+		require.Positive(t, m.Files)
+		require.LessOrEqual(t, m.Last-m.First, int32(1))
+		require.LessOrEqual(t, m.Done, m.Bytes)
+		if i > 0 && m.Began == seen[i-1].Began {
+			require.Greater(t, m.Done, seen[i-1].Done)
+			further++
+		} else {
+			require.Zero(t, m.Done)
+		}
+	}
+	require.Positive(t, further, "a merge of several pieces tells more than once")
+	_, running = db.Merging()
+	require.False(t, running)
 }

@@ -35,7 +35,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // a copy of it under another name stays when a format changes, and stays openable.
 const (
 	stores      = "testdata/stores"
-	goldenStore = "v2"
+	goldenStore = "v3"
 	answersName = "answers.txt"
 )
 
@@ -262,7 +262,7 @@ func TestAFileOfAnotherVersionIsRefusedByName(t *testing.T) {
 				require.Error(t, err, name)
 				message = err.Error()
 			}
-			require.Regexp(t, `version 99[,;] this program reads version \d`, message, name)
+			require.Regexp(t, `version 99[,;] this program reads versions? \d`, message, name)
 		}
 		require.True(t, found, "there is no file of %s", suffix)
 	}

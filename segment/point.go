@@ -8,7 +8,8 @@ import (
 	"spoor/segment/encoding"
 )
 
-// Reading single rows: of each column only the bits of the row are decoded.
+// Reading single rows: of each column only the bits of the row are decoded. And of all rows
+// one bit.
 
 // blockOf gives the block of c that holds row: its bytes, its rows and the row's
 // place in it.
@@ -98,6 +99,9 @@ func (c Column) TextAt(row int, x *Scratch) (text []byte, ok bool, err error) {
 // CodeAt is the code of one row of a column of codes, see Codes.
 func (c Column) CodeAt(row int) (uint32, error) { return c.s.codeAt(c.c, row) }
 
+// presence marks the rows that have a value.
+var presence = []bool{false, true}
+
 // NumberAt is the number of one row, NaN for none.
 func (c Column) NumberAt(row int, x *Scratch) (float64, error) {
 	b, n, at, err := c.s.blockOf(c.c, row)
@@ -105,17 +109,16 @@ func (c Column) NumberAt(row int, x *Scratch) (float64, error) {
 		return 0, err
 	}
 	l := encoding.NewLane(b)
-	present, err := readPresence(l, n, x)
-	if err != nil {
-		return 0, fmt.Errorf("read segment %s: %w", c.s.r.name, err)
+	x.words = grow(x.words, blockRows/64)
+	has := x.words
+	clear(has)
+	if encoding.MatchLane(l, n, presence, has, 0) != nil {
+		return 0, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("presence"))
 	}
-	if x.codes[at] == 0 {
+	if has[at>>6]>>(at&63)&1 == 0 {
 		return math.NaN(), nil
 	}
-	rank := 0
-	for _, has := range x.codes[:at] {
-		rank += int(has)
-	}
+	present, rank := countBits(has, 0, n), countBits(has, 0, at)
 	v, err := encoding.FloatAt(l, present, rank)
 	if err != nil {
 		return 0, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("number of row %d", row))

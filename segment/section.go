@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"sync/atomic"
 
 	"spoor/index"
@@ -80,6 +79,9 @@ func (s *Section) directory() (*sectionDir, error) {
 	for i := range d.columns {
 		c := &d.columns[i]
 		readColumn(l, c, s.rows)
+		if s.r.version > 1 && counted(c.kind, c.form) {
+			readValues(l, c, s.rows)
+		}
 		if l.Err() == nil && (len(c.pages) != pagesOf(s.rows) || c.kind < kindReceived && int(c.path) >= len(s.r.paths)) {
 			return nil, fmt.Errorf("read segment %s: %w", s.r.name, corrupt("column %d of %s", i, s.name))
 		}
@@ -129,46 +131,6 @@ func back[T any](dst, block []T, from, to, first, n int) {
 	}
 	lo, hi := max(first, from), min(first+n, to)
 	copy(dst[lo-from:hi-from], block[lo-first:hi-first])
-}
-
-// RowsOf returns the rows [from, to) of the persons [lo, hi).
-func (s *Section) RowsOf(lo, hi uint64, x *Scratch) (from, to int, err error) {
-	if from, err = s.lowerBound(lo<<KeyTimeBits, x); err != nil {
-		return 0, 0, err
-	}
-	if hi >= MaxPersons {
-		return from, s.rows, nil
-	}
-	to, err = s.lowerBound(hi<<KeyTimeBits, x)
-	return from, to, err
-}
-
-// lowerBound is the first row whose key is not below key.
-func (s *Section) lowerBound(key uint64, x *Scratch) (int, error) {
-	if key == 0 {
-		return 0, nil
-	}
-	d, err := s.directory()
-	if err != nil {
-		return 0, err
-	}
-	b := sort.Search(len(d.firstKeys), func(i int) bool { return d.firstKeys[i] >= key })
-	if b == 0 {
-		return 0, nil
-	}
-	first := (b - 1) * blockRows
-	last := min(first+blockRows, s.rows)
-	keys := x.held.rows(s, first, last)
-	if keys == nil {
-		x.held.keys = grow(x.held.keys, last-first)
-		keys = x.held.keys
-		x.held.s = nil
-		if err := s.Keys(keys, first, last, x); err != nil {
-			return 0, err
-		}
-		x.held.s, x.held.first = s, first
-	}
-	return first + sort.Search(len(keys), func(i int) bool { return keys[i] >= key }), nil
 }
 
 // meta finds a column that is not of the event's JSON, nil if no row has it.

@@ -179,12 +179,15 @@ func (m *model) checkSection(t *testing.T, r *rand.Rand, s *segment.Section, row
 		}
 	}
 	lo := uint64(r.IntN(1 + int(m.rows.Person[rows[len(rows)-1]])))
-	from, to, err := s.RowsOf(lo, lo+3, &x)
-	require.NoError(t, err)
-	for i, row := range rows {
-		p := uint64(m.rows.Person[row])
-		require.Equal(t, p >= lo && p < lo+3, i >= from && i < to, "row %d of person %d in [%d,%d)", i, p, from, to)
+	for _, hi := range []uint64{lo + 3, lo + 300} {
+		from, to, err := s.RowsOf(lo, hi, &x)
+		require.NoError(t, err)
+		for i, row := range rows {
+			p := uint64(m.rows.Person[row])
+			require.Equal(t, p >= lo && p < hi, i >= from && i < to, "row %d of person %d in [%d,%d)", i, p, from, to)
+		}
 	}
+	checkPicks(t, r, s, &x)
 	row := r.IntN(len(rows))
 	has, err := s.Reader().HasID(m.ids[rows[row]], nil)
 	require.NoError(t, err)
@@ -192,6 +195,73 @@ func (m *model) checkSection(t *testing.T, r *rand.Rand, s *segment.Section, row
 	has, err = s.Reader().HasID(batch.ID{Hi: r.Uint64(), Lo: m.ids[rows[row]].Lo}, nil)
 	require.NoError(t, err)
 	require.False(t, has, "half of an id is not the id")
+}
+
+// checkPicks compares picked keys, and marked rows, with those of all rows.
+func checkPicks(t *testing.T, r *rand.Rand, s *segment.Section, x *segment.Scratch) {
+	t.Helper()
+	all := make([]uint64, s.Rows())
+	require.NoError(t, s.Keys(all, 0, len(all), x))
+	random := func(n, oneIn int) []uint64 {
+		set := make([]uint64, (n+63)/64)
+		for i := range n {
+			if r.IntN(oneIn) == 0 {
+				set[i/64] |= 1 << (i % 64)
+			}
+		}
+		return set
+	}
+	for _, oneIn := range []int{1, 3, 50, 5000} {
+		from := r.IntN(len(all))
+		to := from + 1 + r.IntN(len(all)-from)
+		lo, hi := segment.KeyPerson(all[from]), segment.KeyPerson(all[to-1])
+		rows, persons := random(to-from, oneIn), random(int(hi-lo)+1, 1+r.IntN(4))
+		for _, p := range []segment.Pick{{Rows: rows}, {Persons: persons, Lo: lo}, {Rows: rows, Persons: persons, Lo: lo}} {
+			var want []uint64
+			var wantRows []uint32
+			for i, key := range all[from:to] {
+				q := segment.KeyPerson(key) - lo
+				if (p.Rows == nil || rows[i/64]>>(i%64)&1 != 0) && (p.Persons == nil || persons[q/64]>>(q%64)&1 != 0) {
+					want, wantRows = append(want, key), append(wantRows, uint32(from+i))
+				}
+			}
+			got, gotRows := make([]uint64, to-from), make([]uint32, to-from)
+			n, err := s.PickKeys(got, gotRows, from, to, p, x)
+			require.NoError(t, err)
+			require.Equal(t, want, append([]uint64(nil), got[:n]...))
+			require.Equal(t, wantRows, append([]uint32(nil), gotRows[:n]...))
+		}
+	}
+	columns, err := s.AllColumns()
+	require.NoError(t, err)
+	for _, c := range columns {
+		from := r.IntN(len(all))
+		to := from + 1 + r.IntN(len(all)-from)
+		codes, got := make([]uint32, to-from), make([]uint64, (to-from+63)/64)
+		if c.Kind() == batch.KindNumber || c.Kind() == batch.KindInt {
+			require.Error(t, c.Match([]bool{true}, got, from, to, x), "numbers have no codes")
+			continue
+		}
+		texts, err := c.Codes(codes, from, to, x)
+		require.NoError(t, err)
+		most := 3 // of booleans
+		if texts != nil {
+			most = texts.Len() + 1
+		}
+		marks := make([]bool, most)
+		for i := range marks {
+			marks[i] = r.IntN(2) == 0
+		}
+		if dict, err := c.Dict(); texts != nil && dict == nil {
+			require.NoError(t, err)
+			require.Error(t, c.Match(marks, got, from, to, x), "texts stand in place")
+			continue
+		}
+		require.NoError(t, c.Match(marks, got, from, to, x))
+		for i, code := range codes {
+			require.Equal(t, marks[code], got[i/64]>>(i%64)&1 != 0)
+		}
+	}
 }
 
 func (m *model) readColumns(t *testing.T, s *segment.Section, nums []float64, codes, flags []uint32, from, to int, x *segment.Scratch) (texts *batch.Texts) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"spoor/server/access"
 	"spoor/server/call"
 	"spoor/server/dashboard"
+	"spoor/server/jobs"
 	"spoor/server/openapi"
 	"spoor/server/progress"
 	"spoor/server/sdkfile"
@@ -100,6 +102,20 @@ func (s *Server) postCompact(ctx *fasthttp.RequestCtx, _ string) error {
 	}
 	answer(ctx, []byte(`{"compacted":true}`))
 	return nil
+}
+
+// mergeAtWork is the merge of files that is at work, whoever began it.
+func (s *Server) mergeAtWork() (jobs.Work, bool) {
+	m, running := s.back.Merging()
+	if !running {
+		return jobs.Work{}, false
+	}
+	day := func(n int32) string { return time.Unix(int64(n)*24*60*60, 0).UTC().Format(time.DateOnly) }
+	name := fmt.Sprintf("%d files, %s", m.Files, day(m.First))
+	if m.Last > m.First {
+		name += " to " + day(m.Last)
+	}
+	return jobs.Work{ID: "merge-" + strconv.FormatInt(m.Began.UnixNano(), 36), Kind: "merge", Name: name, Unit: "bytes", Done: m.Done, Total: m.Bytes, Began: m.Began}, true
 }
 
 // maxChore is how long a verification or a backup may take.
@@ -220,11 +236,15 @@ func (s *Server) governs(run func(*call.Call) (any, error)) func(*fasthttp.Reque
 		defer stop()
 		c := &call.Call{
 			Context: wait, Reading: reading, Name: name, Body: b.data, Now: s.opts.Now(), Limits: s.opts.Limits,
-			Arg: func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			Arg:     func(name string) string { return string(ctx.QueryArgs().Peek(name)) },
+			IfMatch: string(ctx.Request.Header.Peek(fasthttp.HeaderIfMatch)),
 		}
 		value, err := run(c)
 		if err != nil {
 			return err
+		}
+		if c.Tag != "" {
+			ctx.Response.Header.Set(fasthttp.HeaderETag, c.Tag)
 		}
 		setIndex(ctx, c.Index)
 		return answerValue(ctx, value)

@@ -104,6 +104,8 @@ type Operator interface {
 	Ready() error
 	Flush(ctx context.Context) error
 	Compact(ctx context.Context) error
+	// Merging is the merge of files that is at work; false: there is none.
+	Merging() (engine.Merge, bool)
 	Cluster() ClusterStatus
 	Store() StoreStatus
 	// Verify reads every byte of store, log and snapshots. What is wrong stands in the report.

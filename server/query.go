@@ -106,7 +106,7 @@ func (s *Server) inQueryPlace(ctx *fasthttp.RequestCtx, answer func(work context
 	work, stop := s.whilePresent(ctx, s.opts.QueryTimeout)
 	defer stop()
 	tenant := callerOf(ctx).tenant()
-	if err := s.takeQuery(tenant); err != nil {
+	if err := s.takeQuery(work, tenant); err != nil {
 		return err
 	}
 	defer s.queries.Give(tenant, 1)
@@ -154,10 +154,13 @@ func (s *Server) postPersons(ctx *fasthttp.RequestCtx, _ string) error {
 }
 
 // takeQuery waits a little for a place among the queries that run. Keys that wait take turns.
-func (s *Server) takeQuery(tenant string) error {
-	if s.queries.Take(s.ctx, tenant, 1, 1, s.opts.WaitTimeout) {
+func (s *Server) takeQuery(work context.Context, tenant string) error {
+	if s.queries.Take(work, tenant, 1, 1, s.opts.WaitTimeout) {
 		s.metrics.queries.Inc()
 		return nil
+	}
+	if err := work.Err(); err != nil {
+		return err
 	}
 	s.metrics.refused.Inc()
 	return fail(fasthttp.StatusTooManyRequests, "too_many_queries", "%d queries run already; ask again", s.opts.MaxQueries).again()

@@ -211,6 +211,7 @@ func New(back Backend, opts Options) *Server {
 	if s.jobs = opts.Jobs; s.jobs == nil {
 		s.jobs = jobs.New(opts.Now)
 	}
+	s.jobs.Watch(s.mergeAtWork)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,
 		CommitTimeout: opts.CommitTimeout, Now: opts.Now, Governor: s.govern.Governor, LetterBounds: s.govern.LetterBounds, Duplicates: s.govern.Duplicates,

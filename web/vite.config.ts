@@ -2,6 +2,7 @@ import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { readdirSync, readFileSync } from 'node:fs'
 import { minify } from 'terser'
 import { defineConfig, type Plugin } from 'vite'
+import { smallSvelte } from './svelte.ts'
 import { smallUPlot } from './uplot.ts'
 
 // Scoped styles get short names, which follow from the component's path alone.
@@ -57,7 +58,7 @@ const licences: Plugin = {
 // What the binary embeds: files whose names do not change.
 export default defineConfig({
   base: './',
-  plugins: [smallUPlot(), svelte({ compilerOptions: { css: 'external', cssHash } }), licences, smaller],
+  plugins: [smallSvelte(), smallUPlot(), svelte({ compilerOptions: { css: 'external', cssHash } }), licences, smaller],
   build: {
     target: 'es2022',
     outDir: process.env.SPOOR_WEB_OUT ?? '../server/dashboard',

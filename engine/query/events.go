@@ -96,9 +96,10 @@ func parseCursor(text string) (*cursor, error) {
 
 // eventRef is an event that was selected and not read yet.
 type eventRef struct {
-	time int64
-	part uint32
-	row  uint32
+	time   int64
+	part   uint32
+	row    uint32
+	person uint32 // as written, unless persons of the part were merged since
 }
 
 // chunkEvents is how many events are read at once.
@@ -186,7 +187,7 @@ func (x *exec) dayEvents(w *scan.Worker, r *rowReader, d *dayData, sel *selectio
 		}
 		x.counters.rows.Add(int64(len(keys.K)))
 		for j, k := range keys.K {
-			refs = append(refs, eventRef{segment.KeyTime(k, d.day), uint32(i), keys.Row[j]})
+			refs = append(refs, eventRef{segment.KeyTime(k, d.day), uint32(i), keys.Row[j], segment.KeyPerson(k)})
 		}
 	}
 	if want >= 0 && want+1 < len(refs) {

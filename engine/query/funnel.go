@@ -211,9 +211,10 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 	}
 }
 
-func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+// sweep takes k through the days of one range of persons, step by step.
+func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, k *kernel.Funnel) error {
 	withTags := len(x.q.By) > 0
-	k := kernel.NewFunnel(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
+	k.Reset(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
 	var keys scan.Keys
 	var tags []uint32
 	for d := range days {
@@ -234,7 +235,7 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				return err
 			}
 			tagged := withTags && s == 0
-			if err := w.Keys(days[d].day, parts, times, tagged, &keys); err != nil {
+			if err := w.KeysOf(k.Wanted(s), days[d].day, parts, times, tagged, &keys); err != nil {
 				return err
 			}
 			x.counters.rows.Add(int64(len(keys.K)))
@@ -243,7 +244,7 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 				continue
 			}
 			if tagged {
-				if tags, err = x.groupRows(w, parts, &keys, p.groups, tags); err != nil {
+				if tags, err = x.groupRows(w, parts, &keys, groups, tags); err != nil {
 					return err
 				}
 			}
@@ -251,11 +252,21 @@ func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, al
 		}
 		k.End()
 	}
+	return nil
+}
+
+func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
+	withTags := len(x.q.By) > 0
+	k := x.e.funnels.Get().(*kernel.Funnel)
+	defer x.e.funnels.Put(k)
+	if err := x.sweep(w, days, sels, all, p.groups, k); err != nil {
+		return err
+	}
 	p.users = k.Users()
 	p.open = k.Open(x.view.DataThrough)
 	p.lags = make([][]int64, len(sels))
 	for s := 1; s < len(sels); s++ {
-		p.lags[s] = k.Lags(s)
+		p.lags[s] = slices.Clone(k.Lags(s))
 	}
 	p.convert = p.lags[len(sels)-1]
 	if withTags {
@@ -346,13 +357,17 @@ func (x *exec) funnelAnswer(parts []*funnelPart, walk *funnelWalk) *FunnelAnswer
 	lags := make([][]int64, n)
 	var convert []int64
 	a := &FunnelAnswer{}
+	for s := range n {
+		got := make([][]int64, len(parts))
+		for i, p := range parts {
+			users[s] += p.users[s]
+			got[i] = p.lags[s]
+		}
+		lags[s] = slices.Concat(got...)
+	}
 	for _, p := range parts {
 		a.Open += p.open
 		convert = append(convert, p.convert...)
-		for s := range n {
-			users[s] += p.users[s]
-			lags[s] = append(lags[s], p.lags[s]...)
-		}
 	}
 	a.Steps = x.funnelSteps(users, lags)
 	if n > 1 && len(convert) > 0 {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,6 +88,34 @@ func TestAQueryBeyondALimitSaysWhichAndWhatToDo(t *testing.T) {
 	}
 }
 
+func TestTopCountsPersonsHoweverManyValuesThereAre(t *testing.T) {
+	for _, distinct := range []int{3, 64, 65, 400} { // up to 64 with their absence take one pass
+		db := openStore(t)
+		var lines [][]byte
+		for i := range 1200 {
+			lines = append(lines, fmt.Appendf(nil, `{"eventId":"e%d","userId":"u%d","eventName":"search","timestamp":"2026-05-%02dT10:00:00Z","properties":{"term":"t%d"}}`,
+				i, i%90, 1+i%9, i%distinct))
+		}
+		load(t, db, lines, 500)
+		e := query.New(db, query.Limits{}, time.Now)
+		got, err := e.Ask(context.Background(), "top properties.term of search from 2026-05-01 to 2026-06-01 limit 400")
+		require.NoError(t, err)
+		values := got.(*query.TopAnswer).Values
+		require.Len(t, values, distinct)
+		for _, v := range values {
+			term, events, persons := v.Value, 0, map[int]bool{}
+			for i := range 1200 {
+				if term == fmt.Sprintf("t%d", i%distinct) {
+					events++
+					persons[i%90] = true
+				}
+			}
+			require.Equal(t, events, v.Count, "%v of %d", term, distinct)
+			require.Equal(t, len(persons), v.Users, "%v of %d", term, distinct)
+		}
+	}
+}
+
 func TestAQueryThatIsCancelledEndsWithTheCause(t *testing.T) {
 	e := limited(t, query.DefaultLimits())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,4 +165,49 @@ func TestARunningQueryIsListedWithItsProgressUntilItEnds(t *testing.T) {
 	close(ctx.release)
 	require.NoError(t, <-done)
 	require.Empty(t, e.Running())
+}
+
+// impatient is a context that ends when it was asked so often.
+type impatient struct {
+	context.Context
+	left atomic.Int64
+}
+
+func (c *impatient) Err() error {
+	if c.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestAQueryThatNobodyWaitsForEndsBeforeTheNextSection(t *testing.T) {
+	const names = 40 // of one day, a section each
+	db := openStore(t)
+	var lines [][]byte
+	for i := range names {
+		for person := range 3 {
+			lines = append(lines, fmt.Appendf(nil, `{"eventId":"e%d-%d","userId":"u%d","eventName":"n%02d","timestamp":"2026-05-02T10:00:00Z"}`, i, person, person, i))
+		}
+	}
+	load(t, db, lines, len(lines))
+	_, err := db.Checkpoint(context.Background())
+	require.NoError(t, err)
+	limits := query.DefaultLimits()
+	limits.Workers = 1
+	e := query.New(db, limits, func() time.Time { return worldNow })
+	for _, text := range []string{"top eventName of any", "sessions", "funnel any -> any"} {
+		q, err := lang.Parse(text + may)
+		require.NoError(t, err)
+		asked := int64(0)
+		for ; ; asked++ {
+			ctx := &impatient{Context: context.Background()}
+			ctx.left.Store(asked)
+			if _, err = e.Answer(ctx, q, query.Options{NoCache: true}); err == nil {
+				break
+			}
+			require.ErrorIs(t, err, context.Canceled, text)
+			require.GreaterOrEqual(t, ctx.left.Load(), int64(-3), "%s: it goes on though it was told", text)
+		}
+		require.GreaterOrEqual(t, asked, int64(names), text)
+	}
 }

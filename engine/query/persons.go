@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/period"
 	"spoor/engine/query/scan"
@@ -158,48 +159,6 @@ func (x *exec) users() (Answer, error) {
 	return a, nil
 }
 
-// maxCohortDepth bounds cohorts that are defined by other cohorts.
-const maxCohortDepth = 8
-
-// QueryDocument is the kind of document that holds a saved query, as JSON of Saved.
-const QueryDocument = "query"
-
-// Saved is a query that was committed under a name.
-type Saved struct {
-	Kind  string `json:"kind"`
-	Query string `json:"query"`
-}
-
-// cohort are the persons of a saved users query.
-func (x *exec) cohort(name string) (index.Bits, error) {
-	doc, ok := x.e.store.Document(QueryDocument, name)
-	if !ok {
-		return nil, failf("unknown_cohort", "no saved query is named %q; save a users query under that name", name)
-	}
-	var saved Saved
-	if err := json.Unmarshal(doc.Value, &saved); err != nil {
-		return nil, failf("bad_cohort", "the saved query %q cannot be read; save it again", name)
-	}
-	q, err := lang.Parse(saved.Query)
-	if err != nil {
-		return nil, failf("bad_cohort", "the saved query %q does not parse: %v", name, err)
-	}
-	if q.Kind != lang.KindUsers {
-		return nil, failf("bad_cohort", "the saved query %q is a %s; a cohort is a users query", name, q.Kind)
-	}
-	if x.cohorts >= maxCohortDepth {
-		return nil, failf("bad_cohort", "cohorts are nested more than %d deep", maxCohortDepth)
-	}
-	inner, err := x.e.newExec(x.ctx, q, x.view)
-	if err != nil {
-		return nil, err
-	}
-	inner.now, inner.cohorts = x.now, x.cohorts+1
-	inner.from, inner.to = q.Range.Resolve(x.now, inner.loc)
-	_, set, err := inner.matching()
-	return set, err
-}
-
 // LifecycleAnswer is the answer to a lifecycle.
 type LifecycleAnswer struct {
 	Common
@@ -313,7 +272,7 @@ func (x *exec) stickiness() (Answer, error) {
 // Place is a number of the answer to a funnel or a retention: the persons in it are asked for.
 type Place struct {
 	Step   int    // of a funnel, from 1
-	Lost   bool   // of those who reached the step, who did not reach the next one
+	Lost   bool   // of those who reached the step, who did not reach the next one that is not optional
 	Group  []any  // of a funnel: the key of a group; nil: all
 	Cohort int    // of a retention, from 0
 	Column int    // of a retention: who is counted there; -1: the whole cohort
@@ -328,9 +287,12 @@ const errPlace = "bad_place"
 // counts other units than persons it is who has such a unit.
 func (e *Engine) Persons(ctx context.Context, q *lang.Query, at Place) (*UsersAnswer, error) {
 	start := time.Now() // it is measured, not part of what is answered
-	if at.Group == nil && q.Kind == lang.KindFunnel {
+	if q.Kind == lang.KindFunnel {
 		plain := *q
-		plain.By = nil
+		plain.Every = lang.Interval{} // who is there does not depend on it
+		if at.Group == nil {
+			plain.By = nil
+		}
 		q = &plain
 	}
 	view, err := e.store.View()
@@ -343,30 +305,21 @@ func (e *Engine) Persons(ctx context.Context, q *lang.Query, at Place) (*UsersAn
 		return nil, err
 	}
 	defer e.begin(x, "")()
-	var persons []uint32
+	var found *atPlace
 	switch q.Kind {
 	case lang.KindFunnel:
-		persons, err = x.funnelPersons(at)
+		found, err = x.funnelPersons(at)
 	case lang.KindRetention:
-		persons, err = x.cohortPersons(at)
+		found, err = x.cohortPersons(at)
 	default:
 		err = failf(errPlace, "persons of a number are those of a funnel or a retention, not of a %s", q.Kind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(persons))
-	for i, p := range persons {
-		names[i] = view.Identity.Name(p)
-	}
-	slices.Sort(names)
-	a := &UsersAnswer{Count: len(names)}
-	first, found := slices.BinarySearch(names, at.After)
-	if found && at.After != "" {
-		first++
-	}
-	a.Users = names[first:min(len(names), first+at.Limit)]
-	if end := first + at.Limit; end < len(names) {
+	a := &UsersAnswer{Count: found.count}
+	var more bool
+	if a.Users, more = found.page.Names(); more {
 		a.Next = &a.Users[len(a.Users)-1]
 	}
 	a.Kind, a.Query, a.Warnings = lang.KindUsers.String(), q.Resolved(x.now), x.warnings
@@ -374,8 +327,29 @@ func (e *Engine) Persons(ctx context.Context, q *lang.Query, at Place) (*UsersAn
 	return a, nil
 }
 
-// funnelPersons walks through the funnel person by person and notes who is at the place.
-func (x *exec) funnelPersons(at Place) ([]uint32, error) {
+// atPlace are the persons at a place: how many, and those that a page lists. Only their names are made.
+type atPlace struct {
+	x     *exec
+	count int
+	last  uint32 // who was added last
+	page  kernel.NamePage
+}
+
+func (x *exec) atPlace(at Place) *atPlace {
+	return &atPlace{x: x, page: kernel.NamePage{Limit: at.Limit, After: at.After}}
+}
+
+// add takes a person; one who comes several times comes so without others between.
+func (p *atPlace) add(person uint32) {
+	if p.count > 0 && p.last == person {
+		return
+	}
+	p.count, p.last = p.count+1, person
+	p.page.Add(p.x.view.Identity.Name(person))
+}
+
+// funnelPersons goes through the funnel as its answer does and notes who is at the place.
+func (x *exec) funnelPersons(at Place) (*atPlace, error) {
 	f := x.q.Funnel
 	if at.Step < 1 || at.Step > len(f.Steps) || at.Lost && at.Step == len(f.Steps) {
 		return nil, failf(errPlace, "the funnel has %d steps, and nobody is lost behind the last", len(f.Steps))
@@ -386,6 +360,10 @@ func (x *exec) funnelPersons(at Place) ([]uint32, error) {
 	group, err := json.Marshal(at.Group)
 	if err != nil {
 		return nil, err
+	}
+	in := func(key []any) (bool, error) {
+		text, err := json.Marshal(key)
+		return bytes.Equal(text, group), err
 	}
 	sels := make([]*selection, len(f.Steps))
 	for i := range f.Steps {
@@ -399,43 +377,69 @@ func (x *exec) funnelPersons(at Place) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ranges []scan.Persons
-	if walk.everything() {
-		ranges, err = x.gatherRanges(days, &selection{alts: []alternative{{any: true}}})
-	} else {
-		ranges, err = x.gatherRanges(days, slices.Concat(walk.sels, walk.voids)...)
-	}
+	ranges, err := x.funnelRanges(days, walk)
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]uint32, len(ranges))
+	found := make([]*atPlace, len(ranges))
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+		found[i] = x.atPlace(at)
+		groups := scan.NewTuples(len(x.q.By))
+		if x.canSweep() {
+			k := x.e.funnels.Get().(*kernel.Funnel)
+			defer x.e.funnels.Put(k)
+			if err := x.sweep(w, days, sels, all, groups, k); err != nil {
+				return err
+			}
+			wanted, err := make([]bool, groups.Len()), error(nil)
+			for g := range wanted {
+				if wanted[g], err = in(groups.Values(uint32(g))); err != nil {
+					return err
+				}
+			}
+			k.Reached(at.Step-1, at.Lost, func(person, tag uint32) {
+				if at.Group == nil || wanted[tag] {
+					found[i].add(person)
+				}
+			})
+			return nil
+		}
 		var failed error
-		p := &funnelPart{groups: scan.NewTuples(len(x.q.By)), byGroup: map[string]*funnelCounts{}}
+		p := &funnelPart{groups: groups, byGroup: map[string]*funnelCounts{}}
 		p.who = func(person uint32, o *outcome) {
-			if o.reached>>(at.Step-1)&1 == 0 || at.Lost && o.reached>>at.Step&1 != 0 {
+			if o.reached>>(at.Step-1)&1 == 0 || at.Lost && x.wentOn(o, at.Step) {
 				return
 			}
 			if at.Group != nil {
-				key, err := json.Marshal(o.key)
-				if err != nil {
-					failed = err
-				}
-				if !bytes.Equal(key, group) {
+				ok, err := in(o.key)
+				failed = cmp.Or(failed, err)
+				if !ok {
 					return
 				}
 			}
-			if n := len(found[i]); n == 0 || found[i][n-1] != person {
-				found[i] = append(found[i], person)
-			}
+			found[i].add(person)
 		}
 		return cmp.Or(walk.run(w, days, all, p), failed)
 	})
-	return slices.Concat(found...), err
+	sum := x.atPlace(at)
+	for _, p := range found {
+		if p != nil {
+			sum.count += p.count
+			sum.page.Merge(&p.page)
+		}
+	}
+	return sum, err
+}
+
+// wentOn tells whether a unit got from a step, counted from 1, to the next one that no chain passes by.
+func (x *exec) wentOn(o *outcome, step int) bool {
+	for steps := x.q.Funnel.Steps; step < len(steps)-1 && steps[step].Optional; step++ {
+	}
+	return o.reached>>step&1 != 0
 }
 
 // cohortPersons are those of one cell of a retention.
-func (x *exec) cohortPersons(at Place) ([]uint32, error) {
+func (x *exec) cohortPersons(at Place) (*atPlace, error) {
 	b, _, started, returned, err := x.cohortSets()
 	if err != nil {
 		return nil, err
@@ -452,5 +456,9 @@ func (x *exec) cohortPersons(at Place) ([]uint32, error) {
 		}
 		cohort.And(came)
 	}
-	return cohort.AppendOrdinals(nil), nil
+	found := x.atPlace(at)
+	for _, person := range cohort.AppendOrdinals(nil) {
+		found.add(person)
+	}
+	return found, nil
 }

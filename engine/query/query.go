@@ -19,6 +19,7 @@ import (
 	"spoor/engine"
 	"spoor/engine/document"
 	"spoor/engine/query/cache"
+	"spoor/engine/query/kernel"
 	"spoor/engine/query/lang"
 	"spoor/engine/query/plan"
 	"spoor/engine/query/scan"
@@ -54,6 +55,7 @@ type Engine struct {
 	// workers keep their buffers from one query to the next, as long as the garbage
 	// collector leaves them.
 	workers sync.Pool
+	funnels sync.Pool // of sweeps, likewise
 
 	mu      sync.Mutex
 	running map[*exec]struct{}
@@ -67,6 +69,7 @@ func New(store Store, limits Limits, now func() time.Time) *Engine {
 	return &Engine{
 		store: store, limits: limits, now: now, cache: cache.New[Answer](limits.Cache), running: map[*exec]struct{}{},
 		workers: sync.Pool{New: func() any { return &scan.Worker{} }},
+		funnels: sync.Pool{New: func() any { return &kernel.Funnel{} }},
 	}
 }
 
@@ -318,4 +321,9 @@ func (c *counters) took(keys, others int64) {
 // formatTime writes a time as RFC 3339 in UTC, with as many digits as it needs.
 func formatTime(micros int64) string {
 	return time.UnixMicro(micros).UTC().Format(time.RFC3339Nano)
+}
+
+// formatLocal writes a time as RFC 3339 in the query's time zone.
+func (x *exec) formatLocal(micros int64) string {
+	return time.UnixMicro(micros).In(x.loc).Format(time.RFC3339Nano)
 }

@@ -40,7 +40,7 @@ func (r *rowReader) read(parts []scan.Part, refs []eventRef) ([]*event.Row, erro
 		for j < len(order) && refs[order[j]].part == part {
 			j++
 		}
-		if err := r.section(parts[part].S, refs, order[i:j], rows); err != nil {
+		if err := r.section(&parts[part], refs, order[i:j], rows); err != nil {
 			return nil, err
 		}
 		i = j
@@ -52,8 +52,8 @@ func (r *rowReader) read(parts []scan.Part, refs []eventRef) ([]*event.Row, erro
 const nearRows = 1024
 
 // section reads the rows of one section; order lists refs by row.
-func (r *rowReader) section(s *segment.Section, refs []eventRef, order []int, rows []*event.Row) error {
-	columns, err := s.AllColumns()
+func (r *rowReader) section(p *scan.Part, refs []eventRef, order []int, rows []*event.Row) error {
+	columns, err := p.S.AllColumns()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (r *rowReader) section(s *segment.Section, refs []eventRef, order []int, ro
 			to = int(refs[order[j]].row) + 1
 			j++
 		}
-		if err := r.span(s, columns, from, to, refs, order[i:j], rows); err != nil {
+		if err := r.span(p, columns, from, to, refs, order[i:j], rows); err != nil {
 			return err
 		}
 		i = j
@@ -77,11 +77,19 @@ func (r *rowReader) section(s *segment.Section, refs []eventRef, order []int, ro
 const fewRows = 4
 
 // span reads the rows [from, to) and fills those that order lists.
-func (r *rowReader) span(s *segment.Section, columns []segment.Column, from, to int, refs []eventRef, order []int, rows []*event.Row) error {
-	n := to - from
+func (r *rowReader) span(p *scan.Part, columns []segment.Column, from, to int, refs []eventRef, order []int, rows []*event.Row) error {
+	s, n := p.S, to-from
 	if len(order) <= fewRows {
 		for _, i := range order {
-			if err := r.one(s, columns, int(refs[i].row), rows[i]); err != nil {
+			at, person := int(refs[i].row), refs[i].person
+			if p.Remap {
+				var key [1]uint64
+				if err := s.Keys(key[:], at, at+1, &r.scratch); err != nil {
+					return err
+				}
+				person = segment.KeyPerson(key[0])
+			}
+			if err := r.one(s, columns, at, person, rows[i]); err != nil {
 				return err
 			}
 		}
@@ -232,14 +240,9 @@ func (r *rowReader) column(c segment.Column, from, to int, each func(func(*event
 	return nil
 }
 
-// one reads a single row.
-func (r *rowReader) one(s *segment.Section, columns []segment.Column, at int, row *event.Row) error {
+// one reads a single row; person is as written.
+func (r *rowReader) one(s *segment.Section, columns []segment.Column, at int, person uint32, row *event.Row) error {
 	id := r.x.view.Identity
-	var key [1]uint64
-	if err := s.Keys(key[:], at, at+1, &r.scratch); err != nil {
-		return err
-	}
-	person := segment.KeyPerson(key[0])
 	row.Name, row.Person = []byte(s.Event()), []byte(id.Name(person))
 	user, err := s.UserAt(at)
 	if err != nil {

@@ -36,7 +36,7 @@ func (x *exec) top() (Answer, error) {
 	}
 	counts := make([]*topCounts, len(ranges))
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
-		counts[i] = &topCounts{groups: scan.NewTuples(1)}
+		counts[i] = &topCounts{groups: scan.NewTuples(1), persons: []*kernel.PersonSet{}}
 		return x.countValues(w, days, sel, times, counts[i], nil)
 	})
 	if err != nil {
@@ -68,26 +68,11 @@ func (x *exec) top() (Answer, error) {
 	if len(a.Values) > x.q.Limit {
 		a.Values = a.Values[:x.q.Limit]
 	}
-	// Persons are counted in a second pass, for the values that are listed alone.
 	users := make([][]int, len(ranges))
 	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
-		c := counts[i]
-		listed := make([]*kernel.PersonSet, c.groups.Len())
-		sets := make([]kernel.PersonSet, len(a.Values))
-		for j := range a.Values {
-			sets[j].N = x.view.Identity.Persons()
-			if g, ok := c.groups.Find(a.Values[j].Value); ok {
-				listed[g] = &sets[j]
-			}
-		}
-		if err := x.countValues(w, days, sel, times, c, listed); err != nil {
-			return err
-		}
-		users[i] = make([]int, len(sets))
-		for j := range sets {
-			users[i][j] = sets[j].Count()
-		}
-		return nil
+		var err error
+		users[i], err = x.topPersons(w, days, sel, times, counts[i], a.Values)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -100,10 +85,42 @@ func (x *exec) top() (Answer, error) {
 	return a, nil
 }
 
+// topPersons counts the persons of the values that are listed: those that were collected
+// with the events, or where values are too many for that, in a second pass.
+func (x *exec) topPersons(w *scan.Worker, days []dayData, sel *selection, times scan.Times, c *topCounts, values []TopValue) ([]int, error) {
+	listed := make([]*kernel.PersonSet, c.groups.Len())
+	sets := make([]*kernel.PersonSet, len(values))
+	for j := range values {
+		sets[j] = &kernel.PersonSet{N: x.view.Identity.Persons()}
+		if g, ok := c.groups.Find(values[j].Value); ok {
+			if c.persons != nil {
+				sets[j] = c.persons[g]
+			}
+			listed[g] = sets[j]
+		}
+	}
+	if c.persons == nil {
+		if err := x.countValues(w, days, sel, times, c, listed); err != nil {
+			return nil, err
+		}
+	}
+	users := make([]int, len(sets))
+	for j := range sets {
+		users[j] = sets[j].Count()
+	}
+	return users, nil
+}
+
+// topTogether is up to how many values their persons are collected together with the
+// events: a set of each is held.
+const topTogether = 64
+
 // topCounts counts events by value for one range of persons.
 type topCounts struct {
 	groups *scan.Tuples
 	count  []int
+	// persons are those of each value, nil where there are more than topTogether of them.
+	persons []*kernel.PersonSet
 }
 
 // countValues counts events by value; with listed it collects the persons of the
@@ -144,6 +161,18 @@ func (x *exec) countValues(w *scan.Worker, days []dayData, sel *selection, times
 		}
 		for _, t := range tags {
 			c.count[t]++
+		}
+		if c.groups.Len() > topTogether {
+			c.persons = nil
+		}
+		if c.persons == nil {
+			continue
+		}
+		for len(c.persons) < c.groups.Len() {
+			c.persons = append(c.persons, &kernel.PersonSet{N: x.view.Identity.Persons()})
+		}
+		for i, t := range tags {
+			c.persons[t].Add(segment.KeyPerson(keys.K[i]))
 		}
 	}
 	return nil

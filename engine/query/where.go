@@ -1,6 +1,7 @@
 package query
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"spoor/engine/query/predicate"
 	"spoor/engine/query/scan"
 	"spoor/engine/traits"
+	"spoor/index"
 	"spoor/segment"
 )
 
@@ -150,4 +152,46 @@ func distance(a, b string, limit int) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// maxCohortDepth bounds cohorts that are defined by other cohorts.
+const maxCohortDepth = 8
+
+// QueryDocument is the kind of document that holds a saved query, as JSON of Saved.
+const QueryDocument = "query"
+
+// Saved is a query that was committed under a name.
+type Saved struct {
+	Kind  string `json:"kind"`
+	Query string `json:"query"`
+}
+
+// cohort are the persons of a saved users query.
+func (x *exec) cohort(name string) (index.Bits, error) {
+	doc, ok := x.e.store.Document(QueryDocument, name)
+	if !ok {
+		return nil, failf("unknown_cohort", "no saved query is named %q; save a users query under that name", name)
+	}
+	var saved Saved
+	if err := json.Unmarshal(doc.Value, &saved); err != nil {
+		return nil, failf("bad_cohort", "the saved query %q cannot be read; save it again", name)
+	}
+	q, err := lang.Parse(saved.Query)
+	if err != nil {
+		return nil, failf("bad_cohort", "the saved query %q does not parse: %v", name, err)
+	}
+	if q.Kind != lang.KindUsers {
+		return nil, failf("bad_cohort", "the saved query %q is a %s; a cohort is a users query", name, q.Kind)
+	}
+	if x.cohorts >= maxCohortDepth {
+		return nil, failf("bad_cohort", "cohorts are nested more than %d deep", maxCohortDepth)
+	}
+	inner, err := x.e.newExec(x.ctx, q, x.view)
+	if err != nil {
+		return nil, err
+	}
+	inner.now, inner.cohorts = x.now, x.cohorts+1
+	inner.from, inner.to = q.Range.Resolve(x.now, inner.loc)
+	_, set, err := inner.matching()
+	return set, err
 }

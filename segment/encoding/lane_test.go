@@ -48,6 +48,7 @@ func shapes(r *rand.Rand, n int) map[string][]int64 {
 
 func TestEveryLaneComesBackAsItWasWritten(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	var spare []int64
 	for _, n := range []int{1, 2, 3, 7, 8, 9, 63, 64, 65, 1000, 4096} {
 		for name, vals := range shapes(r, n) {
 			for _, patch := range []bool{false, true} {
@@ -63,6 +64,16 @@ func TestEveryLaneComesBackAsItWasWritten(t *testing.T) {
 						require.NoError(t, err)
 						require.Equal(t, vals[i], one, "%s n=%d i=%d", name, n, i)
 					}
+					places, some := []uint32{}, []int64{}
+					for i, v := range vals {
+						if r.IntN(3) == 0 {
+							places, some = append(places, uint32(i)), append(some, v)
+						}
+					}
+					lane = NewLane(append(enc[1:], make([]byte, pad)...))
+					got = make([]int64, len(places))
+					require.NoError(t, Pick(lane, n, places, got, &spare))
+					require.Equal(t, some, got, "%s n=%d patch=%v pad=%d", name, n, patch, pad)
 				}
 			}
 		}
@@ -149,6 +160,7 @@ func FuzzLanesNeverPanic(f *testing.F) {
 			_, _ = FloatAt(NewLane(data), int(n), int(n)-1)
 		}
 		var scratch []int64
+		_ = Pick(NewLane(data), int(n), []uint32{0, uint32(n / 2), uint32(n)}, make([]int64, 3), &scratch)
 		_ = ReadFloats(NewLane(data), make([]float64, n), &scratch)
 		_, _, _ = c.ReadTexts(NewLane(data), int(n))
 	})

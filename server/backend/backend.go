@@ -277,6 +277,9 @@ func (b *Backend) Compact(ctx context.Context) error {
 	return b.log.CutLog(ctx)
 }
 
+// Merging is the merge of files that is at work; false: there is none.
+func (b *Backend) Merging() (engine.Merge, bool) { return b.db.Merging() }
+
 // Verify reads every byte of store, log and snapshots.
 func (b *Backend) Verify(ctx context.Context, progress engine.Progress) (*datadir.Report, error) {
 	found, err := b.db.Verify(ctx, progress)

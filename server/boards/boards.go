@@ -6,6 +6,8 @@ package boards
 import (
 	"context"
 	"net/http"
+	"strconv"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -54,10 +56,33 @@ type Tile struct {
 }
 
 // API answers calls.
-type API struct{ store Store }
+type API struct {
+	store Store
+	// writing is held from the look at what a write replaces until it stands. Writes of all nodes come to
+	// the leader's, so what was compared is what is replaced.
+	writing sync.Mutex
+}
 
 // New makes the API of a store.
-func New(store Store) *API { return &API{store} }
+func New(store Store) *API { return &API{store: store} }
+
+// tag is the ETag of a board as it was stored at a log index.
+func tag(index uint64) string { return `"` + strconv.FormatUint(index, 10) + `"` }
+
+// expect holds a write with If-Match to the board that its sender has seen. "*" is any that is there.
+func (a *API) expect(c *call.Call) error {
+	if c.IfMatch == "" {
+		return nil
+	}
+	d, ok := a.store.Document(DocumentKind, c.Name)
+	switch {
+	case !ok:
+		return call.Fail(http.StatusPreconditionFailed, "changed", "the board %.100q is not there any more; nothing was changed", c.Name)
+	case c.IfMatch != "*" && c.IfMatch != tag(d.Index):
+		return call.Fail(http.StatusPreconditionFailed, "changed", "the board %.100q was changed meanwhile, it is %s now and not %.40s; read it and change that", c.Name, tag(d.Index), c.IfMatch)
+	}
+	return nil
+}
 
 func read(d govern.Document) (*Board, error) {
 	var b Board
@@ -87,6 +112,7 @@ func (a *API) Get(c *call.Call) (any, error) {
 	if !ok {
 		return nil, notFound(c.Name)
 	}
+	c.Tag = tag(d.Index)
 	return read(d)
 }
 
@@ -94,7 +120,7 @@ func notFound(name string) error {
 	return call.Fail(http.StatusNotFound, "not_found", "there is no board %.100q; GET /api/boards lists them", name)
 }
 
-// Put stores a board in place of an earlier one.
+// Put stores a board in place of an earlier one, with If-Match only of that one.
 func (a *API) Put(c *call.Call) (any, error) {
 	var b Board
 	if len(c.Body) > MaxBoardBytes {
@@ -111,10 +137,15 @@ func (a *API) Put(c *call.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	if err := a.expect(c); err != nil {
+		return nil, err
+	}
 	if c.Index, err = a.store.PutDocument(c.Context, DocumentKind, c.Name, value); err != nil {
 		return nil, err
 	}
-	b.Name, b.Index = c.Name, c.Index
+	b.Name, b.Index, c.Tag = c.Name, c.Index, tag(c.Index)
 	return &b, nil
 }
 
@@ -155,8 +186,13 @@ func checkTitle(what, text string) error {
 	return nil
 }
 
-// Delete forgets a board.
+// Delete forgets a board, with If-Match only if it is that one.
 func (a *API) Delete(c *call.Call) (any, error) {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	if err := a.expect(c); err != nil {
+		return nil, err
+	}
 	found, index, err := a.store.DeleteDocument(c.Context, DocumentKind, c.Name)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -100,4 +102,58 @@ func TestABoardThatCannotBeShownIsRefused(t *testing.T) {
 		require.Error(t, err, what)
 	}
 	require.Empty(t, store.docs)
+}
+
+func TestAWriteThatNamesWhatItHasSeenReplacesNothingElse(t *testing.T) {
+	store := &memory{docs: map[string]govern.Document{}}
+	a := New(store)
+	put := func(title, match string) (*call.Call, error) {
+		c := &call.Call{Name: "b", Body: []byte(`{"title":"` + title + `","tiles":[]}`), IfMatch: match}
+		_, err := a.Put(c)
+		return c, err
+	}
+	refused := func(err error) {
+		t.Helper()
+		var f *call.Failure
+		require.ErrorAs(t, err, &f)
+		require.Equal(t, []any{412, "changed"}, []any{f.Status, f.Code})
+	}
+	_, err := put("none is there", `"1"`)
+	refused(err)
+	first, err := put("first", "")
+	require.NoError(t, err)
+	seen := &call.Call{Name: "b"}
+	_, err = a.Get(seen)
+	require.NoError(t, err)
+	require.Equal(t, first.Tag, seen.Tag)
+
+	second, err := put("second", seen.Tag)
+	require.NoError(t, err)
+	require.NotEqual(t, seen.Tag, second.Tag)
+	_, err = put("of one who saw the first", seen.Tag)
+	refused(err)
+	_, err = a.Delete(&call.Call{Name: "b", IfMatch: seen.Tag})
+	refused(err)
+	v, err := a.Get(seen)
+	require.NoError(t, err)
+	require.Equal(t, "second", v.(*Board).Title)
+	_, err = put("any", "*")
+	require.NoError(t, err)
+	_, err = put("last writer", "")
+	require.NoError(t, err)
+
+	// Of many who saw the same board one writes.
+	_, err = a.Get(seen)
+	require.NoError(t, err)
+	var wrote atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := put("one", seen.Tag); err == nil {
+				wrote.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, wrote.Load())
 }

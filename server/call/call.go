@@ -17,11 +17,13 @@ type Call struct {
 	Reading context.Context // ends when the client leaves
 	Name    string          // from the path
 	Arg     func(name string) string
+	IfMatch string // the header: what is changed must have this tag; "" for any
 	Body    []byte // may not be kept
 	Now     time.Time
 	Limits  event.Limits
 
 	Index uint64 // set by what writes: the log index
+	Tag   string // set by what has versions: the ETag of what is answered
 }
 
 // Failure is an answer other than 200.

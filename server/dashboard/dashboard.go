@@ -44,13 +44,16 @@ type file struct {
 	small []byte // gzip
 }
 
+// iconPath is asked for whenever the address changes, so browsers may keep it for a day.
+const iconPath = "/ui/icon.svg"
+
 // files are by path.
 var files = sync.OnceValue(func() map[string]*file {
 	all := map[string]*file{
-		"/":            {kind: "text/html; charset=utf-8", plain: index},
-		"/ui/app.js":   {kind: "text/javascript; charset=utf-8", plain: script},
-		"/ui/app.css":  {kind: "text/css; charset=utf-8", plain: style},
-		"/ui/icon.svg": {kind: "image/svg+xml", plain: icon},
+		"/":           {kind: "text/html; charset=utf-8", plain: index},
+		"/ui/app.js":  {kind: "text/javascript; charset=utf-8", plain: script},
+		"/ui/app.css": {kind: "text/css; charset=utf-8", plain: style},
+		iconPath:      {kind: "image/svg+xml", plain: icon},
 	}
 	for _, f := range all {
 		sum := sha256.Sum256(f.plain)
@@ -61,7 +64,7 @@ var files = sync.OnceValue(func() map[string]*file {
 })
 
 // Paths are those of the files that belong to the page at /.
-func Paths() []string { return []string{"/ui/app.js", "/ui/app.css", "/ui/icon.svg"} }
+func Paths() []string { return []string{"/ui/app.js", "/ui/app.css", iconPath} }
 
 func compressed(plain []byte) []byte {
 	var out bytes.Buffer
@@ -92,6 +95,9 @@ func Serve(ctx *fasthttp.RequestCtx, path string) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set(fasthttp.HeaderCacheControl, "no-cache")
+	if path == iconPath {
+		h.Set(fasthttp.HeaderCacheControl, "max-age=86400")
+	}
 	h.Set(fasthttp.HeaderETag, f.tag)
 	h.Set(fasthttp.HeaderVary, "Accept, Accept-Encoding")
 	if strings.Contains(string(ctx.Request.Header.Peek(fasthttp.HeaderIfNoneMatch)), f.tag) {

@@ -2,7 +2,7 @@
 // export, a backup or a verification is, how fast it goes, and when it will be done.
 //
 // It is on no event's way. What runs in this process tells of itself by a Job; a
-// command that works from outside, as a replay does, reports by PUT. Nothing here is durable: a
+// command that works from outside, as a replay does, reports by PUT; what goes on by itself is looked at. Nothing here is durable: a
 // job that matters keeps its own record, and begins to tell anew when it goes on.
 package jobs
 
@@ -46,7 +46,7 @@ const (
 // Status is a job as the API shows it.
 type Status struct {
 	ID    string `json:"id"`
-	Kind  string `json:"kind"`           // replay, export, verify, backup
+	Kind  string `json:"kind"`           // replay, export, verify, backup, merge
 	Name  string `json:"name,omitempty"` // of what: a place, an export
 	State string `json:"state"`
 	Unit  string `json:"unit"` // of done and total: events, bytes or files
@@ -81,9 +81,41 @@ type sample struct {
 
 // Jobs are those that this process knows of.
 type Jobs struct {
-	now func() time.Time
-	mu  sync.Mutex
-	by  map[string]*Job
+	now  func() time.Time
+	look func() (Work, bool) // nil: nothing is watched
+	mu   sync.Mutex
+	by   map[string]*Job
+	seen *Job // what was watched last
+}
+
+// Work is what goes on by itself and is looked at, as merges of files are; nobody ends it.
+type Work struct {
+	ID, Kind, Name, Unit string
+	Done, Total          int64
+	Began                time.Time
+}
+
+// Watch lists, whenever somebody asks, what look sees at work. It is called before anything is asked.
+func (a *Jobs) Watch(look func() (Work, bool)) { a.look = look }
+
+// watch looks at what is watched: what is not seen any more has ended. The caller holds mu.
+func (a *Jobs) watch() {
+	if a.look == nil {
+		return
+	}
+	w, running := a.look()
+	if old := a.seen; old != nil && (!running || old.s.ID != w.ID) {
+		old.s.Done, old.s.State, old.changed = old.s.Total, Done, a.now()
+		a.seen = nil
+	}
+	if !running {
+		return
+	}
+	if a.seen == nil {
+		a.seen, _ = a.begin(Status{ID: w.ID, Kind: w.Kind, Name: w.Name, Unit: w.Unit}, func() {})
+		a.seen.began, a.seen.samples[0].at = w.Began, w.Began
+	}
+	a.seen.told(w.Done, w.Total)
 }
 
 // New makes an empty list.
@@ -217,6 +249,7 @@ func (j *Job) status(now time.Time) Status {
 func (a *Jobs) List(*call.Call) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.watch()
 	now := a.now()
 	list := []Status{}
 	for _, j := range a.by {
@@ -238,6 +271,7 @@ func (a *Jobs) List(*call.Call) (any, error) {
 func (a *Jobs) Get(c *call.Call) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.watch()
 	j := a.by[c.Name]
 	if j == nil {
 		return nil, notFound(c.Name)
@@ -313,6 +347,9 @@ func (a *Jobs) Cancel(c *call.Call) (any, error) {
 	j := a.by[c.Name]
 	if j == nil {
 		return nil, notFound(c.Name)
+	}
+	if j == a.seen {
+		return nil, call.Fail(http.StatusConflict, "not_cancelable", "a %s goes on by itself", j.s.Kind)
 	}
 	if !ended(j.s.State) {
 		j.s.State = Canceling

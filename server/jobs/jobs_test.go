@@ -154,3 +154,36 @@ func TestAReportThatIsNoneIsRefused(t *testing.T) {
 	_, err := w.jobs.Put(&call.Call{Name: "own", Body: []byte(`{"kind":"replay","unit":"events"}`)})
 	require.Error(t, err)
 }
+
+func TestWhatGoesOnByItselfIsListedWhileItIsSeenAndDoneWhenItIsNot(t *testing.T) {
+	w := newWorld(t)
+	var at *jobs.Work
+	w.jobs.Watch(func() (jobs.Work, bool) {
+		if at == nil {
+			return jobs.Work{}, false
+		}
+		return *at, true
+	})
+	list := func() []jobs.Status {
+		got, err := w.jobs.List(nil)
+		require.NoError(t, err)
+		return got.(map[string][]jobs.Status)["jobs"]
+	}
+	require.Empty(t, list())
+	at = &jobs.Work{ID: "m1", Kind: "merge", Name: "3 files", Unit: "bytes", Done: 200, Total: 1000, Began: w.now.Add(-2 * time.Second)}
+	one := list()[0]
+	require.Equal(t, []any{"merge", "3 files", jobs.Running, int64(200), int64(1000)}, []any{one.Kind, one.Name, one.State, one.Done, one.Total})
+	require.InDelta(t, 100, one.Rate, 1)
+	require.InDelta(t, 8, *one.Eta, 0.1)
+	_, err := w.jobs.Cancel(&call.Call{Name: "m1"})
+	require.Error(t, err, "nobody began it")
+	w.after(time.Second)
+	at = &jobs.Work{ID: "m2", Kind: "merge", Unit: "bytes", Total: 50, Began: w.now}
+	require.Equal(t, jobs.Done, w.get("m1").State)
+	require.Equal(t, int64(1000), w.get("m1").Done)
+	require.Equal(t, jobs.Running, w.get("m2").State)
+	w.after(2 * jobs.SilentAfter)
+	require.Equal(t, jobs.Running, w.get("m2").State, "it is seen, so it is not silent")
+	at = nil
+	require.Equal(t, jobs.Done, w.get("m2").State)
+}

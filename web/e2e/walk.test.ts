@@ -77,6 +77,8 @@ describe('every page', () => {
       await shot(v.page, `${name}-${place}`)
       const beyond = await v.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
       if (beyond > 0) wrong.push(`${place} is ${beyond} px wider than the screen`)
+      const folded = v.page.locator('section[aria-label="Builder"] details:not([open]) > summary:visible')
+      if (await folded.count()) await folded.click() // it is looked at too
       wrong.push(...(await violations(v.page)).map((x) => `${place}: ${x}`))
       if (await v.page.evaluate(() => 'hacked' in window)) wrong.push(`${place} ran a script of an event`)
       wrong.push(...v.faults.splice(0).map((x) => `${place}: ${x}`))
@@ -192,6 +194,24 @@ describe('figures are those of the API', () => {
     const filtered = await server.query<Top>(`top eventName of any where context.device = "${want.values[0]!.value}" last 90d limit 8`)
     await expect.poll(async () => number(await page.locator('section[aria-label="Events"] li .value').first().evaluate((e) => e.firstChild!.textContent))).toBe(filtered.values[0]!.count)
   })
+
+  test('of a funnel with an optional step: lost are those who did not get to the next that must be taken', async () => {
+    const q = 'funnel view_product -> search? -> purchase_completed within 7d last 90d'
+    const want = await server.query<Funnel>(q)
+    await open(page, server.url + '/' + explore(q))
+    const rows = page.locator('section[aria-label="Funnel"] ol > li')
+    const lost = want.steps[0]!.users - want.steps[2]!.users
+    expect(number(await rows.nth(0).getByRole('button', { name: /lost/ }).textContent())).toBe(lost)
+    for (const [row, title] of [[0, 'Lost after view_product'], [1, 'Lost after search']] as const) {
+      await rows.nth(row).getByRole('button', { name: /lost/ }).click()
+      const dialog = page.getByRole('dialog', { name: title })
+      await dialog.locator('.big').waitFor()
+      const n = number(await dialog.locator('.big').textContent())
+      if (row === 0) expect(n).toBe(lost)
+      else expect(n).toBeLessThanOrEqual(want.steps[1]!.users)
+      await page.keyboard.press('Escape')
+    }
+  })
 })
 
 describe('Explore', () => {
@@ -219,7 +239,7 @@ describe('Explore', () => {
     await settled(p)
     expect(await text.inputValue()).toMatch(/^retention .* last 30d$/)
     const url = p.url()
-    await open(p, 'about:blank#').catch(() => undefined)
+    await p.goto('about:blank')
     await open(p, url)
     expect(await text.inputValue()).toMatch(/^retention .* last 30d$/)
     expect(v.faults).toEqual([])
@@ -355,6 +375,29 @@ describe('work', () => {
     await v.close()
   })
 
+  test('who changes a board that somebody else has changed is told, and can do it to the new one', async () => {
+    const tiles = [{ title: 'One', query: 'trend count of any last 7d' }, { title: 'Two', query: 'trend users of any last 7d' }]
+    await server.send('PUT', '/api/boards/shared', { title: 'Shared', tiles })
+    const v = await visit(browser)
+    const p = v.page
+    await open(p, server.url + '/#/boards/shared')
+    await server.send('PUT', '/api/boards/shared', { title: 'Shared', tiles: [{ title: 'Theirs', query: 'sessions last 7d' }, ...tiles] })
+    const arrange = async (what: string) => {
+      await p.getByRole('button', { name: 'Arrange Two' }).click()
+      await p.getByRole('menuitem', { name: what }).click()
+    }
+    await arrange('Remove')
+    await p.getByRole('alert').getByText('Somebody else has changed this board').waitFor()
+    await accessible(p, 'a board that has changed')
+    const stored = async () => ((await server.send('GET', '/api/boards/shared')) as { tiles: { title: string }[] }).tiles.map((t) => t.title)
+    expect(await stored()).toEqual(['Theirs', 'One', 'Two'])
+    await p.getByRole('button', { name: 'Do it to the new board' }).click()
+    await expect.poll(stored).toEqual(['Theirs', 'One'])
+    await p.getByRole('heading', { name: 'Theirs' }).waitFor()
+    expect(v.faults.filter((f) => !f.includes('412'))).toEqual([])
+    await v.close()
+  })
+
   test('a person is deleted when the id was typed', async () => {
     await server.send('POST', '/api/events', { eventName: 'x', userId: 'gone' })
     const v = await visit(browser)
@@ -380,6 +423,7 @@ describe('work', () => {
     expect(d.suggestedFilename()).toBe('events.ndjson')
     await v.page.getByRole('button', { name: 'Verify all bytes' }).click()
     await expect.poll(() => v.page.locator('.note').textContent(), { timeout: 20_000 }).toContain('all good')
+    await expect.poll(() => v.page.getByRole('list', { name: 'Long work' }).textContent(), { timeout: 10_000 }).toMatch(/verify.*done.*100%/)
     await v.close()
   })
 })

@@ -25,11 +25,11 @@ export function whenSignedOut(f: () => void) {
 
 type Verb = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
-async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSignal, tries = 3): Promise<Response> {
+async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSignal, index?: number, tries = 3): Promise<Response> {
   let r: Response
   try {
     // The header says that the page asks: another site's cannot set it.
-    r = await fetch('./' + path, { method: verb, body, signal, headers: { 'X-Spoor-Session': '1' } })
+    r = await fetch('./' + path, { method: verb, body, signal, headers: { 'X-Spoor-Session': '1', ...(index && { 'If-Match': `"${index}"` }) } })
   } catch (e) {
     if (signal?.aborted) throw e
     throw new ApiError(0, { code: 'unreachable', message: 'The server does not answer. Is it running?' })
@@ -37,7 +37,7 @@ async function call(verb: Verb, path: string, body?: BodyInit, signal?: AbortSig
   if (r.ok) return r
   if (r.status === 429 && tries > 0) { // too many at once: it was not begun, and is asked again
     await new Promise((done) => setTimeout(done, 1000))
-    return call(verb, path, body, signal, tries - 1)
+    return call(verb, path, body, signal, index, tries - 1)
   }
   let failure: Failure = { code: 'http_' + r.status, message: 'The server answered ' + r.status + '.' }
   try {
@@ -53,9 +53,13 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await (await call('GET', path, undefined, signal)).json()) as T
 }
 
-export async function send<T>(verb: Verb, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  return (await (await call(verb, path, body === undefined ? undefined : JSON.stringify(body), signal)).json()) as T
+export async function send<T>(verb: Verb, path: string, body?: unknown, signal?: AbortSignal, index?: number): Promise<T> {
+  return (await (await call(verb, path, body === undefined ? undefined : JSON.stringify(body), signal, index)).json()) as T
 }
+
+// putBoard stores a board in place of the one that was read. Where somebody else was faster, nothing is
+// stored and the error's status is 412.
+export const putBoard = (b: Board): Promise<Board> => send('PUT', 'api/boards/' + encode(b.name), { title: b.title, tiles: b.tiles }, undefined, b.index)
 
 export async function text(path: string, signal?: AbortSignal): Promise<string> {
   return (await call('GET', path, undefined, signal)).text()

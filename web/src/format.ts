@@ -9,7 +9,7 @@ const signed = new Intl.NumberFormat(locale, { style: 'percent', maximumFraction
 
 export const number = (n: number | null | undefined): string => (n == null ? '–' : Number.isInteger(n) ? whole.format(n) : some.format(n))
 export const compact = (n: number): string => (Math.abs(n) < 10_000 ? number(n) : short.format(n))
-export const percent = (n: number | null | undefined): string => (n == null || !Number.isFinite(n) ? '–' : share.format(n))
+export const percent = (n: number | null | undefined): string => (n == null || !Number.isFinite(n) ? '–' : n > 0 && n < 0.0005 ? '< ' + share.format(0.001) : share.format(n))
 export const change = (n: number): string => (Number.isFinite(n) ? signed.format(n) : '–')
 
 export function bytes(n: number): string {
@@ -36,6 +36,12 @@ export function duration(seconds: number | null | undefined): string {
     else if (out.length > 0) break
   }
   return out.join(' ')
+}
+
+// secondsOf reads a duration of the language, 7d; any other word is longer than all of them.
+export function secondsOf(text: string): number {
+  const m = /^(\d+)([smhdw])$/.exec(text)
+  return m ? Number(m[1]) * { s: 1, m: 60, h: 3600, d: 86400, w: 604800 }[m[2] as 's']! : Infinity
 }
 
 // moment writes a time in the zone of a question, or of the reader.

@@ -85,11 +85,14 @@ export function sheetOf(a: Answer): Sheet {
 
 export const channel = (key: unknown, other?: boolean): string => (other ? 'others' : Array.isArray(key) ? keyText(key) : cellText(key))
 
+// Measures that people know by another name than the language has.
+const measureNames: Record<string, string> = { count: 'events', users: 'persons', per_user: 'events per person' }
+
 // seriesName names a series by what tells it from the others.
 export function seriesName(s: { measure: string; event: string; key: unknown[]; other?: boolean }, all: { measure: string; event: string }[]): string {
   const parts: string[] = []
   const alone = new Set(all.map((x) => x.measure + '\0' + x.event)).size === 1
-  if (!alone || s.key.length === 0) parts.push(s.measure.replaceAll('properties.', '') + (s.event === 'any' ? '' : ' of ' + s.event))
+  if (!alone || s.key.length === 0) parts.push((measureNames[s.measure] ?? s.measure.replaceAll('properties.', '')) + (s.event === 'any' ? '' : ' of ' + s.event))
   if (s.key.length > 0) parts.push(keyText(s.key, s.other))
   return parts.join(' · ')
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Answer } from '../src/api'
 import { previous } from '../src/drill'
-import { duration, keyText, number, percent } from '../src/format'
+import { duration, keyText, number, percent, secondsOf } from '../src/format'
 import { marked } from '../src/mark'
 import { quantile, read } from '../src/metrics'
 import { csv, seriesName, sheetOf } from '../src/table'
@@ -25,7 +25,7 @@ test('a trend becomes a table with a column for each series', () => {
 test('series are named by what tells them apart', () => {
   const all = [{ measure: 'count', event: 'a' }, { measure: 'sum(properties.price)', event: 'a' }]
   expect(seriesName({ ...all[1]!, key: ['DE'] }, all)).toBe('sum(price) of a · DE')
-  expect(seriesName({ ...all[0]!, key: [] }, [all[0]!])).toBe('count of a')
+  expect(seriesName({ ...all[0]!, key: [] }, [all[0]!])).toBe('events of a')
   expect(keyText(['x', null, true])).toBe('x · (none) · true')
 })
 
@@ -38,6 +38,10 @@ test('numbers and durations are those of the reader', () => {
   expect(number(null)).toBe('–')
   expect(percent(0.4567)).toBe('45.7%')
   expect([0.25, 5.5, 65, 3600, 90061].map(duration)).toEqual(['250 ms', '5.5 s', '1 m 5 s', '1 h', '1 d 1 h'])
+})
+
+test('ages are ordered by their length, and what is older than all stands last', () => {
+  expect(['1d', '1h', '1m', '30d', '7d', 'older'].sort((a, b) => secondsOf(a) - secondsOf(b))).toEqual(['1m', '1h', '1d', '7d', '30d', 'older'])
 })
 
 test('the time before has the same length and ends where the time begins', () => {

@@ -24,7 +24,8 @@ const none = math.MinInt64 / 4
 // the rows that reached step k-1, and take over the latest start before them.
 //
 // Days come in order; of each day Begin takes the rows of the first step, Step those of the
-// others in order, and End ends it. A step that Live denies need not be read.
+// others in order, and End ends it. A step that Live denies need not be read, nor rows of
+// persons that Wanted leaves out.
 type Funnel struct {
 	steps   int
 	window  int64 // microseconds, inclusive
@@ -33,7 +34,8 @@ type Funnel struct {
 	carried []carried // by step
 	prev    list      // the rows of today that reached the step before
 	next    list
-	few     []uint64 // rows of persons who may go on
+	wanted  []uint64
+	fresh   []uint32 // places of rows, of those who got to a step for the first time
 	source  []uint32 // with tags: per row of next, its row in prev, 0 for none of today
 	base    int64    // begin of today
 }
@@ -90,23 +92,27 @@ func (l *list) end(rows int) {
 	}
 }
 
-// NewFunnel makes the state for the persons [lo, hi). withTags carries a number from the
-// first event of a chain to its end: the group of a breakdown.
-func NewFunnel(steps int, window int64, lo, hi uint32, withTags bool) *Funnel {
-	f := &Funnel{steps: steps, window: window, lo: lo, tags: withTags, carried: make([]carried, steps)}
+// Reset makes the state for the persons [lo, hi). withTags carries a number from the
+// first event of a chain to its end: the group of a breakdown. A Funnel, whose zero value is
+// ready, keeps its memory from one question to the next: what Lags gave is good until then.
+func (f *Funnel) Reset(steps int, window int64, lo, hi uint32, withTags bool) {
+	f.steps, f.window, f.lo, f.tags = steps, window, lo, withTags
 	persons := int(hi - lo)
+	f.wanted = slices.Grow(f.wanted[:0], (persons+63)/64)[:(persons+63)/64]
+	f.carried = slices.Grow(f.carried[:0], steps)[:steps]
 	for k := range f.carried {
 		c := &f.carried[k]
-		c.latest = none
-		c.start, c.who = make([]int64, persons), make([]uint64, (persons+63)/64)
+		c.latest, c.users, c.lags = none, 0, c.lags[:0]
+		c.who = slices.Grow(c.who[:0], len(f.wanted))[:len(f.wanted)]
+		clear(c.who)
+		c.start = slices.Grow(c.start[:0], persons)[:persons]
 		for i := range c.start {
 			c.start[i] = none
 		}
 		if withTags {
-			c.tag, c.firstTag, c.firstLag = make([]uint32, persons), make([]uint32, persons), make([]int64, persons)
+			c.tag, c.firstTag, c.firstLag = slices.Grow(c.tag[:0], persons)[:persons], slices.Grow(c.firstTag[:0], persons)[:persons], slices.Grow(c.firstLag[:0], persons)[:persons]
 		}
 	}
-	return f
 }
 
 // Begin takes a day's rows of the first step, sorted by key; tags go with them.
@@ -129,7 +135,34 @@ func (f *Funnel) Begin(day int32, rows []uint64, tags []uint32) {
 		}
 	}
 	l.end(len(rows))
+	f.note(0, l)
 }
+
+// Wanted are those whose rows of step k, the next one, may change anything today, a bit for
+// each person; nil for all. Who reached the last step is done, whoever did not get to
+// the step before cannot go on. The slice is the funnel's.
+func (f *Funnel) Wanted(k int) []uint64 {
+	done := &f.carried[f.steps-1]
+	may := len(done.start)
+	if k > 0 {
+		may = f.carried[k-1].users
+	}
+	if may-done.users > len(done.start)-len(done.start)/fewShare {
+		return nil
+	}
+	for i, d := range done.who {
+		f.wanted[i] = ^d
+	}
+	if k > 0 {
+		for i, w := range f.carried[k-1].who {
+			f.wanted[i] &= w
+		}
+	}
+	return f.wanted
+}
+
+// fewShare: where fewer persons than this share do not matter, leaving their rows out takes longer than it saves.
+const fewShare = 8
 
 // Live tells whether any row of today may reach step k, the next one.
 func (f *Funnel) Live(k int) bool {
@@ -138,55 +171,45 @@ func (f *Funnel) Live(k int) bool {
 
 // Step takes the day's rows of step k, which is the next one.
 func (f *Funnel) Step(k int, rows []uint64) {
-	f.note(k - 1)
+	f.next.room(len(rows), f.tags)
 	if len(rows) == 0 {
-		f.next.room(0, f.tags)
 		f.next.end(0)
 	} else {
-		if f.carried[k-1].users < len(f.carried[k-1].start)/fewShare {
-			rows = f.ofFew(k-1, rows)
-		}
-		f.next.room(len(rows), f.tags)
 		f.next.end(f.pass(k, rows))
+		f.note(k, &f.next)
 	}
 	f.settle(k - 1)
 	f.prev, f.next = f.next, f.prev
 }
 
-// End ends the day.
+// End ends the day. Where chains stand at the last step nobody asks, unless it is the first.
 func (f *Funnel) End() {
-	f.note(f.steps - 1)
-	f.settle(f.steps - 1)
+	if f.steps == 1 {
+		f.settle(0)
+	}
 }
 
-// fewShare: where less than this share of the persons reached a step, the rows of the
-// others are left out before anything else is looked at, by a bit that is in the nearest cache.
-const fewShare = 3
-
-// ofFew are the rows of persons who reached step k.
-func (f *Funnel) ofFew(k int, rows []uint64) []uint64 {
-	if cap(f.few) < len(rows) {
-		f.few = make([]uint64, len(rows)+len(rows)/4)
+// note notes who reached step k today, with the rows of l, for the first time.
+func (f *Funnel) note(k int, l *list) {
+	c := &f.carried[k]
+	keys := l.key[1 : 1+l.rows]
+	if cap(f.fresh) < len(keys) {
+		f.fresh = make([]uint32, len(keys)+len(keys)/4)
 	}
-	few, who, lo := f.few[:len(rows)], f.carried[k].who, f.lo
-	n := 0
-	for _, row := range rows {
-		p := uint32(row>>segment.KeyTimeBits) - lo
-		few[n] = row
-		n += int(who[p>>6] >> (p & 63) & 1)
+	// Most of those who come are known: that there is one who is not shall be no branch.
+	fresh, n, who, lo := f.fresh[:len(keys)], 0, c.who, f.lo
+	for i, at := range keys {
+		p := uint32(at>>segment.KeyTimeBits) - lo
+		fresh[n] = uint32(i)
+		n += int(^who[p>>6] >> (p & 63) & 1)
 	}
-	return few[:n]
-}
-
-// note notes who reached step k today for the first time.
-func (f *Funnel) note(k int) {
-	c, l := &f.carried[k], &f.prev
-	for i, at := range l.key[1 : 1+l.rows] {
-		p := uint32(at>>segment.KeyTimeBits) - f.lo
-		if c.who[p>>6]>>(p&63)&1 != 0 {
+	for _, i := range fresh[:n] {
+		at := keys[i]
+		p := uint32(at>>segment.KeyTimeBits) - lo
+		if who[p>>6]>>(p&63)&1 != 0 { // the second one of today
 			continue
 		}
-		c.who[p>>6] |= 1 << (p & 63)
+		who[p>>6] |= 1 << (p & 63)
 		lag := int64(at&timeMask) + f.base - l.start[1+i]
 		c.users++
 		c.lags = append(c.lags, lag)
@@ -267,12 +290,13 @@ func (f *Funnel) passTags(k, n int) {
 // settle keeps, per person, the last start of today's rows that reached step k, which
 // are in f.prev. Within a person the starts of a list never fall, nor below what was kept.
 func (f *Funnel) settle(k int) {
-	c, l := &f.carried[k], &f.prev
-	start := l.start[1 : 1+l.rows]
+	c, l, lo := &f.carried[k], &f.prev, f.lo
+	start, kept, latest := l.start[1:1+l.rows], c.start, c.latest
 	for i, at := range l.key[1 : 1+l.rows] {
-		c.start[uint32(at>>segment.KeyTimeBits)-f.lo] = start[i]
-		c.latest = max(c.latest, start[i])
+		kept[uint32(at>>segment.KeyTimeBits)-lo] = start[i]
+		latest = max(latest, start[i])
 	}
+	c.latest = latest
 	if f.tags {
 		for i, at := range l.key[1 : 1+l.rows] {
 			c.tag[uint32(at>>segment.KeyTimeBits)-f.lo] = l.tag[1+i]

@@ -102,6 +102,30 @@ func (r *run) funnel() *Funnel {
 	return a
 }
 
+// Reached are the names of those with a unit that reached a step of a funnel, counted from 0, in
+// their order; with lost of those with a unit that did not get from there to the next step that is not optional.
+func (s *Store) Reached(q *lang.Query, now int64, step int, lost bool) []string {
+	r := s.run(q, now, 0)
+	next := step + 1
+	for lost && q.Funnel.Steps[next].Optional {
+		next++
+	}
+	names := []string{}
+	for _, p := range r.people {
+		if r.didNever(p) {
+			continue
+		}
+		for _, u := range r.units(p) {
+			if o := u.run(r.from, r.to); o.depth > 0 && o.reached[step] && !(lost && o.reached[next]) {
+				names = append(names, p.id)
+				break
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // didNever tells whether a person did in the range what `never` names.
 func (r *run) didNever(p *person) bool {
 	for i := range r.q.Funnel.Never {

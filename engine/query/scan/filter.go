@@ -298,32 +298,9 @@ func (e *evaluator) column(f *Filter, c segment.Column, from, to int, out Bits, 
 				out.Set(i)
 			}
 		}
-	case batch.KindBool:
-		if t.Bool == nil {
-			return nil
-		}
-		e.codes = grow(e.codes, n)
-		if _, err := c.Codes(e.codes, from, to, x); err != nil {
-			return err
-		}
-		pass := [3]bool{false, t.Bool(false), t.Bool(true)}
-		for i, code := range e.codes {
-			if code < 3 && pass[code] {
-				out.Set(i)
-			}
-		}
-	case batch.KindNull:
-		if !t.Null {
-			return nil
-		}
-		e.codes = grow(e.codes, n)
-		if _, err := c.Codes(e.codes, from, to, x); err != nil {
-			return err
-		}
-		for i, code := range e.codes {
-			if code != 0 {
-				out.Set(i)
-			}
+	default:
+		if pass := t.codes(c.Kind()); pass != nil {
+			return e.codesOf(c, pass, from, to, out, x)
 		}
 	}
 	return nil
@@ -338,54 +315,31 @@ func (e *evaluator) texts(f *Filter, c segment.Column, pass func([]byte) bool, f
 	if err != nil {
 		return err
 	}
-	var table []bool
 	if dict != nil {
-		if t, ok := f.tables.Load(dict); ok {
-			table = t.([]bool)
-		} else {
-			table = passing(dict, pass)
-			f.tables.Store(dict, table)
-		}
-		if !anyTrue(table) {
-			return nil // no row can pass: the codes are not read
-		}
+		return e.codesOf(c, f.table(dict, pass), from, to, out, x)
 	}
 	e.codes = grow(e.codes, to-from)
 	texts, err := c.Codes(e.codes, from, to, x)
 	if err != nil {
 		return err
 	}
-	if dict == nil {
-		table = passing(texts, pass)
-	}
-	setWhere(out, e.codes, table)
-	return nil
-}
-
-// setWhere sets the rows whose code is marked in table.
-func setWhere(out Bits, codes []uint32, table []bool) {
-	if len(table) <= 64 {
-		var mask uint64
-		for c, p := range table {
-			if p {
-				mask |= 1 << c
-			}
-		}
-		for w := range out {
-			rows := codes[w*64 : min(w*64+64, len(codes))]
-			var word uint64
-			for i, c := range rows {
-				word |= mask >> (c & 63) & 1 << i
-			}
-			out[w] |= word
-		}
-		return
-	}
-	for i, c := range codes {
-		if table[c] {
+	table := passing(texts, pass)
+	for i, code := range e.codes {
+		if table[code] {
 			out.Set(i)
 		}
 	}
+	return nil
+}
+
+// table tells for each code of a dictionary whether its text passes; it is made once.
+func (f *Filter) table(dict *batch.Texts, pass func([]byte) bool) []bool {
+	if t, ok := f.tables.Load(dict); ok {
+		return t.([]bool)
+	}
+	table := passing(dict, pass)
+	f.tables.Store(dict, table)
+	return table
 }
 
 // passing tells for each code whether it passes; code 0 is missing.
@@ -395,15 +349,6 @@ func passing(dict *batch.Texts, pass func([]byte) bool) []bool {
 		table[i+1] = pass(dict.At(i))
 	}
 	return table
-}
-
-func anyTrue(table []bool) bool {
-	for _, p := range table {
-		if p {
-			return true
-		}
-	}
-	return false
 }
 
 func grow[T any](s []T, n int) []T {

@@ -309,6 +309,9 @@ func (t *Tuples) of(i int) uint32 {
 
 // Section numbers the rows [from, to) of a section.
 func (t *Tuples) Section(w *Worker, s *segment.Section, fields []Field, dst []uint32, from, to int) error {
+	if err := w.stopped(); err != nil {
+		return err
+	}
 	for f := range fields {
 		t.cols[f] = grow(t.cols[f], to-from)
 		if err := t.fields[f].Read(w, s, fields[f], t.cols[f], from, to); err != nil {
@@ -353,6 +356,12 @@ func (t *Tuples) single(dst []uint32) {
 
 const noTuple = ^uint32(0)
 
+// rowSpan are the rows [lo, hi) of a part that keys are of; row r stands at place at+r.
+type rowSpan struct {
+	lo, hi uint32
+	at     int
+}
+
 // Rows numbers the rows of keys, which were collected from parts with their rows.
 func (t *Tuples) Rows(w *Worker, parts []Part, keys *Keys, fields []Field, dst []uint32) error {
 	if len(keys.K) == 0 {
@@ -372,31 +381,34 @@ func (t *Tuples) Rows(w *Worker, parts []Part, keys *Keys, fields []Field, dst [
 		}
 		return nil
 	}
-	byPart := make([][]uint32, len(parts))
-	first := make([]int, len(parts))
-	for p := range parts {
-		lo, hi := -1, 0
-		for i, part := range keys.Part {
-			if int(part) == p {
-				row := int(keys.Row[i])
-				if lo < 0 || row < lo {
-					lo = row
-				}
-				hi = max(hi, row+1)
-			}
+	spans := make([]rowSpan, len(parts))
+	for i, part := range keys.Part {
+		s, row := &spans[part], keys.Row[i]
+		if s.hi == 0 {
+			s.lo = row
 		}
-		if lo < 0 {
+		s.lo, s.hi = min(s.lo, row), max(s.hi, row+1)
+	}
+	total := 0
+	for _, s := range spans {
+		total += int(s.hi - s.lo)
+	}
+	t.rows = grow(t.rows, total)
+	at := 0
+	for p := range spans {
+		s := &spans[p]
+		n := int(s.hi - s.lo)
+		if n == 0 {
 			continue
 		}
-		first[p] = lo
-		byPart[p] = make([]uint32, hi-lo)
-		if err := t.Section(w, parts[p].S, fields, byPart[p], lo, hi); err != nil {
+		s.at = at - int(s.lo)
+		if err := t.Section(w, parts[p].S, fields, t.rows[at:at+n], int(s.lo), int(s.hi)); err != nil {
 			return err
 		}
+		at += n
 	}
 	for i := range keys.K {
-		p := keys.Part[i]
-		dst[i] = byPart[p][int(keys.Row[i])-first[p]]
+		dst[i] = t.rows[spans[keys.Part[i]].at+int(keys.Row[i])]
 	}
 	return nil
 }

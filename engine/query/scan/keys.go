@@ -44,6 +44,8 @@ type Worker struct {
 	Persons Persons
 	// Person maps a person as written to the one it is now.
 	Person func(uint32) uint32
+	// Stop, if not nil, tells why nobody waits for what is read any more; it is asked before each section.
+	Stop func() error
 
 	all   uint32 // persons that there are
 	x     segment.Scratch
@@ -62,9 +64,15 @@ type Worker struct {
 
 // Keys collects the rows of parts, all of one day, into out.
 func (w *Worker) Keys(day int32, parts []Part, times Times, withRows bool, out *Keys) error {
+	return w.KeysOf(nil, day, parts, times, withRows, out)
+}
+
+// KeysOf is Keys of those persons who have a bit in wanted, counted from the worker's first
+// one; nil for all.
+func (w *Worker) KeysOf(wanted []uint64, day int32, parts []Part, times Times, withRows bool, out *Keys) error {
 	out.reset()
 	if len(parts) == 1 {
-		return w.part(day, 0, parts[0], times, withRows, out)
+		return w.part(wanted, day, 0, parts[0], times, withRows, out)
 	}
 	for len(w.lists) < len(parts) {
 		w.lists = append(w.lists, Keys{})
@@ -80,7 +88,7 @@ func (w *Worker) Keys(day int32, parts []Part, times Times, withRows bool, out *
 				continue
 			}
 		}
-		if err := w.part(day, i, parts[i], times, withRows, &lists[i]); err != nil {
+		if err := w.part(wanted, day, i, parts[i], times, withRows, &lists[i]); err != nil {
 			return err
 		}
 	}
@@ -89,7 +97,7 @@ func (w *Worker) Keys(day int32, parts []Part, times Times, withRows bool, out *
 }
 
 // part appends the selected rows of one part.
-func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, out *Keys) error {
+func (w *Worker) part(wanted []uint64, day int32, index int, p Part, times Times, withRows bool, out *Keys) error {
 	s := p.S
 	from, to := 0, s.Rows()
 	if !p.Remap {
@@ -102,48 +110,50 @@ func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, 
 	if n == 0 {
 		return nil
 	}
-	clip := s.MinTime() < times.From || s.MaxTime() >= times.To
-	if p.Where == nil && !clip && !p.Remap {
-		out.K = slices.Grow(out.K[:0], n)[:n]
-		if withRows {
-			out.all(index, from, n)
-		}
-		return s.Keys(out.K, from, to, &w.x)
-	}
-	w.keys = slices.Grow(w.keys[:0], n)[:n]
-	if err := s.Keys(w.keys, from, to, &w.x); err != nil {
-		return err
-	}
-	sel, err := w.selection(day, p, from, to, times, clip)
-	if err != nil {
-		return err
-	}
 	out.K = slices.Grow(out.K[:0], n)[:n]
 	if withRows {
 		out.Row = slices.Grow(out.Row[:0], n)[:n]
 	}
-	at := 0
-	for i, k := range w.keys {
-		if sel != nil && !sel.Has(i) {
-			continue
-		}
-		if p.Remap {
-			person := w.Person(segment.KeyPerson(k))
-			if !w.Persons.Has(person) {
-				continue
-			}
-			k = uint64(person)<<segment.KeyTimeBits | k&(1<<segment.KeyTimeBits-1)
-		}
-		out.K[at] = k
+	clip := s.MinTime() < times.From || s.MaxTime() >= times.To
+	switch {
+	case p.Where == nil && wanted == nil && !clip && !p.Remap:
 		if withRows {
-			out.Row[at] = uint32(from + i)
+			out.all(index, from, n)
 		}
-		at++
+		return s.Keys(out.K, from, to, &w.x)
+	case p.Where == nil && (wanted == nil || p.Remap):
+		if err := s.Keys(out.K, from, to, &w.x); err != nil {
+			return err
+		}
+		for i := range out.Row {
+			out.Row[i] = uint32(from + i)
+		}
+	default:
+		pick := segment.Pick{Persons: wanted, Lo: w.Persons.Lo}
+		if p.Remap { // persons are those that were written: whose they are now shows later
+			pick.Persons = nil
+		}
+		if p.Where != nil {
+			w.sel = w.sel.resize(n)
+			if err := w.eval.run(p.Where, s, from, to, w.sel, &w.x); err != nil {
+				return err
+			}
+			pick.Rows = w.sel
+		}
+		kept, err := s.PickKeys(out.K, out.Row, from, to, pick, &w.x)
+		if err != nil {
+			return err
+		}
+		out.cut(kept)
 	}
-	out.K = out.K[:at]
+	if p.Remap {
+		w.remap(wanted, out)
+	}
+	if clip {
+		out.clip(day, times)
+	}
 	if withRows {
-		out.Row = out.Row[:at]
-		out.Part = slices.Grow(out.Part[:0], at)[:at]
+		out.Part = slices.Grow(out.Part[:0], len(out.K))[:len(out.K)]
 		for i := range out.Part {
 			out.Part[i] = uint16(index)
 		}
@@ -152,6 +162,44 @@ func (w *Worker) part(day int32, index int, p Part, times Times, withRows bool, 
 		sortKeys(out, withRows)
 	}
 	return nil
+}
+
+// cut keeps the first n keys and, where there are, their rows.
+func (k *Keys) cut(n int) {
+	k.K, k.Row = k.K[:n], k.Row[:min(n, len(k.Row))]
+}
+
+// clip keeps the keys whose time is within times.
+func (k *Keys) clip(day int32, times Times) {
+	n := 0
+	for i, key := range k.K {
+		if t := segment.KeyTime(key, day); t < times.From || t >= times.To {
+			continue
+		}
+		k.K[n] = key
+		if len(k.Row) > 0 {
+			k.Row[n] = k.Row[i]
+		}
+		n++
+	}
+	k.cut(n)
+}
+
+// remap makes persons those that they are now, and keeps the keys of the worker's who are wanted.
+func (w *Worker) remap(wanted Bits, k *Keys) {
+	n := 0
+	for i, key := range k.K {
+		person := w.Person(segment.KeyPerson(key))
+		if !w.Persons.Has(person) || wanted != nil && !wanted.Has(int(person-w.Persons.Lo)) {
+			continue
+		}
+		k.K[n] = uint64(person)<<segment.KeyTimeBits | key&(1<<segment.KeyTimeBits-1)
+		if len(k.Row) > 0 {
+			k.Row[n] = k.Row[i]
+		}
+		n++
+	}
+	k.cut(n)
 }
 
 // all says that the keys are n rows of one part, from row on.
@@ -335,9 +383,19 @@ func (w *Worker) For(persons Persons, id Identity) *Worker {
 // rowsOf are the rows [from, to) of the worker's persons. Beyond the last person nothing
 // is stored, so a range that goes as far ends with the section: no block is read to find out.
 func (w *Worker) rowsOf(s *segment.Section) (from, to int, err error) {
+	if err := w.stopped(); err != nil {
+		return 0, 0, err
+	}
 	lo, hi := uint64(w.Persons.Lo), uint64(w.Persons.Hi)
 	if w.Persons.Hi >= w.all {
 		hi = segment.MaxPersons
 	}
 	return s.RowsOf(lo, hi, &w.x)
+}
+
+func (w *Worker) stopped() error {
+	if w.Stop == nil {
+		return nil
+	}
+	return w.Stop()
 }

@@ -1,4 +1,4 @@
-// Colours that the colour-blind can tell apart; lines have dashes of their own beside.
+// Colours that the colour-blind can tell apart (a test simulates how they see them); lines have dashes of their own beside.
 export const colours = 8
 export const colour = (i: number): string => `var(--c${i % colours})`
 export const dashes: (number[] | undefined)[] = [undefined, [6, 3], [2, 3], [10, 3, 2, 3], [4, 2, 1, 2]]
