@@ -156,7 +156,7 @@ bench-peers: ## Install what "spoor bench run" compares with into bench/.peers; 
 REPORTS ?=
 
 plots: ## Draw REPORTS, what bench run --out wrote at several sizes, into docs/images
-	@cd bench/plot && $(GO) run . -out ../../docs/images $(abspath $(REPORTS))
+	@cd bench/plot && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -out ../../docs/images $(abspath $(REPORTS))
 
 golden: ## Write the golden files of all formats anew, after a format was changed on purpose
 	@$(GO) test -count=1 -run 'Golden|Pinned' ./cluster ./cluster/logstore ./engine ./index ./segment ./segment/batch -update

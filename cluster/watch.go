@@ -15,6 +15,8 @@ const (
 	watchEvery = time.Second
 	// pollEvery is how often a follower that is not ready looks whether it is.
 	pollEvery = 20 * time.Millisecond
+	// askEvery is the pause after a leader has not said what there is to catch up with.
+	askEvery = 200 * time.Millisecond
 )
 
 // readiness tells waiters when the node is ready.
@@ -191,6 +193,10 @@ func (t *target) reached(n *Node, asking *sync.WaitGroup) bool {
 			index, err := n.ReadIndex(ctx)
 			if err != nil {
 				n.log.Debug("the leader has not said what there is to catch up with", "error", err)
+				select {
+				case <-time.After(askEvery):
+				case <-n.ctx.Done():
+				}
 				t.told <- nil
 				return
 			}

@@ -26,6 +26,7 @@ import (
 //	entryLetters   |16 | see letters.Append |                       stores dead letters
 //	entryUnletter  |17 | see letters.AppendBounds |                 removes dead letters
 //	entryHash      |18 |                                            asks for the hash of the state before it
+//	entryRefuse    |19 | identity.AppendRefusals |                  refuses ids that another store refused; since version 2
 //
 // A text is a uvarint length and its bytes.
 const (
@@ -41,6 +42,7 @@ const (
 	entryLetters   byte = 16
 	entryUnletter  byte = 17
 	entryHash      byte = 18
+	entryRefuse    byte = 19
 )
 
 // Versions of log entries that this program understands. An entry of a new type, or of an old one
@@ -49,7 +51,7 @@ const (
 // brings begins to work when the last node has been upgraded.
 const (
 	MinEntryVersion = 1
-	MaxEntryVersion = 1
+	MaxEntryVersion = 2
 )
 
 // EntryVersion is the version of an entry; one that is not known is newer than all.
@@ -60,6 +62,8 @@ func EntryVersion(entry []byte) uint32 {
 	switch entry[0] {
 	case entryEvents, entryIdentify, entryPut, entryDelete, entryIdentifies, entryErase, entryRetention, entryLetters, entryUnletter, entryHash:
 		return 1
+	case entryRefuse:
+		return 2
 	}
 	return MaxEntryVersion + 1
 }
@@ -71,6 +75,18 @@ var ErrEntry = errors.New("unreadable log entry")
 // EventsEntry is the log entry that stores a batch, appended to dst.
 func EventsEntry(dst []byte, b *batch.Batch) []byte {
 	return b.AppendEncoded(append(dst, entryEvents))
+}
+
+// EventsOf is the batch that an entry of EventsEntry stores.
+func EventsOf(entry []byte) (*batch.Batch, error) {
+	if len(entry) == 0 || entry[0] != entryEvents {
+		return nil, fmt.Errorf("%w: it holds no events", ErrEntry)
+	}
+	b, err := batch.Decode(entry[1:])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	return b, nil
 }
 
 // PutEntry stores a document: a saved query, a setting. It replaces one of the same kind and name.
@@ -209,6 +225,8 @@ func (db *DB) apply(index uint64, data []byte) (any, error) {
 		return db.applyLetters(index, kind, body)
 	case entryHash:
 		return nil, db.hashAt(index)
+	case entryRefuse:
+		return db.applyRefuse(body)
 	}
 	return nil, fmt.Errorf("%w: type %d is not known to this program", ErrEntry, kind)
 }

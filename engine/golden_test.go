@@ -35,7 +35,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // a copy of it under another name stays when a format changes, and stays openable.
 const (
 	stores      = "testdata/stores"
-	goldenStore = "v2"
+	goldenStore = "v3"
 	answersName = "answers.txt"
 )
 

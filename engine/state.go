@@ -228,6 +228,42 @@ func (db *DB) applyIdentify(index uint64, calls []traits.Call) []IdentifyResult 
 	return out
 }
 
+// RefuseEntry is the log entry that refuses ids which another store refused.
+func RefuseEntry(r *identity.Refusals) []byte {
+	return identity.AppendRefusals([]byte{entryRefuse}, r)
+}
+
+// applyRefuse answers an error where there are lists of too many stores; nothing is done then.
+func (db *DB) applyRefuse(body []byte) (any, error) {
+	r, _, err := identity.ReadRefusals(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	x := db.live().identity
+	x.Lock()
+	defer x.Unlock()
+	if err := x.Refuse(r); err != nil {
+		return err, nil
+	}
+	return true, nil
+}
+
+// Refusals are all ids that are refused, as hashes.
+func (db *DB) Refusals() []identity.Refusals {
+	x := db.live().identity
+	x.RLock()
+	defer x.RUnlock()
+	return x.Refusals()
+}
+
+// RefusedCount is how many ids are refused.
+func (db *DB) RefusedCount() int {
+	x := db.live().identity
+	x.RLock()
+	defer x.RUnlock()
+	return x.RefusedCount()
+}
+
 // LettersEntry is the log entry that stores dead letters, each as letters.Append has it.
 func LettersEntry(b letters.Bounds, encoded []byte) []byte {
 	return append(letters.AppendBounds([]byte{entryLetters}, b), encoded...)

@@ -287,7 +287,8 @@ func (f *Filters) Stats() FilterStats {
 
 // Save writes what must be written so that a later OpenFilters knows every id of
 // the log entries up to covered, all of which were added before. Unless all is set it
-// leaves the newest generation alone until that has grown enough to be worth it.
+// leaves the newest generation alone until that has grown enough to be worth it; with all the file is packed too, which takes
+// longer than to write it.
 func (f *Filters) Save(covered uint64, all bool) error {
 	f.saveMu.Lock()
 	defer f.saveMu.Unlock()
@@ -299,7 +300,7 @@ func (f *Filters) Save(covered uint64, all bool) error {
 
 	written := false
 	if f.patched || f.shrunk || grown >= newest.capacity/saveShare || all && (grown > 0 || newest.covered < covered) {
-		if err := f.write(newest, covered, false); err != nil {
+		if err := f.write(newest, covered, false, all); err != nil {
 			return err
 		}
 		written, f.patched, f.shrunk = true, false, false
@@ -308,7 +309,7 @@ func (f *Filters) Save(covered uint64, all bool) error {
 	// a sealed one without a successor means that the successor was lost.
 	for i := len(gens) - 2; i >= 0; i-- {
 		if g := gens[i]; !g.sealed && gens[i+1].onDisk {
-			if err := f.write(g, covered, true); err != nil {
+			if err := f.write(g, covered, true, false); err != nil {
 				return err
 			}
 			written = true
@@ -327,15 +328,26 @@ func (f *Filters) Save(covered uint64, all bool) error {
 }
 
 // write writes a generation's file while additions go on between its chunks: an
-// id more than covered asks for does no harm.
-func (f *Filters) write(g *generation, covered uint64, sealed bool) error {
+// id more than covered asks for does no harm. pack packs it where that saves something.
+func (f *Filters) write(g *generation, covered uint64, sealed, pack bool) error {
 	f.mu.Lock()
 	keys, until := g.keys, g.until
 	f.mu.Unlock()
-	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) error {
-		head := fileHead{number: g.number, first: g.first, sealed: sealed, capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until}
+	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) (err error) {
+		head := fileHead{
+			number: g.number, first: g.first, sealed: sealed, packed: pack && keys < g.capacity/packShare && g.capacity <= maxPackedKeys,
+			capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until,
+		}
 		if _, err := w.Write(head.append(nil)); err != nil {
 			return err
+		}
+		if head.packed {
+			var packer io.WriteCloser
+			if packer, err = newPacker(w); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, packer.Close()) }()
+			w = packer
 		}
 		buf := g.bloom.appendHead(make([]byte, 0, saveChunk*blockBytes))
 		sum := uint32(0)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -274,28 +275,91 @@ func TestSavingAndStatsRunBesideAdditions(t *testing.T) {
 	requireAll(t, g, keys[:coveredKeys])
 }
 
-func TestTheBytesOfAFilterFileArePinned(t *testing.T) {
+// filterFile is what Save writes of a generation of 40 keys that has so many, head and rest.
+func filterFile(t testing.TB, keys int) (head, rest []byte) {
 	m := filterDisk(t)
 	f := fresh(t, m, 40)
 	f.Reach(20000)
-	f.AddAll(randomHashes(3, 1))
+	f.AddAll(randomHashes(keys, 1))
 	require.NoError(t, f.Save(77, true))
 	b, err := vfs.ReadFile(m, testDir+"/dedupe-1.bloom")
 	require.NoError(t, err)
-	head := dump(b[:filterHead], 4, "magic", 1, "version", 1, "sealed", 2, "zero", 4, "number", 4, "first number of its set",
-		8, "capacity", 8, "keys", 8, "covered log index", 4, "last day", 4, "CRC32C")
-	golden(t, "filterfile.golden", head+fmt.Sprintf("%5d  a filter of %d bytes\n", filterHead, len(b)-filterHead))
-	require.Equal(t, smallFilter().AppendTo(nil), b[filterHead:])
+	return b[:filterHead], b[filterHead:]
+}
+
+func TestTheBytesOfAFilterFileArePinned(t *testing.T) {
+	show := func(head []byte) string {
+		return dump(head, 4, "magic", 1, "version", 1, "sealed", 1, "packed", 1, "zero", 4, "number", 4, "first number of its set",
+			8, "capacity", 8, "keys", 8, "covered log index", 4, "last day", 4, "CRC32C")
+	}
+	head, rest := filterFile(t, 30)
+	text := show(head) + fmt.Sprintf("%5d  a filter of %d bytes\n", filterHead, len(rest))
+	plain, err := parseGeneration(slices.Concat(head, rest))
+	require.NoError(t, err)
+	require.Equal(t, plain.bloom.AppendTo(nil), rest)
+
+	head, rest = filterFile(t, 3)
+	golden(t, "filterfile.golden", text+"\npacked:\n"+show(head)+fmt.Sprintf("%5d  a filter of 80 bytes as a zstd frame\n", filterHead))
+	rest, err = unpack(rest, 40)
+	require.NoError(t, err)
+	require.Equal(t, smallFilter().AppendTo(nil), rest)
+}
+
+func TestAFilterThatIsMostlyEmptyTakesLittleAndIsTheSameWhenItIsRead(t *testing.T) {
+	const capacity = 100_000
+	whole := bloomBlocks(capacity, filterKeyBits) * blockBytes
+	for _, c := range []struct{ keys, percent int }{{1000, 12}, {10_000, 45}, {25_000, 75}, {49_000, 95}, {50_000, 101}, {99_000, 101}} {
+		m := filterDisk(t)
+		f := fresh(t, m, capacity)
+		keys := randomHashes(c.keys, 1)
+		f.AddAll(keys)
+		require.NoError(t, f.Save(7, true))
+		b, err := vfs.ReadFile(m, testDir+"/dedupe-1.bloom")
+		require.NoError(t, err)
+		require.Less(t, len(b)*100, whole*c.percent, "%d keys", c.keys)
+		g, covered, err := openFilters(m, testDir, capacity)
+		require.NoError(t, err)
+		require.EqualValues(t, 7, covered)
+		require.Equal(t, f.gens[0].bloom.blocks, g.gens[0].bloom.blocks)
+	}
+}
+
+func TestAPackedFilterThatCannotBeWrittenIsAnError(t *testing.T) {
+	for n := 1; ; n++ {
+		fault := vfs.NewFault(filterDisk(t), vfs.Plan{FailAt: n, Err: syscall.EIO, Only: func(op vfs.Op, _ string) bool { return op == vfs.OpWrite || op == vfs.OpSync }})
+		f := fresh(t, fault, 200_000)
+		f.AddAll(randomHashes(50_000, 1))
+		err := f.Save(7, true)
+		if _, failed := fault.Failed(); !failed {
+			require.NoError(t, err)
+			require.Greater(t, n, 4)
+			return
+		}
+		require.ErrorIs(t, err, syscall.EIO, "write %d", n)
+	}
+}
+
+func TestDamageInAPackedFilterIsFound(t *testing.T) {
+	head, rest := filterFile(t, 3)
+	b := slices.Concat(head, rest)
+	_, err := parseGeneration(b)
+	require.NoError(t, err)
+	for i := range b {
+		damaged := slices.Clone(b)
+		damaged[i] ^= 0x10
+		if g, err := parseGeneration(damaged); err == nil { // bits of a zstd frame that mean nothing
+			require.Equal(t, smallFilter().blocks, g.bloom.blocks, "byte %d", i)
+		}
+		_, err := parseGeneration(b[:i])
+		require.ErrorIs(t, err, ErrCorrupt, "%d bytes", i)
+	}
 }
 
 func FuzzFilterFile(f *testing.F) {
-	m := filterDisk(f)
-	filters := fresh(f, m, 40)
-	filters.AddAll(randomHashes(3, 1))
-	require.NoError(f, filters.Save(77, true))
-	b, err := vfs.ReadFile(m, testDir+"/dedupe-1.bloom")
-	require.NoError(f, err)
-	f.Add(b)
+	for _, keys := range []int{3, 30} {
+		head, rest := filterFile(f, keys)
+		f.Add(slices.Concat(head, rest))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if g, err := parseGeneration(b); err == nil {
 			g.bloom.Has(1)

@@ -362,3 +362,67 @@ func (v *verifier) tiles() error {
 	}
 	return nil
 }
+
+// Part is what some of a file's bytes are for.
+type Part struct {
+	Name  string
+	Bytes int64
+}
+
+// Parts tells what the bytes of the file are for, all of them, in no order. Columns have their path and kind for a name, and their dictionaries in it;
+// directories alone are read.
+func (r *Reader) Parts() ([]Part, error) {
+	bytes := map[string]int64{"directories": headerSize + trailerSize + int64(r.footerLen), "filter of ids": int64(r.filter.len)}
+	pages := func(name string, c *column) {
+		for _, size := range c.pages {
+			bytes[name] += int64(size)
+		}
+	}
+	for i := range r.sections {
+		s := &r.sections[i]
+		d, err := s.directory()
+		if err != nil {
+			return nil, err
+		}
+		bytes["directories"] += int64(s.dirRef.len)
+		bytes["sets of persons"] += int64(s.personsRef.len)
+		for j := range d.columns {
+			pages(r.partName(dictKey{d.columns[j].path, d.columns[j].kind}), &d.columns[j])
+		}
+	}
+	for i := range r.days {
+		pages("timeline", &r.days[i].timeline)
+		bytes["sets of persons"] += int64(r.days[i].persons.len)
+	}
+	for k, ref := range r.dicts {
+		bytes[r.partName(k)] += int64(ref.len)
+	}
+	for i := range r.ids {
+		bytes["places of ids"] += int64(r.ids[i].place.len)
+		for _, p := range r.ids[i].pages {
+			bytes["ids"] += int64(p.ref.len)
+		}
+	}
+	out := make([]Part, 0, len(bytes))
+	for name, n := range bytes {
+		out = append(out, Part{name, n})
+	}
+	return out, nil
+}
+
+// partName is the name of a column among Parts.
+func (r *Reader) partName(k dictKey) string {
+	switch k.kind {
+	case kindKeys:
+		return "keys: person and time"
+	case kindReceived:
+		return "receivedAt"
+	case kindUser, kindAnon:
+		return "userId and anonymousId, by the person's ids"
+	case kindSource:
+		return "source"
+	case kindShape:
+		return "shape"
+	}
+	return fmt.Sprintf("%s (%s)", r.pathName(k), k.kind)
+}

@@ -192,7 +192,7 @@ func (s *Server) chore(ctx *fasthttp.RequestCtx, kind, name, unit string, do fun
 	select {
 	case s.chores <- struct{}{}:
 	default:
-		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification, a backup or an export into the raw tier runs already; ask again when it is done").again()
+		return fail(fasthttp.StatusTooManyRequests, "busy", "a verification or a backup runs already; ask again when it is done").again()
 	}
 	work, stop := s.whilePresent(ctx, maxChore)
 	conn, path := ctx.Conn(), string(ctx.Path()) // ctx is used again when the handler has returned

@@ -17,6 +17,7 @@ import (
 	"spoor/server/erase"
 	"spoor/server/export"
 	"spoor/server/govern"
+	"spoor/server/replay"
 )
 
 // Backend is the store behind the server: the log, the engine and the query
@@ -31,6 +32,7 @@ type Backend interface {
 	govern.Letters
 	erase.Store
 	govern.Consents
+	replay.Rules
 }
 
 // People is who is who, and what is known of them.

@@ -89,10 +89,10 @@ func (b *body) takeTurn() error {
 	if inflate.Sniff(b.data) != inflate.Identity {
 		size *= usualRatio
 	}
-	size = min(size+turnCost, logRoomBytes)
-	if b.place = s.places.Take(none, b.tenant, 1, 1, time.Until(until)); b.place && s.room.Take(none, b.tenant, size, size, time.Until(until)) {
+	size = min(max(size, 1), logRoomBytes)
+	if b.place = s.places.Take(none, b.tenant, 1, 1, time.Until(until)); b.place && s.room.Take(none, b.tenant, size, size+turnCost, time.Until(until)) {
 		b.room = size
-		b.turn = s.turns.Take(none, b.tenant, 1, size, time.Until(until))
+		b.turn = s.turns.Take(none, b.tenant, 1, size+turnCost, time.Until(until))
 	}
 	if !b.turn {
 		s.metrics.overloaded.Inc()
@@ -116,15 +116,17 @@ const (
 const (
 	// sharedRoomBytes is the room of a key while other keys send, beside what the
 	// processors take while the log takes an entry,
-	sharedRoomBytes = 8 << 10
-	// of so many bytes in a microsecond, by the measure of turnCost.
+	sharedRoomBytes = 64 << 10
+	// of so many bytes in a microsecond.
 	bytesPerMicrosecond = 30
 )
 
-// sharedRoom is the room of one key while others send. All who are behind share
-// the processors and entries of the log by their number: many connections of one
-// key would hold up the few of another. The less of it one key may have, the sooner
-// others come; but a slow log has to find enough to take.
+// sharedRoom is the room of one key while others send. Large bodies of one key
+// would hold up the small ones of another behind the gate, where all share the
+// processors and the entries of the log. The less of it one key may have, the sooner
+// others come; but the log has to find enough to take, or all together pay for
+// entries of few events. What a request costs beside its bytes does not count here:
+// the collector sees to it that many small ones do not hold up others.
 func (s *Server) sharedRoom() int64 {
 	return sharedRoomBytes + bytesPerMicrosecond*s.collect.Took().Microseconds()
 }

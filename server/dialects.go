@@ -9,8 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 
-	"spoor/engine/event"
-	"spoor/engine/traits"
 	"spoor/server/access"
 	"spoor/server/calls"
 	"spoor/server/collect"
@@ -122,21 +120,29 @@ func (h *host) Now() time.Time { return h.s.opts.Now() }
 
 func (h *host) NewID() string { return uuid.NewString() }
 
-// Store commits what a request said.
+// Store commits what a request said, as if it had come to the native API.
 func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) error {
 	s := h.s
-	said, at := s.dialectCalls(b)
-	events, from := b.Events()
-	var index uint64
-	met := 0 // events that were counted
+	for i := range b.Refused {
+		s.metrics.refusedEvent(b.Refused[i].Code)
+	}
+	items, from := b.Items()
+	said := s.said.Get().(*calls.Batch)
+	defer func() {
+		said.Reset(0) // it does not keep the items
+		s.said.Put(said)
+	}()
+	met := 0 // items that were counted
 	err := s.patiently(func() error {
-		if err := s.checkReady(); err != nil || len(events) == 0 {
+		if err := s.checkReady(); err != nil || len(items) == 0 {
 			return err
 		}
 		r, who := s.request(ctx, h.body)
 		defer r.Release()
-		r.Met = met
-		err := s.many(r, events, source)
+		said.Reset(r.Origin.ReceivedAt)
+		said.Once = b.IsOnce
+		r.Caller, r.Met, r.MaxItems = said, met, dialect.ItemsPerMessage*s.opts.MaxEvents
+		err := s.mixed(r, said, items, source)
 		if met = r.Met; err != nil {
 			return err
 		}
@@ -145,38 +151,13 @@ func (h *host) Store(ctx *fasthttp.RequestCtx, b *dialect.Batch, source string) 
 			x := &r.Rejected[i]
 			b.Refuse(from[x.Index], r.RejectedID(i), x.Code, x.Message)
 		}
-		index = r.Index
+		if !who.appendsOnly() {
+			setIndex(ctx, r.Index)
+		}
 		return nil
 	})
-	who := callerOf(ctx)
-	if err == nil && len(said) > 0 {
-		s.spend(who, len(said)+min(1, len(events)))
-		if h.body != nil {
-			h.body.endTurn()
-		}
-	}
-	store := func(e *calls.Entry) error {
-		return s.patiently(func() error {
-			refused, stored, err := s.identifyAll(e)
-			for _, i := range refused {
-				b.Refuse(e.Index[i], nil, Erased.Code, Erased.Message)
-			}
-			index = max(index, stored)
-			return err
-		})
-	}
-	var entry calls.Entry
-	for i := 0; i < len(said) && err == nil; i++ {
-		err = entry.Put(said[i], at[i], store)
-	}
-	if err == nil {
-		err = entry.Flush(store)
-	}
 	if err != nil {
 		return err
-	}
-	if !who.appendsOnly() {
-		setIndex(ctx, index)
 	}
 	if n := len(b.Refused); n > 0 {
 		slices.SortStableFunc(b.Refused, func(x, y dialect.Rejection) int { return x.Index - y.Index })
@@ -191,35 +172,6 @@ func (s *Server) identifyAll(e *calls.Entry) (refused []int, index uint64, err e
 	wait, cancel := s.commitContext()
 	defer cancel()
 	return s.back.IdentifyAll(wait, e.Calls)
-}
-
-// dialectCalls reads the identify calls of a batch, at being the places in the
-// request; what is wrong with one is noted in the batch.
-func (s *Server) dialectCalls(b *dialect.Batch) (list []traits.Call, at []int) {
-	for i := range b.Refused {
-		s.metrics.refusedEvent(b.Refused[i].Code)
-	}
-	if len(b.Calls) == 0 {
-		return nil, nil
-	}
-	d := event.NewDecoder(s.opts.Limits)
-	received := s.opts.Now().UnixMicro()
-	for i := range b.Calls {
-		c := &b.Calls[i]
-		call, rej := calls.Of(d, c.JSON, received)
-		if rej != nil {
-			s.metrics.refusedEvent(rej.Code)
-			b.Refuse(c.Index, nil, rej.Code, rej.Message)
-			continue
-		}
-		if c.Once {
-			// The latest call wins: the first one must be the latest of its kind, and
-			// every other kind of call later than all of them.
-			call.Time = -max(call.Time, 0)
-		}
-		list, at = append(list, calls.Clone(&call)), append(at, c.Index)
-	}
-	return list, at
 }
 
 // patienceStep is how often a request that waits for an overload to pass tries again.

@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"spoor/engine"
+	"spoor/engine/erasure"
 	"spoor/server"
 	"spoor/server/backend"
 )
@@ -230,4 +234,46 @@ func TestAClockThatLeapsAheadLetsNothingExpireUntilSomebodySaysSo(t *testing.T) 
 	clock = clock.AddDate(0, 0, 150)
 	require.Equal(t, 200, n.do("PUT", "/api/retention", []byte(retention)).status)
 	require.EqualValues(t, 0, n.count(t))
+}
+
+// The time for which eventIds are remembered moves on between the taking of an event and its entry.
+func TestAnEventThatLosesTheRaceAgainstTheCutoffBecomesADeadLetter(t *testing.T) {
+	at := time.Date(2026, 5, 20, 12, 0, 0, 0, time.UTC)
+	n := start(t, server.Options{Now: func() time.Time { return at }})
+	key := n.makeKey("", `{"kind":"write","source":"web"}`)
+	const line = `{"eventId":"%s","eventName":"view","userId":"u1","anonymousId":null,"timestamp":"%s","properties":{"n":1.5,"big":9007199254740993,"list":[1,{"a":"ü"}],"off":false,"none":null,"text":"a\"b"},"context":{"page":{"url":"x"}}}`
+	race := func(path, body string) reply {
+		t.Helper()
+		asked := n.log.asked.Load()
+		goOn := n.stopLog()
+		answer := make(chan reply, 1)
+		go func() { answer <- n.post(path, body, "Authorization", bearer(key.Key)) }()
+		require.Eventually(t, func() bool { return n.log.asked.Load() > asked }, maxBecoming, time.Millisecond)
+		entry, err := engine.RetentionEntry(&erasure.Retention{Dedupe: 7}, at)
+		require.NoError(t, err)
+		if result := n.log.db.Apply(n.log.db.AppliedIndex()+1, entry); result != nil {
+			if err, ok := result.(error); ok {
+				require.NoError(t, err)
+			}
+		}
+		goOn()
+		return <-answer
+	}
+	old, fresh := fmt.Sprintf(line, "old", "2026-05-01T10:00:00+02:00"), fmt.Sprintf(line, "fresh", "2026-05-19T10:00:00Z")
+	r := race("/api/events/batch", old+"\n"+fresh)
+	require.Equal(t, 200, r.status, "%s", r.body)
+	require.Contains(t, string(r.body), `{"accepted":1,"duplicates":0,"rejected":[{"index":0,"code":"too_old"`)
+	require.Contains(t, string(r.body), `"deadLetter":true`)
+	letters := n.do("GET", "/api/dlq", nil).json(t)["letters"].([]any)
+	require.Len(t, letters, 1)
+	kept := letters[0].(map[string]any)
+	require.Equal(t, "too_old", kept["reason"])
+	require.Equal(t, "web", kept["source"])
+	event, err := json.Marshal(kept["event"])
+	require.NoError(t, err)
+	require.JSONEq(t, old, string(event))
+	r = n.post("/api/events/batch", old+"\n"+fresh, "Authorization", bearer(key.Key))
+	require.Contains(t, string(r.body), `"deadLetter":true`, "sent again it is refused before the log")
+	require.Contains(t, string(n.do("GET", "/api/dlq/count", nil).body), `1`)
+	require.Len(t, n.exported(), 1)
 }

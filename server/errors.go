@@ -130,7 +130,7 @@ func (s *Server) failureOf(err error) *failure {
 		return fail(fasthttp.StatusServiceUnavailable, codeNotLeader, "this node does not lead the cluster now; nothing was stored, send it again").again()
 	case errors.Is(err, ErrErased):
 		return fail(fasthttp.StatusForbidden, Erased.Code, "%s", Erased.Message)
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrUnknown), errors.Is(err, collect.ErrPartly):
 		return fail(fasthttp.StatusServiceUnavailable, "unknown", "it is not known whether it was stored; send it again with the same eventIds, it counts once").again()
 	case errors.Is(err, ErrTooLarge):
 		return fail(fasthttp.StatusRequestEntityTooLarge, "too_large", "an event is too large to be stored")

@@ -90,13 +90,16 @@ func (s *Server) many(r *collect.Request, data []byte, source string) error {
 	return err
 }
 
-// mixed stores the good events and calls of a body.
+// mixed stores the good events and calls of a body. Calls wait for an overload to
+// pass: what goes before them is stored, and who resends all of it adds to the load.
 func (s *Server) mixed(r *collect.Request, said *calls.Batch, data []byte, source string) error {
 	err := s.many(r, data, source)
 	for errors.Is(err, calls.ErrAgain) {
 		err = said.Ahead(func(e *calls.Entry) error {
-			_, _, err := s.identifyAll(e) // who was erased is told of below
-			return err
+			return s.patiently(func() error {
+				_, _, err := s.identifyAll(e) // who was erased is told of below
+				return err
+			})
 		})
 		if err == nil {
 			err = s.many(r, data, source)
@@ -106,13 +109,15 @@ func (s *Server) mixed(r *collect.Request, said *calls.Batch, data []byte, sourc
 		return err
 	}
 	err = said.All(func(e *calls.Entry) error {
-		erased, index, err := s.identifyAll(e)
-		if err == nil {
-			r.Told(e.Index, erased, Erased, index)
-		}
-		return err
+		return s.patiently(func() error {
+			erased, index, err := s.identifyAll(e)
+			if err == nil {
+				r.Told(e.Index, erased, Erased, index)
+			}
+			return err
+		})
 	})
-	if err != nil && r.Accepted+r.Duplicates > 0 {
+	if err != nil && r.Accepted+r.Calls+r.Duplicates > 0 {
 		return fmt.Errorf("%w: %v", ErrUnknown, err)
 	}
 	return err
@@ -143,7 +148,7 @@ func (s *Server) request(ctx *fasthttp.RequestCtx, b *body) (*collect.Request, *
 	who := callerOf(ctx)
 	r := collect.NewRequest()
 	r.Origin = event.Origin{ReceivedAt: s.opts.Now().UnixMicro(), Address: who.address, UserAgent: string(ctx.UserAgent())}
-	r.Allow = who.allow()
+	r.Allow, r.Tenant = who.allow(), who.tenant()
 	if b != nil {
 		r.Decoded = b.endTurnFunc
 	}

@@ -1,20 +1,19 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
 
-	"spoor/engine"
+	"spoor/server/call"
 	"spoor/server/export"
 	"spoor/server/rawtier"
+	"spoor/server/rawtier/exports"
 )
 
 // exportCall asks for events.
@@ -34,7 +33,6 @@ type exportCall struct {
 	Columns []string       `json:"columns"`
 	Limit   int            `json:"limit"`
 	Cursor  jsontext.Value `json:"cursor"`
-	Name    string         `json:"name"` // of an export into the raw tier
 }
 
 const (
@@ -44,12 +42,9 @@ const (
 
 // postExport streams events.
 func (s *Server) postExport(ctx *fasthttp.RequestCtx, _ string) error {
-	spec, lines, name, err := s.readExport(ctx)
+	spec, lines, err := s.readExport(ctx)
 	if err != nil {
 		return err
-	}
-	if name != "" {
-		return fail(fasthttp.StatusBadRequest, "bad_name", "name is for exports into the raw tier: POST /api/exports")
 	}
 	select {
 	case s.exports <- struct{}{}:
@@ -83,52 +78,17 @@ func (s *Server) postExport(ctx *fasthttp.RequestCtx, _ string) error {
 }
 
 // RawTier is the raw tier as the server shows it.
-type RawTier interface {
-	Status() rawtier.Status
-	// Export puts what write writes into the store under a name, whole or not at all.
-	Export(ctx context.Context, name string, write func(w io.Writer) error) (*rawtier.Exported, error)
-}
+type RawTier interface{ Status() rawtier.Status }
 
-// postRawExport exports into the raw tier: an answer of progress, which ends with the connection.
-func (s *Server) postRawExport(ctx *fasthttp.RequestCtx, _ string) error {
-	spec, lines, name, err := s.readExport(ctx)
-	if err != nil {
-		return err
-	}
-	if s.opts.Raw == nil {
-		return fail(fasthttp.StatusConflict, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
-	}
-	if len(name) > maxNameBytes || strings.HasPrefix(name, ".") || strings.Trim(name, exportLetters) != "" || name == "" {
-		return fail(fasthttp.StatusBadRequest, "bad_name", "name has 1 to %d letters, digits and -_., and does not begin with a dot", maxNameBytes)
-	}
-	return s.chore(ctx, "export", name, "events", func(work context.Context, told engine.Progress) (any, error) {
-		events := int64(0)
-		e, err := s.opts.Raw.Export(work, name, func(w io.Writer) error {
-			if lines == nil {
-				return s.back.ExportParquet(work, spec, w)
-			}
-			buf := lines.Head(nil)
-			err := s.back.Export(work, spec, func(event []byte) error {
-				var err error
-				if buf, err = lines.Line(buf, event); err != nil {
-					return err
-				}
-				events++
-				told(events, 0)
-				_, err = w.Write(buf)
-				buf = buf[:0]
-				return err
-			})
-			if err == nil {
-				_, err = w.Write(buf) // the head, where there was no event
-			}
-			return err
-		})
-		return e, err
+// exporting answers calls about exports into the raw tier.
+func (s *Server) exporting(run func(x *exports.Exports, c *call.Call) (any, error)) func(*fasthttp.RequestCtx, string) error {
+	return s.governs(func(c *call.Call) (any, error) {
+		if s.opts.Exports == nil {
+			return nil, fail(fasthttp.StatusConflict, "no_raw_tier", "the server has no raw tier; start it with --raw PLACE")
+		}
+		return run(s.opts.Exports, c)
 	})
 }
-
-const exportLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 // parquetType is the registered one.
 const parquetType = "application/vnd.apache.parquet"
@@ -137,10 +97,10 @@ const parquetType = "application/vnd.apache.parquet"
 const maxExportTime = 24 * time.Hour
 
 // readExport reads the call, its cursor and its format; lines is nil for Parquet.
-func (s *Server) readExport(ctx *fasthttp.RequestCtx) (spec export.Spec, lines export.Format, name string, err error) {
+func (s *Server) readExport(ctx *fasthttp.RequestCtx) (spec export.Spec, lines export.Format, err error) {
 	b, err := s.readBody(ctx, 2*maxSmallBody+s.opts.Limits.EventBytes) // a cursor may be an event
 	if err != nil {
-		return spec, nil, "", err
+		return spec, nil, err
 	}
 	defer b.release()
 	var call exportCall
@@ -149,41 +109,41 @@ func (s *Server) readExport(ctx *fasthttp.RequestCtx) (spec export.Spec, lines e
 		data = []byte("{}")
 	}
 	if err := readJSON(data, &call, json.RejectUnknownMembers(true)); err != nil {
-		return spec, nil, "", err
+		return spec, nil, err
 	}
 	switch {
 	case call.Limit < 0:
-		return spec, nil, "", fail(fasthttp.StatusBadRequest, "bad_limit", "limit must not be negative; leave it out for all events")
+		return spec, nil, fail(fasthttp.StatusBadRequest, "bad_limit", "limit must not be negative; leave it out for all events")
 	case len(call.Events) > maxExportNames:
-		return spec, nil, "", fail(fasthttp.StatusBadRequest, "too_many_names", "events lists more than %d names", maxExportNames)
+		return spec, nil, fail(fasthttp.StatusBadRequest, "too_many_names", "events lists more than %d names", maxExportNames)
 	case len(call.Where) > maxQueryBytes:
-		return spec, nil, "", fail(fasthttp.StatusBadRequest, "too_large", "where has more than %d bytes", maxQueryBytes)
+		return spec, nil, fail(fasthttp.StatusBadRequest, "too_large", "where has more than %d bytes", maxQueryBytes)
 	case slices.Contains(call.Events, ""):
-		return spec, nil, "", fail(fasthttp.StatusBadRequest, "bad_event_name", "events lists an empty name")
+		return spec, nil, fail(fasthttp.StatusBadRequest, "bad_event_name", "events lists an empty name")
 	}
 	spec = export.Spec{From: call.From, To: call.To, Where: call.Where, Events: call.Events, Limit: call.Limit}
 	switch call.Format {
 	case "", "ndjson":
 		if call.Columns != nil {
-			return spec, nil, "", fail(fasthttp.StatusBadRequest, "bad_columns", "columns are for the formats csv and parquet; NDJSON gives whole events")
+			return spec, nil, fail(fasthttp.StatusBadRequest, "bad_columns", "columns are for the formats csv and parquet; NDJSON gives whole events")
 		}
 		lines = export.NDJSON{}
 	case "csv":
 		if lines, err = export.NewCSV(call.Columns); err != nil {
-			return spec, nil, "", exportFailure(err)
+			return spec, nil, exportFailure(err)
 		}
 	case "parquet":
 		if len(call.Columns) > maxExportNames {
-			return spec, nil, "", fail(fasthttp.StatusBadRequest, "bad_columns", "columns lists more than %d", maxExportNames)
+			return spec, nil, fail(fasthttp.StatusBadRequest, "bad_columns", "columns lists more than %d", maxExportNames)
 		}
 		spec.Columns = call.Columns
 	default:
-		return spec, nil, "", fail(fasthttp.StatusBadRequest, "bad_format", "the format %q is not known; use ndjson, csv or parquet", quoted(call.Format))
+		return spec, nil, fail(fasthttp.StatusBadRequest, "bad_format", "the format %q is not known; use ndjson, csv or parquet", quoted(call.Format))
 	}
 	if spec.After, err = export.ReadCursor(call.Cursor); err != nil {
-		return spec, nil, "", exportFailure(err)
+		return spec, nil, exportFailure(err)
 	}
-	return spec, lines, call.Name, nil
+	return spec, lines, nil
 }
 
 func exportFailure(err error) error {

@@ -37,6 +37,7 @@ func now() time.Time { return time.Date(2026, 5, 2, 12, 0, 0, 123_456_789, time.
 type testLog struct {
 	db       *engine.DB
 	mu       sync.Mutex
+	asked    atomic.Int64 // proposals, those included that wait
 	entries  atomic.Int64
 	hold     chan struct{} // if not nil, each proposal takes one from it
 	fail     atomic.Pointer[error]
@@ -45,6 +46,7 @@ type testLog struct {
 }
 
 func (l *testLog) Propose(ctx context.Context, data []byte) (any, uint64, error) {
+	l.asked.Add(1)
 	if l.hold != nil {
 		select {
 		case <-l.hold:

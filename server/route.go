@@ -16,6 +16,7 @@ import (
 	"spoor/server/dashboard"
 	"spoor/server/dialect"
 	"spoor/server/nodes"
+	"spoor/server/rawtier/exports"
 )
 
 // route is one address of the API.
@@ -117,7 +118,9 @@ func newRoutes(s *Server) *routes {
 	add("/api/boards/", "board", false, method{"GET", access.Read, s.governs(s.boards.Get)},
 		method{"PUT", access.Admin, s.governs(s.boards.Put)}, method{"DELETE", access.Admin, s.governs(s.boards.Delete)})
 	add("/api/analytics/", "analytics", false, method{"GET", access.Read, s.getAnalytics})
-	add("/api/exports", "raw_export", false, method{"POST", access.Admin, s.postRawExport})
+	add("/api/exports", "raw_exports", false, method{"GET", access.Read, s.exporting((*exports.Exports).List)}, method{"POST", access.Admin, s.exporting((*exports.Exports).Create)})
+	add("/api/exports/*/cancel", "raw_export_cancel", false, method{"POST", access.Admin, s.exporting((*exports.Exports).Cancel)})
+	add("/api/exports/*", "raw_export", false, method{"GET", access.Read, s.exporting((*exports.Exports).Get)}, method{"DELETE", access.Admin, s.exporting((*exports.Exports).Remove)})
 	add("/api/raw", "raw", false, method{"GET", access.Read, s.getRaw})
 	add("/api/jobs", "jobs", false, method{"GET", access.Read, s.governs(s.jobs.List)})
 	add("/api/jobs/", "job", false, method{"GET", access.Read, s.governs(s.jobs.Get)},
@@ -132,6 +135,7 @@ func newRoutes(s *Server) *routes {
 	add("/api/cluster/nodes/*", "node", false, method{"DELETE", access.Admin, s.governs(s.nodes.Remove)})
 	add("/api/admin/replay", "replay", false, method{"POST", access.Admin, s.governs(s.replay.Events)})
 	add("/api/admin/replay/persons", "replay_persons", false, method{"POST", access.Admin, s.governs(s.replay.Persons)})
+	add("/api/admin/replay/governance", "replay_governance", false, method{"POST", access.Admin, s.governs(s.replay.Governance)})
 	add("/api/admin/flush", "flush", false, method{"POST", access.Admin, s.postFlush})
 	add("/api/admin/compact", "compact", false, method{"POST", access.Admin, s.postCompact})
 	add("/api/admin/verify", "verify", false, method{"POST", access.Admin, s.postVerify})

@@ -35,6 +35,7 @@ import (
 	"spoor/server/inflate"
 	"spoor/server/jobs"
 	"spoor/server/nodes"
+	"spoor/server/rawtier/exports"
 	"spoor/server/replay"
 	"spoor/server/sdkfile"
 )
@@ -56,6 +57,10 @@ type Options struct {
 	Lateness  govern.Lateness
 	// Raw is the raw tier; nil: there is none.
 	Raw RawTier
+	// Exports are those into the raw tier; nil: there are none.
+	Exports *exports.Exports
+	// Jobs is how far long work is; nil: a list of the server's own.
+	Jobs *jobs.Jobs
 	// Elapsed is a clock that is never set, for rates; default the system's.
 	Elapsed func() time.Duration
 	// Random is where keys come from; default crypto/rand.
@@ -202,7 +207,10 @@ func New(back Backend, opts Options) *Server {
 	opts.Keys.Attach(keyStore{back})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.govern = govern.New(back, opts.Countries, opts.Lateness, opts.Logger)
-	s.erase, s.replay, s.boards, s.jobs = erase.New(back), replay.New(back), boards.New(back), jobs.New(opts.Now)
+	s.erase, s.replay, s.boards = erase.New(back), replay.New(back), boards.New(back)
+	if s.jobs = opts.Jobs; s.jobs == nil {
+		s.jobs = jobs.New(opts.Now)
+	}
 	s.jobs.Watch(s.mergeAtWork)
 	s.collect = collect.New(back, collect.Options{
 		Limits: opts.Limits, MaxEvents: opts.MaxEvents, MaxWaiting: opts.MaxWaiting + opts.MaxWaiting/8,

@@ -154,3 +154,22 @@ func testDriver(t *testing.T, kind string) {
 	_, err = d.run("SELECT 1", false)
 	require.NoError(t, err)
 }
+
+func TestAPeerOrAQuestionThatThereIsNotIsRefusedBeforeAnythingIsMade(t *testing.T) {
+	for want, c := range map[string]Config{
+		`no peer "oracle", only clickhouse, duckdb, victorialogs`: {Runs: 1, Peers: []string{"duckdb", "oracle"}},
+		`no question's name has "nonsense"`:                       {Runs: 1, Only: "nonsense"},
+		`0 runs asked for`:                                        {},
+	} {
+		c.Dir = filepath.Join(t.TempDir(), "not made")
+		_, err := Run(context.Background(), c)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestWhatWasAskedOnceIsToldSo(t *testing.T) {
+	r := Report{Loads: []Load{{Name: "Spoor"}}, Questions: []Question{{Name: "q", Times: []Times{{System: "Spoor", Median: 1}, {System: "Slow", Median: 70_000, Once: true}}}}}
+	var out bytes.Buffer
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), "70000.0 (once)")
+}

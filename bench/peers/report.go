@@ -67,6 +67,8 @@ type Times struct {
 	Fastest float64 `json:"fastest_ms"`
 	Slowest float64 `json:"slowest_ms"`
 	PeakRSS int64   `json:"peak_rss_bytes"` // of the system while it was asked this, what it holds anyway included
+	// Once: it took so long that it was asked once, cold.
+	Once bool `json:"once,omitempty"`
 	// Differs tells where the answer is not Spoor's; a time of a wrong answer is no result.
 	Differs string `json:"differs,omitempty"`
 }
@@ -132,7 +134,11 @@ func (r *Report) WriteTable(out io.Writer) error {
 	for _, q := range r.Questions {
 		line, same := []string{q.Name}, "equal"
 		for _, s := range q.Times {
-			line = append(line, fmt.Sprintf("%.1f (%.1f to %.1f)", s.Median, s.Fastest, s.Slowest))
+			if s.Once {
+				line = append(line, fmt.Sprintf("%.1f (once)", s.Median))
+			} else {
+				line = append(line, fmt.Sprintf("%.1f (%.1f to %.1f)", s.Median, s.Fastest, s.Slowest))
+			}
 			if s.Differs != "" {
 				same = "DIFFER: " + s.System + ": " + s.Differs
 			}

@@ -12,12 +12,23 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"spoor/bench/ingest"
 	"spoor/bench/questions"
 	"spoor/bench/workload"
+)
+
+// PeerNames are the peers that there are.
+var PeerNames = []string{clickhouseKind, duckdbKind, victoriaKind}
+
+const (
+	clickhouseKind = "clickhouse"
+	duckdbKind     = "duckdb"
+	victoriaKind   = "victorialogs"
 )
 
 // Bounds of a run.
@@ -35,6 +46,10 @@ type Config struct {
 	Binary   string   // of Spoor
 	Args     []string // further flags of its server
 	PeersDir string   // where make bench-peers has put the peers; what is not there is left out
+	Peers    []string // of PeerNames, those that are measured; nil: all, empty: none
+	Only     string   // ask only questions whose name has this text
+	// Patience is how long a peer may take for its first answer to a question to be asked again: else that one counts. 0 is no bound.
+	Patience time.Duration
 	Progress func(step string)
 }
 
@@ -42,6 +57,14 @@ type Config struct {
 func Run(ctx context.Context, c Config) (report *Report, err error) {
 	if c.Runs < 1 || c.Runs > MaxRuns {
 		return nil, fmt.Errorf("%d runs asked for, want 1 to %d", c.Runs, MaxRuns)
+	}
+	if !slices.ContainsFunc(questions.All(""), func(q questions.Question) bool { return strings.Contains(q.Name, c.Only) }) {
+		return nil, fmt.Errorf("no question's name has %q", c.Only)
+	}
+	for _, name := range c.Peers {
+		if !slices.Contains(PeerNames, name) {
+			return nil, fmt.Errorf("there is no peer %q, only %s", name, strings.Join(PeerNames, ", "))
+		}
 	}
 	dir, err := os.MkdirTemp(c.Dir, "spoor-peers-")
 	if err != nil {
@@ -115,7 +138,10 @@ func (r *run) loaded(ctx context.Context, address, pid string, own *ingest.Repor
 // peers loads what is installed.
 func (r *run) peers(ctx context.Context) error {
 	python := filepath.Join(r.c.PeersDir, "bin", "python")
-	for _, peer := range []struct{ kind, module string }{{"clickhouse", "chdb"}, {"duckdb", "duckdb"}} {
+	for _, peer := range []struct{ kind, module string }{{clickhouseKind, "chdb"}, {duckdbKind, "duckdb"}} {
+		if !r.wants(peer.kind) {
+			continue
+		}
 		if exec.CommandContext(ctx, python, "-c", "import "+peer.module).Run() != nil {
 			r.c.Progress(peer.module + " is not installed, so it is left out; make bench-peers installs it")
 			continue
@@ -132,6 +158,9 @@ func (r *run) peers(ctx context.Context) error {
 		}
 		r.report.Loads = append(r.report.Loads, l)
 	}
+	if !r.wants(victoriaKind) {
+		return nil
+	}
 	binary := filepath.Join(r.c.PeersDir, "bin", "victoria-logs")
 	if _, err := os.Stat(binary); err != nil {
 		r.c.Progress("VictoriaLogs is not installed, so it is left out; make bench-peers installs it")
@@ -146,6 +175,8 @@ func (r *run) peers(ctx context.Context) error {
 	return nil
 }
 
+func (r *run) wants(kind string) bool { return r.c.Peers == nil || slices.Contains(r.c.Peers, kind) }
+
 // ask asks each question of all systems in turn, run by run, so that what else the machine does meets all of them.
 func (r *run) ask(ctx context.Context) error {
 	person, err := r.person(ctx)
@@ -153,6 +184,9 @@ func (r *run) ask(ctx context.Context) error {
 		return err
 	}
 	for _, q := range questions.All(person) {
+		if !strings.Contains(q.Name, r.c.Only) {
+			continue
+		}
 		r.c.Progress("asking: " + q.Name)
 		row := Question{Name: q.Name, Text: q.Text}
 		for _, pid := range r.pids {
@@ -164,12 +198,16 @@ func (r *run) ask(ctx context.Context) error {
 		}
 		took := make([][]time.Duration, 1+len(r.drivers))
 		differs := make([]string, len(took))
+		once := make([]bool, len(took))
 		for i, d := range r.drivers {
-			got, _, err := d.ask(q, person, true)
+			got, t, err := d.ask(q, person, true)
 			if err != nil {
 				return err
 			}
 			differs[1+i] = differences(want, got)
+			if r.c.Patience > 0 && t > r.c.Patience {
+				took[1+i], once[1+i] = append(took[1+i], t), true
+			}
 		}
 		for range r.c.Runs {
 			_, t, err := r.spoor(ctx, q.Text, false)
@@ -178,6 +216,9 @@ func (r *run) ask(ctx context.Context) error {
 			}
 			took[0] = append(took[0], t)
 			for i, d := range r.drivers {
+				if once[1+i] {
+					continue
+				}
 				if _, t, err = d.ask(q, person, false); err != nil {
 					return err
 				}
@@ -186,7 +227,7 @@ func (r *run) ask(ctx context.Context) error {
 		}
 		for i := range took {
 			t := timesOf(r.report.Loads[i].Name, took[i])
-			t.Differs = differs[i]
+			t.Differs, t.Once = differs[i], once[i]
 			if u, err := ingest.UsageOf(r.pids[i]); err == nil {
 				t.PeakRSS = u.PeakRSS
 			}

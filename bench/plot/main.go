@@ -1,5 +1,5 @@
 // Command plot draws the reports of "spoor bench run" at several sizes: time and memory by question, and the load, against the
-// number of events, as SVG files. It is a module of its own, so that the server does not take the library that draws.
+// number of events, as SVG files, a curve for each system. It is a module of its own, so that the server does not take the library that draws.
 //
 //	go run . -out ../../docs/images 1m.json 10m.json 50m.json
 package main
@@ -12,10 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
-	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
 
@@ -32,8 +31,10 @@ type report struct {
 	Questions []struct {
 		Name  string `json:"name"`
 		Times []struct {
+			System  string  `json:"system"`
 			Median  float64 `json:"median_ms"`
 			PeakRSS float64 `json:"peak_rss_bytes"`
+			Differs string  `json:"differs"`
 		} `json:"times"`
 	} `json:"questions"`
 }
@@ -45,17 +46,20 @@ var palette = []color.Color{
 	color.RGBA{0x00, 0x9e, 0x73, 0xff},
 	color.RGBA{0xcc, 0x79, 0xa7, 0xff},
 	color.RGBA{0xe6, 0x9f, 0x00, 0xff},
-	color.RGBA{0x56, 0xb4, 0xe9, 0xff},
-	color.RGBA{0x00, 0x00, 0x00, 0xff},
-	color.RGBA{0x99, 0x99, 0x99, 0xff},
 }
 
-var shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.TriangleGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}}
+var shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.TriangleGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}}
 
-// line is one curve over the number of events.
-type line struct {
-	name   string
-	points plotter.XYs
+// panel is one small picture: a curve for each system over the number of events. Systems have one place, and so one colour, in all panels.
+type panel struct {
+	title  string
+	curves map[string]plotter.XYs // by system
+}
+
+func (p *panel) add(system string, events int64, y float64) {
+	if y > 0 { // what was not measured is not drawn
+		p.curves[system] = append(p.curves[system], plotter.XY{X: float64(events), Y: y})
+	}
 }
 
 func main() {
@@ -87,34 +91,43 @@ func run(out string, files []string) error {
 		reports = append(reports, r)
 	}
 	slices.SortFunc(reports, func(a, b report) int { return int(a.Events - b.Events) })
-	times, memory := questions(reports)
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		file, title, unit string
-		lines             []line
-	}{
-		{"scale-queries.svg", "Time of a query", "milliseconds", times},
-		{"scale-memory.svg", "Peak memory of the server while it answers", "MiB", memory},
-		{"scale-load.svg", "Load: CPU, disk, memory", "us of CPU an event, bytes an event, MiB", loads(reports)},
+	times, memory := questions(reports)
+	for _, p := range []picture{
+		{"scale-queries.svg", "milliseconds", times, columns, true},
+		{"scale-memory.svg", "peak MiB of the process", memory, columns, true},
+		{"scale-load.svg", "", loads(reports), 3, false},
 	} {
-		if err := drawTo(filepath.Join(out, d.file), d.title, d.unit, d.lines); err != nil {
-			return fmt.Errorf("draw %s: %w", d.file, err)
+		if err := p.save(filepath.Join(out, p.file), reports); err != nil {
+			return fmt.Errorf("draw %s: %w", p.file, err)
 		}
 	}
 	return nil
 }
 
-// questions are Spoor's times and peaks, a curve a question.
-func questions(reports []report) (times, memory []line) {
-	for i, q := range reports[0].Questions {
-		t, m := line{name: q.Name}, line{name: q.Name}
+// system is the name of a system without its version.
+func system(name string) string {
+	name, _, _ = strings.Cut(name, " ")
+	return name
+}
+
+// questions are times and peaks by question.
+func questions(reports []report) (times, memory []panel) {
+	for _, q := range reports[0].Questions {
+		t, m := panel{q.Name, map[string]plotter.XYs{}}, panel{q.Name, map[string]plotter.XYs{}}
 		for _, r := range reports {
-			if i < len(r.Questions) && len(r.Questions[i].Times) > 0 {
-				own := r.Questions[i].Times[0]
-				t.points = append(t.points, plotter.XY{X: float64(r.Events), Y: own.Median})
-				m.points = append(m.points, plotter.XY{X: float64(r.Events), Y: own.PeakRSS / (1 << 20)})
+			for _, of := range r.Questions {
+				if of.Name != q.Name {
+					continue
+				}
+				for _, x := range of.Times {
+					if x.Differs == "" {
+						t.add(system(x.System), r.Events, x.Median)
+						m.add(system(x.System), r.Events, x.PeakRSS/(1<<20))
+					}
+				}
 			}
 		}
 		times, memory = append(times, t), append(memory, m)
@@ -122,65 +135,17 @@ func questions(reports []report) (times, memory []line) {
 	return times, memory
 }
 
-func loads(reports []report) []line {
-	lines := []line{{name: "CPU, us an event"}, {name: "disk, bytes an event"}, {name: "peak memory, MiB"}}
-	for _, r := range reports {
-		l, x := r.Loads[0], float64(r.Events)
-		for i, y := range []float64{l.Micros, l.BytesPerEvent, l.PeakRSS / (1 << 20)} {
-			lines[i].points = append(lines[i].points, plotter.XY{X: x, Y: y})
-		}
+func loads(reports []report) []panel {
+	panels := []panel{{title: "events per second"}, {title: "CPU, microseconds an event"}, {title: "disk, bytes an event"}, {title: "peak memory, MiB"}}
+	for i := range panels {
+		panels[i].curves = map[string]plotter.XYs{}
 	}
-	return lines
-}
-
-// drawTo draws lines on two logarithmic scales: what grows with the data has the slope of the diagonal.
-func drawTo(file, title, unit string, lines []line) error {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "events", unit
-	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plainTicks{}, plainTicks{}
-	p.Add(plotter.NewGrid())
-	p.Legend.Left, p.Legend.Top = true, true
-	p.Legend.TextStyle.Font.Size = vg.Points(8)
-	for i, l := range lines {
-		for _, at := range l.points {
-			if at.Y <= 0 {
-				return fmt.Errorf("%s has no figure at %g events", l.name, at.X)
+	for _, r := range reports {
+		for _, l := range r.Loads {
+			for i, y := range []float64{l.PerSecond, l.Micros, l.BytesPerEvent, l.PeakRSS / (1 << 20)} {
+				panels[i].add(system(l.Name), r.Events, y)
 			}
 		}
-		curve, dots, err := plotter.NewLinePoints(l.points)
-		if err != nil {
-			return err
-		}
-		curve.Color, dots.Color = palette[i%len(palette)], palette[i%len(palette)]
-		dots.Shape = shapes[i%len(shapes)]
-		if i >= len(palette) {
-			curve.Dashes = []vg.Length{vg.Points(4), vg.Points(2)}
-		}
-		p.Add(curve, dots)
-		p.Legend.Add(l.name, curve, dots)
 	}
-	p.Y.Max *= 10 // room for the legend
-	return p.Save(20*vg.Centimeter, 14*vg.Centimeter, file)
-}
-
-// plainTicks are those of a logarithmic scale, labelled as persons write numbers: 0.1, 500, 2 k, 10 M.
-type plainTicks struct{}
-
-func (plainTicks) Ticks(low, high float64) []plot.Tick {
-	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
-	for i, t := range ticks {
-		if t.Label == "" {
-			continue
-		}
-		switch {
-		case t.Value >= 1e6:
-			ticks[i].Label = fmt.Sprintf("%g M", t.Value/1e6)
-		case t.Value >= 1e3:
-			ticks[i].Label = fmt.Sprintf("%g k", t.Value/1e3)
-		default:
-			ticks[i].Label = fmt.Sprintf("%g", t.Value)
-		}
-	}
-	return ticks
+	return panels
 }

@@ -172,8 +172,10 @@ func (s *Store) recover(files []*segment) error {
 	if err := s.setBounds(); err != nil {
 		return err
 	}
-	s.spare.seq = s.meta.firstSeq
-	if len(used) > 0 {
+	s.spare.seq, s.spare.bytes = s.meta.firstSeq, s.opts.SegmentBytes
+	if len(used) == 0 {
+		s.spare.bytes = s.shortBytes()
+	} else {
 		s.spare.seq = files[len(files)-1].seq + 1
 	}
 	if torn {

@@ -21,6 +21,10 @@ const (
 	reserveBytes = 512 << 10
 	// tightBytes of free space or less make the log count on nothing but the files it has.
 	tightBytes = 256 << 20
+	// shortShare of a segment's length is what the first segment of a log has, and one that begins where the log
+	// was cut on purpose: each after it is twice as long, up to the whole. So a store at rest keeps no
+	// megabytes of zeros. While the disk is nearly full all are whole.
+	shortShare = 16
 )
 
 // spare is the segment that waits to be used next. It is made in the background
@@ -31,6 +35,7 @@ type spare struct {
 	g     *segment
 	want  bool   // it is time to have one
 	seq   uint64 // number of the next segment to make
+	bytes int64  // its length
 	err   error  // why there is none: no space
 	tight bool   // the disk is nearly full
 	ended bool
@@ -106,12 +111,15 @@ func (s *Store) makeSpares() {
 		for !p.ended && (p.g != nil || !p.want && !p.tight) {
 			p.cond.Wait()
 		}
-		ended, seq := p.ended, p.seq
+		ended, seq, bytes := p.ended, p.seq, p.bytes
+		if p.tight { // what is made now is all that there may ever be
+			bytes = s.opts.SegmentBytes
+		}
 		p.mu.Unlock()
 		if ended {
 			return
 		}
-		g, err := s.makeSegment(seq)
+		g, err := s.makeSegment(seq, bytes)
 		if errors.Is(err, errClosed) {
 			return
 		}
@@ -123,6 +131,7 @@ func (s *Store) makeSpares() {
 		p.g, p.err = g, err
 		if err == nil {
 			p.seq++
+			p.bytes = min(2*bytes, s.opts.SegmentBytes)
 		}
 		p.cond.Broadcast()
 		p.mu.Unlock()
@@ -138,15 +147,18 @@ func (s *Store) makeSpares() {
 	}
 }
 
-// makeSegment makes a file of zeros with a durable name.
-func (s *Store) makeSegment(seq uint64) (*segment, error) {
+// shortBytes is the length of a short segment.
+func (s *Store) shortBytes() int64 { return max(MinSegmentBytes, s.opts.SegmentBytes/shortShare) }
+
+// makeSegment makes a file of so many zeros with a durable name.
+func (s *Store) makeSegment(seq uint64, bytes int64) (*segment, error) {
 	g := newSegment(s.opts.Dir, s.cluster, seq)
 	f, err := s.fs.Create(g.name)
 	if err != nil {
 		return nil, fmt.Errorf("make log segment: %w", err)
 	}
 	g.f = f
-	if err = s.fillZeros(g); err == nil {
+	if err = s.fillZeros(g, bytes); err == nil {
 		err = s.watched("sync", s.opts.Dir, func() error { return s.fs.SyncDir(s.opts.Dir) })
 	}
 	if err != nil {
@@ -157,15 +169,15 @@ func (s *Store) makeSegment(seq uint64) (*segment, error) {
 	return g, nil
 }
 
-func (s *Store) fillZeros(g *segment) error {
-	b := make([]byte, min(zeroWriteBytes, s.opts.SegmentBytes))
-	for at := int64(0); at < s.opts.SegmentBytes; {
+func (s *Store) fillZeros(g *segment, bytes int64) error {
+	b := make([]byte, min(zeroWriteBytes, bytes))
+	for at := int64(0); at < bytes; {
 		select {
 		case <-s.stop:
 			return errClosed
 		default:
 		}
-		n := min(int64(len(b)), s.opts.SegmentBytes-at)
+		n := min(int64(len(b)), bytes-at)
 		err := s.watched("write", g.name, func() error {
 			_, err := g.f.WriteAt(b[:n], at)
 			return err
@@ -173,7 +185,7 @@ func (s *Store) fillZeros(g *segment) error {
 		if err != nil {
 			return err
 		}
-		if at += n; at%zeroSyncBytes == 0 || at == s.opts.SegmentBytes {
+		if at += n; at%zeroSyncBytes == 0 || at == bytes {
 			if err := s.watched("sync", g.name, g.f.Sync); err != nil {
 				return err
 			}
@@ -212,12 +224,15 @@ func (s *Store) room(size int64, first uint64) (*segment, error) {
 	return g, nil
 }
 
-// Roll lets the next entry begin a file, so that the files before it can be removed
+// Roll lets the next entry begin a short file, so that the files before it can be removed
 // as a whole. It waits for the file that is made ahead; ErrNoSpace if there is no space for it.
 func (s *Store) Roll() error {
-	s.wantSpare()
 	p := &s.spare
 	p.mu.Lock()
+	if p.bytes = s.shortBytes(); !p.want { // else one is made or there already, of another length
+		p.want = true
+		p.cond.Broadcast()
+	}
 	for p.g == nil && p.err == nil && !p.ended && s.failed() == nil {
 		p.cond.Wait()
 	}
@@ -231,10 +246,33 @@ func (s *Store) Roll() error {
 	case !made:
 		return fmt.Errorf("begin a log file: %w: %w", ErrNoSpace, err)
 	}
-	s.write.Lock()
+	s.write.Lock() // so that nobody takes the file
 	defer s.write.Unlock()
+	p.mu.Lock()
+	g, tight := p.g, p.tight
+	p.mu.Unlock()
+	if g != nil && !tight {
+		if err := s.shorten(g); err != nil {
+			return s.fail(fmt.Errorf("begin a log file: %w", err))
+		}
+		p.mu.Lock()
+		p.bytes = min(2*g.f.Size(), s.opts.SegmentBytes)
+		p.mu.Unlock()
+	}
 	s.roll = true
 	return nil
+}
+
+// shorten cuts a file of zeros that nothing was written to down to a short one.
+func (s *Store) shorten(g *segment) error {
+	if g.f.Size() <= s.shortBytes() {
+		return nil
+	}
+	err := s.watched("truncate", g.name, func() error { return g.f.Truncate(s.shortBytes()) })
+	if err == nil {
+		err = s.watched("sync", g.name, g.f.Sync)
+	}
+	return err
 }
 
 // HasRoom tells whether so many bytes of entries surely fit. It is false only

@@ -50,7 +50,7 @@ type Options struct {
 	Cluster ClusterID
 	// NewCluster is given to a log that is made because there is none. It may not be zero then.
 	NewCluster ClusterID
-	// SegmentBytes is the length of a file, 0 for DefaultSegmentBytes. Files of other lengths are read alike.
+	// SegmentBytes is how long a file gets at most, 0 for DefaultSegmentBytes: see shortShare. Files of any length are read alike.
 	SegmentBytes int64
 	// StallLimit is how long the disk may take for a call, 0 for DefaultStallLimit.
 	StallLimit time.Duration

@@ -423,3 +423,61 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+func TestTheFirstFileAndTheOneBehindARollAreShortAndEachAfterItIsTwiceAsLong(t *testing.T) {
+	mem := vfs.NewMem()
+	o := testOptions(mem)
+	o.SegmentBytes = 64 << 10
+	const short = 4 << 10
+	s, err := Open(o)
+	require.NoError(t, err)
+	lengths := func() (out []int64) {
+		for _, g := range s.segments {
+			out = append(out, g.f.Size())
+		}
+		return out
+	}
+	next := uint64(1)
+	store := func(entries int) {
+		fill(t, s, next, next+uint64(entries)-1, 900)
+		next += uint64(entries)
+	}
+	store(160)
+	require.Equal(t, []int64{short, 2 * short, 4 * short, 8 * short, 16 * short, 16 * short}, lengths())
+
+	require.NoError(t, s.Roll()) // the next one may be made already, and is made shorter then
+	store(10)
+	require.NoError(t, s.Roll())
+	store(1)
+	require.Equal(t, []int64{16 * short, short, 2 * short, short}, lengths()[5:])
+
+	require.NoError(t, s.Close())
+	s, err = Open(o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	for i := uint64(1); i < next; i++ {
+		requireEntry(t, s, entry(i, 900))
+	}
+	store(10)
+	requireEntry(t, s, entry(next-1, 900))
+}
+
+func TestWhileTheDiskIsNearlyFullFilesAreWholeSoThatThereIsRoomForWhatIsUnderWay(t *testing.T) {
+	o := testOptions(vfs.NewMem().WithDiskLimit(tightBytes / 2))
+	o.SegmentBytes = 64 << 10
+	const short = 4 << 10
+	s, err := Open(o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	fill(t, s, 1, 10, 900)
+	require.NoError(t, s.Roll())
+	fill(t, s, 11, 50, 900) // more than half of the file: the next is made ahead
+	s.waitSpare()
+	var lengths []int64
+	for _, g := range s.segments {
+		lengths = append(lengths, g.f.Size())
+	}
+	require.Equal(t, []int64{short, 16 * short, 16 * short}, lengths)
+	require.True(t, s.HasRoom(64<<10))
+	require.False(t, s.HasRoom(256<<10))
+}

@@ -154,7 +154,7 @@ func TestRealDataSetsComeBackAsTheyWereSent(t *testing.T) {
 			b, err := batch.Decode(d.Seal(1.7e15).AppendEncoded(nil))
 			require.NoError(t, err)
 			for i := range sent {
-				if got := string(AppendJSON(nil, rowOf(b, i))); got != sent[i] {
+				if got := string(AppendJSON(nil, RowOf(b, i))); got != sent[i] {
 					sameJSON(t, sent[i], got)
 				}
 			}
@@ -201,7 +201,7 @@ func checkAgainstReference(t *testing.T, event string) {
 	b, err := batch.Decode(d.Seal(1.7e15).AppendEncoded(nil))
 	require.NoError(t, err)
 	require.Equal(t, 0, row)
-	back := string(AppendJSON(nil, rowOf(b, row)))
+	back := string(AppendJSON(nil, RowOf(b, row)))
 	require.True(t, jsontext.Value(back).IsValid(), "%q", back)
 	// Values are those that the strict reader finds. Of an event without an id, the
 	// given one is taken out again.
@@ -217,7 +217,7 @@ func checkAgainstReference(t *testing.T, event string) {
 	d2 := NewDecoder(DefaultLimits())
 	_, rej = d2.Add([]byte(back), "", noID)
 	require.Nil(t, rej, "%q", back)
-	require.Equal(t, back, string(AppendJSON(nil, rowOf(d2.Seal(0), 0))))
+	require.Equal(t, back, string(AppendJSON(nil, RowOf(d2.Seal(0), 0))))
 }
 
 func FuzzAddAgainstJSONText(f *testing.F) {

@@ -17,37 +17,6 @@ import (
 	"spoor/segment/batch"
 )
 
-// rowOf collects a row of a batch as a query does.
-func rowOf(b *batch.Batch, row int) *Row {
-	e := &Row{ID: b.IDText(nil, row), Time: b.Times[row]}
-	e.Name, _ = b.Names.At(row)
-	e.UserID, _ = b.Users.At(row)
-	e.AnonymousID, _ = b.Anons.At(row)
-	e.Shape, _ = b.Shapes.At(row)
-	for i := range b.Columns {
-		c := &b.Columns[i]
-		for j := range c.Len(b.N) {
-			if c.Row(j) != row {
-				continue
-			}
-			l := Leaf{Path: c.Path, Kind: c.Kind}
-			switch c.Kind {
-			case batch.KindNumber:
-				l.Num = c.Nums[j]
-			case batch.KindInt:
-				l.Int = c.Ints[j]
-			case batch.KindBool:
-				l.Bool = c.Bools[j]
-			case batch.KindNull:
-			default:
-				l.Text = c.Text(j)
-			}
-			e.Leaves = append(e.Leaves, l)
-		}
-	}
-	return e
-}
-
 // roundTrip adds an event, passes the batch through its encoded form, and
 // gives the event back.
 func roundTrip(t *testing.T, d *Decoder, event string) string {
@@ -57,7 +26,7 @@ func roundTrip(t *testing.T, d *Decoder, event string) string {
 	}
 	b, err := batch.Decode(d.Seal(1.7e15).AppendEncoded(nil))
 	require.NoError(t, err)
-	return string(AppendJSON(nil, rowOf(b, row)))
+	return string(AppendJSON(nil, RowOf(b, row)))
 }
 
 // canonical writes a JSON text with sorted members and exact numbers, by way

@@ -32,7 +32,7 @@ const hashBytes = 16
 
 // refused is the hash of an id that is refused, under the store's secret: the
 // list of erased persons must not be a list of their ids.
-type refused [hashBytes]byte
+type refused = [hashBytes]byte
 
 // erased is what a Map knows of erased persons.
 type erased struct {
@@ -40,6 +40,7 @@ type erased struct {
 	gone     *roaring.Bitmap // persons whose rows are erased
 	nameless *roaring.Bitmap // persons whose ids are erased, and those above
 	refused  map[refused]struct{}
+	foreign  []list // refused under the secrets of other stores, see refused.go
 	count    uint64 // of erasures
 }
 
@@ -49,9 +50,11 @@ func newErased(secret []byte) erased {
 
 func anonymisedName(person uint32) string { return fmt.Sprintf("anonymised-%d", person) }
 
-func (e *erased) hash(kind byte, id []byte) (h refused) {
+func (e *erased) hash(kind byte, id []byte) refused { return hashOf(e.secret, kind, id) }
+
+func hashOf(secret []byte, kind byte, id []byte) (h refused) {
 	d := sha256.New()
-	d.Write(e.secret)
+	d.Write(secret)
 	d.Write([]byte{kind})
 	d.Write(id)
 	copy(h[:], d.Sum(nil))
@@ -164,27 +167,35 @@ func (x *Map) Ordinals(person uint32) []uint32 {
 // Refused tells whether an event with these ids, either of which may be nil, is of
 // an erased person: the userId decides where there is one. The caller holds the lock.
 func (x *Map) Refused(userID, anonID []byte) bool {
-	if len(x.refused) == 0 {
+	if !x.RefusesAny() {
 		return false
 	}
 	kind, id := byte('u'), userID
 	if userID == nil {
 		kind, id = 'a', anonID
 	}
-	_, ok := x.refused[x.hash(kind, id)]
-	return ok
+	if _, ok := x.refused[x.hash(kind, id)]; ok {
+		return true
+	}
+	for i := range x.foreign {
+		if x.foreign[i].has(kind, id) {
+			return true
+		}
+	}
+	return false
 }
 
 // RefusesAny tells whether any id is refused. The caller holds the lock.
-func (x *Map) RefusesAny() bool { return len(x.refused) > 0 }
+func (x *Map) RefusesAny() bool { return len(x.refused) > 0 || len(x.foreign) > 0 }
 
 // Allow takes an id back from those that are refused, as a userId and as an
 // anonymousId, and tells whether it was one of them. The caller holds the lock.
 func (x *Map) Allow(id []byte) bool {
+	found := x.allowForeign(id)
 	hashes := []refused{x.hash('u', id), x.hash('a', id)}
 	hashes = slices.DeleteFunc(hashes, func(h refused) bool { _, ok := x.refused[h]; return !ok })
 	if len(hashes) == 0 {
-		return false
+		return found
 	}
 	x.appendAllow(hashes)
 	x.allow(hashes)
@@ -198,4 +209,10 @@ func (x *Map) allow(hashes []refused) {
 }
 
 // RefusedCount is how many ids are refused. The caller holds the lock.
-func (x *Map) RefusedCount() int { return len(x.refused) }
+func (x *Map) RefusedCount() int {
+	n := len(x.refused)
+	for i := range x.foreign {
+		n += len(x.foreign[i].hashes)
+	}
+	return n
+}

@@ -21,12 +21,16 @@ import (
 //
 //	| 0 | 0 | 1 | mode u8 | uvarint 1+person, 0 for nobody | uvarint n | n hashes of refused ids, 16 bytes each |
 //	| 0 | 0 | 2 | uvarint n | n hashes of ids that are allowed again |
+//	| 0 | 0 | 3 | ids that are refused under the secret of another store, see AppendRefusals |
+//	| 0 | 0 | 4 | those of them that are allowed again, likewise |
 //
 // When ids were erased the file is written anew (Rewrite) with a text in the place
 // of each that no client can send: 0xff, the kind of the id and its ordinal.
 const (
-	opErase = 1
-	opAllow = 2
+	opErase        = 1
+	opAllow        = 2
+	opRefuse       = 3
+	opAllowForeign = 4
 
 	frameHead = 8
 
@@ -199,6 +203,17 @@ func (x *Map) special(ops []byte) ([]byte, error) {
 			return nil, err
 		}
 		x.allow(hashes)
+		return rest, nil
+	case opRefuse, opAllowForeign:
+		r, rest, err := ReadRefusals(ops)
+		if err != nil {
+			return nil, err
+		}
+		if kind == opRefuse {
+			x.refuse(r)
+		} else {
+			x.unrefuse(r)
+		}
 		return rest, nil
 	}
 	return nil, fmt.Errorf("%w: operation %d is not known to this program", ErrFile, kind)

@@ -104,7 +104,68 @@ func TestARefusedIdIsRefusedByAnotherSecretToo(t *testing.T) {
 	}
 }
 
+func TestIdsThatAnotherStoreRefusedAreRefusedUntilTheyAreAllowed(t *testing.T) {
+	before := New([]byte("the store before"))
+	before.Observe([]byte("u"), []byte("a"))
+	before.Observe([]byte("v"), nil)
+	before.Erase([]byte("u"), Person)
+	before.Erase([]byte("v"), Person)
+	before.Erase([]byte("nobody"), Person)
+
+	x := New(secret)
+	file := Head()
+	checkpoint := func() { file = append(file, Frame(x.Take())...) }
+	for range 2 { // taken over twice is taken over once
+		for _, r := range before.Refusals() {
+			read, rest, err := ReadRefusals(AppendRefusals(nil, &r))
+			require.NoError(t, err)
+			require.Empty(t, rest)
+			require.NoError(t, x.Refuse(read))
+		}
+	}
+	checkpoint()
+	x.Observe([]byte("wanda-4711"), nil)
+	x.Erase([]byte("wanda-4711"), Person)
+	check := func(x *Map, vRefused bool) {
+		t.Helper()
+		require.True(t, x.Refused([]byte("u"), []byte("other")))
+		require.True(t, x.Refused(nil, []byte("a")))
+		require.True(t, x.Refused(nil, []byte("nobody")))
+		require.True(t, x.Refused([]byte("wanda-4711"), nil))
+		require.False(t, x.Refused([]byte("other"), []byte("a")))
+		require.Equal(t, vRefused, x.Refused([]byte("v"), nil))
+	}
+	check(x, true)
+	require.Equal(t, before.RefusedCount()+1, x.RefusedCount())
+	require.True(t, x.Allow([]byte("v")))
+	require.False(t, x.Allow([]byte("v")))
+	checkpoint()
+	check(x, false)
+
+	anew, err := Rewrite(file)
+	require.NoError(t, err)
+	require.NotContains(t, string(anew), "wanda", "its id goes")
+	for _, b := range [][]byte{file, anew} {
+		y := New(secret)
+		require.NoError(t, y.Load(b))
+		check(y, false)
+		require.Equal(t, x.Refusals(), y.Refusals())
+	}
+
+	third := New([]byte("a third one")) // rebuilt of what was rebuilt
+	for _, r := range x.Refusals() {
+		require.NoError(t, third.Refuse(r))
+	}
+	check(third, false)
+	for i := range MaxForeign - 2 {
+		require.NoError(t, third.Refuse(Refusals{Secret: []byte{byte(i)}}))
+	}
+	require.ErrorIs(t, third.Refuse(Refusals{Secret: []byte("one too many")}), ErrTooManySecrets)
+	require.NoError(t, third.Refuse(Refusals{Secret: []byte{0}}))
+}
+
 func FuzzLoad(f *testing.F) {
+	f.Add(append(Head(), Frame(AppendRefusals([]byte{0, 0, opRefuse}, &Refusals{Secret: secret, Hashes: [][hashBytes]byte{{1}}}))...))
 	for seed := range uint64(20) {
 		_, file, _ := random(rand.New(rand.NewPCG(seed, 2)))
 		f.Add(file)

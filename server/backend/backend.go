@@ -99,15 +99,42 @@ func (b *Backend) CommitEvents(ctx context.Context, entry []byte) (v collect.Ver
 		for i, why := range events.Refused {
 			v.Refused[i] = refusals[why]
 		}
+		v.Letters, err = lettersOf(entry, events.Refused)
 	}
-	return v, index, nil
+	return v, index, err
+}
+
+// lettersOf are the letters of rows that were refused because the time moved on for
+// which eventIds are remembered, after they were taken: what comes later becomes a
+// letter before the log. It returns nil where there are none.
+func lettersOf(entry []byte, refused []engine.Refusal) (list []*letters.Letter, err error) {
+	var events *batch.Batch
+	for i, why := range refused {
+		if why != engine.TooOld && why != engine.TooFarAhead {
+			continue
+		}
+		if events == nil {
+			if events, err = engine.EventsOf(entry); err != nil {
+				return nil, err
+			}
+			list = make([]*letters.Letter, events.N)
+		}
+		row := event.RowOf(events, i)
+		source := string(row.Source)
+		row.Source = nil // it is beside the event, not of it
+		list[i] = &letters.Letter{
+			ID: string(row.ID), Name: string(row.Name), Source: source, Reason: refusals[why].Code, Message: refusals[why].Message,
+			Path: "timestamp", Received: events.ReceivedAt, Event: event.AppendJSON(nil, row),
+		}
+	}
+	return list, nil
 }
 
 // refusals are what clients are told of events that the engine refuses.
 var refusals = [...]*event.Reject{
 	engine.ErasedPerson: server.Erased,
-	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already"},
-	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before"},
+	engine.TooOld:       {Code: govern.CodeTooOld, Message: "the event is older than eventIds are remembered: it may be stored already; the event is kept as a dead letter"},
+	engine.TooFarAhead:  {Code: govern.CodeTooFarAhead, Message: "the event's time is so far ahead that its eventId would be forgotten before; the event is kept as a dead letter"},
 	engine.ExpiredEvent: {Code: "expired", Message: "the event is older than the retention of its name allows"},
 }
 
@@ -162,7 +189,12 @@ func (b *Backend) IdentifyAll(ctx context.Context, calls []traits.Call) (erased 
 	for i := range calls {
 		kept[i], _ = withoutConsent(&calls[i])
 	}
-	result, index, err := b.propose(ctx, engine.IdentifyEntry(kept...))
+	return b.RestorePersons(ctx, kept)
+}
+
+// RestorePersons links ids and sets traits, with what they agreed to.
+func (b *Backend) RestorePersons(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error) {
+	result, index, err := b.propose(ctx, engine.IdentifyEntry(calls...))
 	if err != nil {
 		return nil, 0, err
 	}

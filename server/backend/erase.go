@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/document"
 	"spoor/engine/erasure"
 	"spoor/engine/event"
+	"spoor/engine/identity"
 	"spoor/engine/query/lang"
 )
 
@@ -46,6 +48,33 @@ func (b *Backend) EraseStatus(r *erasure.Record) engine.EraseStatus { return b.d
 
 // Retention is how long events are kept, and the cutoffs that are in force.
 func (b *Backend) Retention() (erasure.Retention, erasure.Cutoffs, error) { return b.db.Retention() }
+
+// Refusals are all ids that are refused, as hashes; RefusedCount is how many.
+func (b *Backend) Refusals() []identity.Refusals { return b.db.Refusals() }
+
+// RefusedCount see Refusals.
+func (b *Backend) RefusedCount() int { return b.db.RefusedCount() }
+
+// Refuse refuses ids that another store refused.
+func (b *Backend) Refuse(ctx context.Context, r *identity.Refusals) (index uint64, err error) {
+	_, index, err = b.propose(ctx, engine.RefuseEntry(r))
+	return index, err
+}
+
+// GoverningDocuments are the documents of a kind by name.
+func (b *Backend) GoverningDocuments(kind string) []document.Document { return b.db.Documents(kind) }
+
+// RestoreRetention commits how long events are kept, from now on, and what has gone already.
+func (b *Backend) RestoreRetention(ctx context.Context, r *erasure.Retention, gone erasure.Cutoffs, now time.Time) (index uint64, err error) {
+	entry, err := engine.CutoffsEntry(gone)
+	if err != nil {
+		return 0, err
+	}
+	if _, _, err := b.propose(ctx, entry); err != nil {
+		return 0, err
+	}
+	return b.SetRetention(ctx, r, now)
+}
 
 // View is the store as it is now.
 func (b *Backend) View() (*engine.View, error) { return b.db.View() }

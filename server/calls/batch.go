@@ -3,6 +3,7 @@ package calls
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"spoor/engine/event"
 	"spoor/engine/traits"
@@ -20,6 +21,12 @@ import (
 // passes over the body: the first finds out which anonymousIds are in doubt, the
 // second what links those first.
 type Batch struct {
+	// Once tells of the item at a place of the body that it sets traits once: the
+	// first such call wins, and every other call wins over it. It links no ids that
+	// no other item linked before. nil: no item does. Once is set before the body is
+	// read and ends with Reset.
+	Once func(index int) bool
+
 	limits   event.Limits
 	dec      *event.Decoder // made for the first call
 	received int64
@@ -59,7 +66,7 @@ func (b *Batch) Reset(received int64) {
 	if b.items = b.items[:0]; cap(b.items) > maxKept {
 		b.items = nil
 	}
-	b.received, b.pass = received, doubts
+	b.received, b.pass, b.Once = received, doubts, nil
 	b.linked, b.doubt, b.ahead = nil, nil, nil
 }
 
@@ -162,11 +169,28 @@ func (b *Batch) Ahead(store func(*Entry) error) error {
 // All gives all calls to store.
 func (b *Batch) All(store func(*Entry) error) error {
 	var e Entry
+	var once []item
 	for _, it := range b.items {
+		if b.Once != nil && b.Once(it.index) {
+			once = append(once, it)
+			continue
+		}
 		call, rej := Of(b.dec, it.raw, b.received)
 		if rej != nil {
 			return rej // never: it was read before
 		}
+		if err := e.Put(Clone(&call), it.index, store); err != nil {
+			return err
+		}
+	}
+	for _, it := range slices.Backward(once) { // of two calls of one time the one that is stored last wins
+		call, rej := Of(b.dec, it.raw, b.received)
+		if rej != nil {
+			return rej
+		}
+		// The latest call wins: the first one must be the latest of its kind, and
+		// every other kind of call later than all of them.
+		call.Time = -max(call.Time, 0)
 		if err := e.Put(Clone(&call), it.index, store); err != nil {
 			return err
 		}

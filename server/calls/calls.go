@@ -1,5 +1,5 @@
-// Package calls reads identify calls: alone, from other systems' requests, and
-// as items of a batch of events, where it keeps their order.
+// Package calls reads identify calls: alone, and as items of a batch of events,
+// where it keeps their order; requests of other systems become such batches.
 //
 // On the way of an event it stands beside the collector: what a batch says of
 // persons does not become rows, but log entries of its own, behind those of the

@@ -36,6 +36,15 @@ type entry struct {
 	names   *batch.Batch // of bytes: names, sources and ReceivedAt alone
 }
 
+// leaveCrowds counts the requests of an entry as gathered no longer. The caller holds mu.
+func (e *entry) leaveCrowds() {
+	if e.b != nil {
+		for i := range e.b.parts {
+			e.b.parts[i].req.crowd.gathered--
+		}
+	}
+}
+
 func (b *builder) due() bool {
 	return b.dec.Rows() >= sealRows || b.dec.Size() >= sealBytes || b.dec.Full()
 }

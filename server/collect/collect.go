@@ -39,6 +39,10 @@ type Verdicts struct {
 	Duplicate []bool
 	// Refused says of each row why it was not stored, nil where it was, or is a duplicate.
 	Refused []*event.Reject
+	// Letters are those of refused rows that are to be kept, nil for other rows.
+	Letters []*letters.Letter
+
+	lettersErr error // they could not be kept
 }
 
 // Errors of a request. Errors of Log are passed on as they are.
@@ -47,6 +51,8 @@ var (
 	ErrBusy = errors.New("too many requests wait for the log")
 	// ErrClosed: the collector is shutting down. Nothing was stored.
 	ErrClosed = errors.New("the collector is shutting down")
+	// ErrPartly: what was refused of the request could not be kept. Some of it may be stored.
+	ErrPartly = errors.New("what was refused could not be kept")
 	// ErrTooManyEvents: the body has more events than Options.MaxEvents. Nothing was stored.
 	ErrTooManyEvents = errors.New("too many events in one request")
 )
@@ -132,10 +138,13 @@ type Collector struct {
 	free     []*builder   // empty
 	letters  *letterChunk // in full, takes more; nil: there is none
 	inFlight int
-	passed   int           // full entries that went before an open builder, in a row
-	waiting  int           // requests inside
-	crowd    int           // how many were inside lately, at most
-	took     time.Duration // by the last commit
+	passed   int               // full entries that went before an open builder, in a row
+	waiting  int               // requests inside
+	crowds   map[string]*crowd // by tenant
+	asleep   []*crowd          // with requests that may be woken, the next one first
+	sleepers sync.Cond         // of mu: somebody is asleep, or the end has come
+	awake    int               // requests that wakeLoop woke and that are inside
+	took     time.Duration     // by the last commit
 	drained  sync.Cond
 	closed   bool
 
@@ -157,8 +166,9 @@ type Stats struct {
 // New returns a collector that commits to log until Close.
 func New(log Log, opts Options) *Collector {
 	opts.setDefaults()
-	c := &Collector{log: log, opts: opts, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	c.work.L, c.drained.L = &c.mu, &c.mu
+	c := &Collector{log: log, opts: opts, crowds: map[string]*crowd{}, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	c.work.L, c.drained.L, c.sleepers.L = &c.mu, &c.mu, &c.mu
+	c.committers.Go(c.wakeLoop)
 	for range maxInFlight {
 		c.committers.Go(c.commitLoop)
 	}
@@ -177,6 +187,7 @@ func (c *Collector) Close() {
 		c.drained.Wait()
 	}
 	c.work.Broadcast()
+	c.sleepers.Broadcast()
 	c.mu.Unlock()
 	c.committers.Wait()
 }
@@ -200,7 +211,7 @@ func (c *Collector) Stats() Stats {
 	return s
 }
 
-func (c *Collector) enter() error {
+func (c *Collector) enter(r *Request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -210,12 +221,19 @@ func (c *Collector) enter() error {
 		return ErrBusy
 	}
 	c.waiting++
+	r.crowd = c.crowdOf(r.Tenant)
+	r.crowd.inside++
 	return nil
 }
 
-func (c *Collector) leave() {
+func (c *Collector) leave(r *Request) {
 	c.mu.Lock()
 	c.waiting--
+	r.crowd.inside--
+	if r.paced {
+		r.paced = false
+		c.awake--
+	}
 	if c.closed && c.waiting == 0 {
 		c.drained.Broadcast()
 	}

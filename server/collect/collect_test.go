@@ -32,6 +32,8 @@ type memory struct {
 	forget  bool
 	refuse  map[string]bool // userIds
 	chunks  [][]byte        // entries of letters
+	keep    bool            // what is refused becomes a letter
+	noRoom  error           // for letters
 }
 
 // refusals refuses the events of some users.
@@ -53,8 +55,8 @@ func (m *memory) EventsEntry(dst []byte, b *batch.Batch) []byte { return b.Appen
 func (m *memory) CommitLetters(_ context.Context, b letters.Bounds, encoded []byte) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.err != nil {
-		return 0, m.err
+	if err := errors.Join(m.err, m.noRoom); err != nil {
+		return 0, err
 	}
 	m.chunks = append(m.chunks, append(letters.AppendBounds(nil, b), encoded...))
 	return uint64(len(m.chunks)), nil
@@ -87,7 +89,16 @@ func (m *memory) CommitEvents(_ context.Context, entry []byte) (collect.Verdicts
 		m.seen[id] = true
 	}
 	m.batches = append(m.batches, b)
-	return collect.Verdicts{Duplicate: duplicate, Refused: m.refusals(b)}, uint64(len(m.batches)), nil
+	v := collect.Verdicts{Duplicate: duplicate, Refused: m.refusals(b)}
+	if m.keep && v.Refused != nil {
+		v.Letters = make([]*letters.Letter, b.N)
+		for i, why := range v.Refused {
+			if why != nil {
+				v.Letters[i] = &letters.Letter{ID: string(b.IDText(nil, i)), Reason: why.Code, Event: event.AppendJSON(nil, event.RowOf(b, i))}
+			}
+		}
+	}
+	return v, uint64(len(m.batches)), nil
 }
 
 func line(id int) string {

@@ -25,15 +25,16 @@ func (c *Collector) openReady() bool {
 
 // linger waits for the clients that the last commit answered: without it, the
 // first one back would have an entry for itself, and all others would wait for
-// its fsync before theirs. It ends when three quarters of those who were inside
-// lately are back, or after half the time that a commit takes. A single client
-// never waits. The caller holds mu.
+// its fsync before theirs. It ends when three quarters of those whom a tenant had
+// inside lately are back, so that one with few does not wait for another's many, or
+// after half the time that a commit takes. A single client never waits. The caller
+// holds mu.
 func (c *Collector) linger() {
 	wait := min(c.took/2, maxLinger)
-	if wait < 2*lingerStep || c.crowd < minCrowd {
+	if wait < 2*lingerStep || c.largest() < minCrowd {
 		return
 	}
-	for until := c.opts.Elapsed() + wait; len(c.full) == 0 && !c.closed && 4*c.gathered() < 3*c.crowd && c.opts.Elapsed() < until; {
+	for until := c.opts.Elapsed() + wait; len(c.full) == 0 && !c.closed && !c.anyIsBack() && c.opts.Elapsed() < until; {
 		c.mu.Unlock()
 		time.Sleep(lingerStep)
 		c.mu.Lock()
@@ -46,18 +47,11 @@ const (
 	minCrowd   = 4 // requests
 )
 
-// gathered is the number of requests that wait in open builders. The caller holds mu.
-func (c *Collector) gathered() (requests int) {
-	for _, b := range c.open {
-		requests += len(b.parts)
-	}
-	return requests
-}
-
 // pick takes the entry to commit now; false where there is none. The caller holds mu.
 func (c *Collector) pick() (e entry, ok bool) {
 	if len(c.full) > 0 && (c.passed < maxPassed || len(c.open) == 0) {
 		e = c.full[0]
+		e.leaveCrowds()
 		c.full[0] = entry{}
 		c.full = c.full[1:]
 		if e.letters == c.letters {
@@ -72,6 +66,7 @@ func (c *Collector) pick() (e entry, ok bool) {
 		return e, false
 	}
 	e.b = c.open[0]
+	e.leaveCrowds()
 	c.open = append(c.open[:0], c.open[1:]...)
 	c.passed = 0
 	return e, true
@@ -105,7 +100,7 @@ func (c *Collector) commitLoop() {
 			c.inFlight--
 			continue
 		}
-		c.crowd = max(c.waiting, c.crowd-c.crowd/8)
+		c.noteCrowds()
 		c.wake()
 		c.mu.Unlock()
 		began := c.opts.Elapsed()
@@ -163,6 +158,7 @@ func (c *Collector) commitBuilder(b *builder, buf []byte) (rows int, free []byte
 	if v.Duplicate != nil && c.opts.Duplicates != nil {
 		c.opts.Duplicates(sealed, v.Duplicate)
 	}
+	c.fewestFirst(b.parts)
 	for i := range b.parts {
 		b.parts[i].req.decide(b.parts[i], v, index, err)
 	}
@@ -189,6 +185,9 @@ func (c *Collector) commit(data []byte, rows int) (v Verdicts, index uint64, err
 	v, index, err = c.log.CommitEvents(ctx, data)
 	if err == nil && (v.Duplicate != nil && len(v.Duplicate) != rows || v.Refused != nil && len(v.Refused) != rows) {
 		err = fmt.Errorf("commit events: %d and %d verdicts on %d rows", len(v.Duplicate), len(v.Refused), rows)
+	}
+	if err == nil && v.Letters != nil {
+		index, v.lettersErr = c.keepRefused(v.Letters, index)
 	}
 	return v, index, err
 }

@@ -147,3 +147,38 @@ func TestALineThatIsTooLongIsNotTakenForTheLetterBeforeIt(t *testing.T) {
 	require.True(t, r.Rejected[0].Kept)
 	require.False(t, r.Rejected[1].Kept)
 }
+
+func TestWhatTheLogRefusesIsKeptWhereItSaysSo(t *testing.T) {
+	m := &memory{refuse: map[string]bool{"u1": true}, keep: true}
+	c := collect.New(m, collect.Options{})
+	defer c.Close()
+	long := strings.Repeat("x", 300)
+	for name, count := range map[string]int{"short": 10, "long": 5000} {
+		t.Run(name, func(t *testing.T) {
+			var body strings.Builder
+			for i := range count {
+				fmt.Fprintf(&body, "{\"eventId\":\"%s%d\",\"eventName\":\"home\",\"userId\":\"u%d\",\"properties\":{\"text\":%q}}\n", name, i, i%5, long)
+			}
+			m.chunks, m.noRoom = nil, nil
+			r := collect.NewRequest()
+			defer r.Release()
+			require.NoError(t, r.Many(c, []byte(body.String()), ""))
+			require.Equal(t, count-count/5, r.Accepted)
+			require.Len(t, r.Rejected, count/5)
+			for i, x := range r.Rejected {
+				require.Equal(t, 5*i+1, x.Index)
+				require.True(t, x.Kept)
+			}
+			var kept []byte
+			for _, chunk := range m.chunks {
+				require.Less(t, len(chunk), 1<<20)
+				kept = append(kept, chunk...)
+			}
+			require.Equal(t, count/5, strings.Count(string(kept), "person_erased"))
+
+			m.noRoom = errors.New("no room")
+			require.ErrorIs(t, r.Many(c, []byte(body.String()), ""), collect.ErrPartly)
+			require.NoError(t, r.Many(c, []byte(line(2)), ""), "who has nothing refused is not told of it")
+		})
+	}
+}

@@ -1,7 +1,9 @@
 package collect
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +30,13 @@ type Request struct {
 	// once. It is set before Many where the body was tried before.
 	Met int
 
+	// MaxItems bounds the items of a body, events and calls; 0: Options.MaxEvents do.
+	// It is set before Many.
+	MaxItems int
+
+	// Tenant is whose request it is, among those who share the log. It is set before One or Many.
+	Tenant string
+
 	// Allow tells which event names may be stored; nil: all. Decoded is called once
 	// when the body is not needed any more and the request only waits for the log,
 	// or will not; nil: nothing is. Both are set before One or Many and go with Release.
@@ -39,6 +48,8 @@ type Request struct {
 	texts []byte // eventIds of Rejected and Assigned
 
 	c       *Collector
+	crowd   *crowd // of Tenant, while the request is inside
+	paced   bool   // it counts among Collector.awake
 	b       *builder
 	first   int      // of this request's rows in b
 	sealed  []entry  // of a long body, not yet with the committers
@@ -83,13 +94,6 @@ type Rejection struct {
 	id      span
 }
 
-// refusedRow is an event that was well-formed and may not be stored; row counts
-// the request's well-formed events.
-type refusedRow struct {
-	row int
-	why *event.Reject
-}
-
 // Assigned is an event that came without an eventId and was given one.
 type Assigned struct {
 	Index int
@@ -120,7 +124,7 @@ func (r *Request) Release() {
 		r.called = nil
 	}
 	r.reset()
-	r.Origin, r.Met = event.Origin{}, 0
+	r.Origin, r.Met, r.MaxItems, r.Tenant = event.Origin{}, 0, 0, ""
 	r.Allow, r.Decoded, r.Caller = nil, nil, nil
 	requests.Put(r)
 }
@@ -155,7 +159,7 @@ func (r *Request) One(c *Collector, body []byte, source string) error {
 	if err := r.begin(c); err != nil {
 		return err
 	}
-	defer c.leave()
+	defer c.leave(r)
 	r.source = source
 	r.open(false)
 	row, rej := r.one(body, source)
@@ -199,7 +203,7 @@ func (r *Request) Many(c *Collector, body []byte, source string) error {
 	if err := r.begin(c); err != nil {
 		return err
 	}
-	defer c.leave()
+	defer c.leave(r)
 	r.source = source
 	r.open(len(body) > maxSharedBody)
 	err := r.all(body)
@@ -242,7 +246,7 @@ func (r *Request) clearVerdicts() {
 
 // item takes the verdict on one event of a body.
 func (r *Request) item(it event.Item) error {
-	if it.Index >= r.c.opts.MaxEvents {
+	if it.Index >= cmp.Or(r.MaxItems, r.c.opts.MaxEvents) {
 		return ErrTooManyEvents
 	}
 	d := r.b.dec
@@ -334,7 +338,7 @@ func (r *Request) seal(d *event.Decoder) {
 }
 
 func (r *Request) begin(c *Collector) error {
-	if err := c.enter(); err != nil {
+	if err := c.enter(r); err != nil {
 		if r.Decoded != nil {
 			r.Decoded()
 		}
@@ -407,6 +411,9 @@ func (r *Request) hand() {
 	parts += int32(len(r.letters))
 	r.pending.Store(parts)
 	c.mu.Lock()
+	if rows > r.first {
+		r.crowd.gathered++
+	}
 	c.addLetters(r)
 	c.full = append(c.full, r.sealed...)
 	c.give(r.b, r.own)
@@ -424,29 +431,6 @@ func (r *Request) wait() error {
 	return r.err
 }
 
-// rejectRefused lists refused rows among the rejected events, by their place in the body.
-func (r *Request) rejectRefused() {
-	if len(r.refused) == 0 {
-		return
-	}
-	slices.SortFunc(r.refused, func(a, b refusedRow) int { return a.row - b.row })
-	noRows := slices.Clone(r.called)
-	for i := range r.Rejected {
-		noRows = append(noRows, r.Rejected[i].Index)
-	}
-	slices.Sort(noRows)
-	passed := 0
-	for _, x := range r.refused {
-		index := x.row + passed
-		for passed < len(noRows) && noRows[passed] <= index {
-			passed++
-			index++
-		}
-		r.Rejected = append(r.Rejected, Rejection{Index: index, Code: x.why.Code, Message: x.why.Message})
-	}
-	slices.SortFunc(r.Rejected, func(a, b Rejection) int { return a.Index - b.Index })
-}
-
 // decide tells the request what became of one of its parts.
 func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	dups := 0
@@ -461,9 +445,14 @@ func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	r.mu.Lock()
 	if v.Refused != nil && err == nil {
 		for row, why := range v.Refused[p.from : p.from+p.rows] {
-			if why != nil {
-				refused++
-				r.refused = append(r.refused, refusedRow{p.before + row, why})
+			if why == nil {
+				continue
+			}
+			refused++
+			kept := v.kept(p.from + row)
+			r.refused = append(r.refused, refusedRow{p.before + row, why, kept})
+			if kept && v.lettersErr != nil {
+				err = fmt.Errorf("%w: %v", ErrPartly, v.lettersErr)
 			}
 		}
 	}
@@ -478,6 +467,6 @@ func (r *Request) decide(p part, v Verdicts, index uint64, err error) {
 	}
 	r.mu.Unlock()
 	if r.pending.Add(-1) == 0 {
-		r.done <- struct{}{}
+		r.c.answer(r)
 	}
 }

@@ -12,13 +12,14 @@ import (
 )
 
 // Batch gathers what one request says: events and identify calls as JSON of the
-// native API, and what was refused. Take one with NewBatch and Release it.
+// native API, in the order in which they were said, and what was refused. Take one
+// with NewBatch and Release it.
 type Batch struct {
-	// Events is a JSON array of native events, without its closing bracket while
-	// more are added; nil where there are none.
-	events []byte
-	from   []int // place in the request of each event
-	Calls  []Call
+	// items is a JSON array of native events and calls, without its closing bracket
+	// while more are added; empty where there are none.
+	items []byte
+	from  []int  // place in the request of each item
+	once  []bool // of each item, see IsOnce
 	// Refused are in no particular order.
 	Refused []Rejection
 	// Seen is how many messages the request had.
@@ -27,17 +28,7 @@ type Batch struct {
 	host  Host
 	frees []func() // memory that was reserved
 	room  int
-	size  int // of calls
 	scrap []byte
-}
-
-// Call is an identify call.
-type Call struct {
-	JSON  []byte // as POST /api/identify takes it
-	Index int    // place in the request
-	// Once sets traits that the person has not, as of the call's time: the first
-	// such call wins, and every other call wins over it.
-	Once bool
 }
 
 // Rejection is a message that was refused.
@@ -54,8 +45,10 @@ const (
 	MaxBatchBytes = 16 << 20
 	// MaxCallBytes bounds one identify call, as it is for the native ones.
 	MaxCallBytes = 128 << 10
-	// MaxMessages bounds the messages of one request.
+	// MaxMessages bounds the messages of one request,
 	MaxMessages = 10_000
+	// ItemsPerMessage what becomes of one: an event, and calls that set traits, and set them once.
+	ItemsPerMessage = 3
 	// reserveBytes is how much memory is asked for at a time.
 	reserveBytes = 256 << 10
 	maxKeptBytes = 1 << 20
@@ -75,9 +68,9 @@ func (b *Batch) Release() {
 	for _, free := range b.frees {
 		free()
 	}
-	kept := Batch{events: b.events[:0], from: b.from[:0], scrap: b.scrap[:0]}
-	if cap(kept.events) > maxKeptBytes {
-		kept.events = nil
+	kept := Batch{items: b.items[:0], from: b.from[:0], once: b.once[:0], scrap: b.scrap[:0]}
+	if cap(kept.items) > maxKeptBytes {
+		kept.items = nil
 	}
 	if cap(kept.scrap) > maxKeptBytes {
 		kept.scrap = nil
@@ -86,13 +79,18 @@ func (b *Batch) Release() {
 	batches.Put(b)
 }
 
-// Events are the events as one JSON array, and the place in the request of each; nil where there are none.
-func (b *Batch) Events() (array []byte, from []int) {
-	if len(b.events) == 0 {
+// Items are the events and calls as one JSON array, as POST /api/events/batch takes
+// it, and the place in the request of each; nil where there are none.
+func (b *Batch) Items() (array []byte, from []int) {
+	if len(b.items) == 0 {
 		return nil, nil
 	}
-	return append(b.events, ']'), b.from
+	return append(b.items, ']'), b.from
 }
+
+// IsOnce tells of an item that it sets traits that the person has not, as of the
+// call's time: the first such call wins, and every other call wins over it.
+func (b *Batch) IsOnce(item int) bool { return b.once[item] }
 
 // Begin counts a message and returns its place. The error refuses the whole request.
 func (b *Batch) Begin() (index int, err error) {
@@ -136,7 +134,7 @@ func (b *Batch) grow(bytes int) error {
 		b.room -= bytes
 		return nil
 	}
-	if len(b.events)+b.size+bytes > MaxBatchBytes {
+	if len(b.items)+bytes > MaxBatchBytes {
 		return &Refusal{Status: 413, Code: "too_large", Message: fmt.Sprintf("the messages with what the batch says for all of them have more than %d bytes; send several smaller requests", MaxBatchBytes)}
 	}
 	more := max(bytes, reserveBytes)
@@ -178,16 +176,21 @@ func (b *Batch) Event(index int, h *Head, properties, context *Fields) error {
 	e = context.appendAs(e, "context")
 	e = append(e, '}')
 	b.scrap = e
+	return b.add(index, e, false)
+}
+
+// add adds an item.
+func (b *Batch) add(index int, e []byte, once bool) error {
 	if err := b.grow(len(e) + 1); err != nil {
 		return err
 	}
-	if len(b.events) == 0 {
-		b.events = append(b.events, '[')
+	if len(b.items) == 0 {
+		b.items = append(b.items, '[')
 	} else {
-		b.events = append(b.events, ',')
+		b.items = append(b.items, ',')
 	}
-	b.events = append(b.events, e...)
-	b.from = append(b.from, index)
+	b.items = append(b.items, e...)
+	b.from, b.once = append(b.from, index), append(b.once, once)
 	return nil
 }
 
@@ -212,8 +215,7 @@ func (b *Batch) Identify(index int, h *Head, traits []byte, once bool) error {
 	if empty && (len(h.UserID) == 0 || len(h.AnonymousID) == 0) {
 		return nil
 	}
-	e := h.appendPerson(make([]byte, 0, len(traits)+128))
-	e[0] = '{' // in place of the comma before the first id
+	e := h.appendPerson(append(b.scrap[:0], `{"type":"identify"`...))
 	if len(h.Time) > 0 {
 		e = append(append(e, `,"timestamp":`...), h.Time...)
 	}
@@ -221,16 +223,12 @@ func (b *Batch) Identify(index int, h *Head, traits []byte, once bool) error {
 		e = append(append(e, `,"traits":`...), traits...)
 	}
 	e = append(e, '}')
+	b.scrap = e
 	if len(e) > MaxCallBytes {
 		b.Refuse(index, h.ID, event.CodeEventTooLarge, fmt.Sprintf("the traits have more than %d bytes", MaxCallBytes))
 		return nil
 	}
-	if err := b.grow(len(e)); err != nil {
-		return err
-	}
-	b.size += len(e)
-	b.Calls = append(b.Calls, Call{JSON: e, Index: index, Once: once})
-	return nil
+	return b.add(index, e, once)
 }
 
 // MaxListed bounds the refused messages that an answer lists.

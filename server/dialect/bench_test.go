@@ -26,7 +26,7 @@ func (rewriting) Inflate(packed []byte) ([]byte, func(), error) { return packed,
 func (rewriting) Reserve(int) (func(), error)                   { return func() {}, nil }
 
 func (rewriting) Store(_ *fasthttp.RequestCtx, b *dialect.Batch, _ string) error {
-	if _, from := b.Events(); len(from) != batchEvents || len(b.Refused) > 0 {
+	if _, from := b.Items(); len(from) != batchEvents || len(b.Refused) > 0 {
 		return fmt.Errorf("%d events, %v", len(from), b.Refused)
 	}
 	return nil

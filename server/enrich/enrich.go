@@ -20,6 +20,7 @@ import (
 
 	"spoor/engine/event"
 	"spoor/segment/batch"
+	"spoor/server/redact"
 )
 
 // Settings say what is added.
@@ -75,8 +76,12 @@ type Worker struct {
 	Countries *Countries // nil: there is no database
 	Clock     *Clock
 
-	agents map[string]*agent
-	places *places
+	agents  map[string]*agent
+	arrived map[string]*arrival
+	key     []byte // of arrived
+	places  *places
+
+	clean struct{ agent, from, to int } // see IsClean
 }
 
 // places are the paths that every event is asked for and given.
@@ -96,6 +101,15 @@ func newPlaces() *places {
 		utmSource: at("context.utmSource"), utmMedium: at("context.utmMedium"), campaign: at("context.campaign"), utmTerm: at("context.utmTerm"), utmContent: at("context.utmContent"),
 		referrerDomain: at("context.referrerDomain"), channel: at("context.channel"), country: at("context.country"),
 	}
+}
+
+// Begin goes before each event, also before one to which nothing is added.
+func (w *Worker) Begin() { w.clean.agent, w.clean.from, w.clean.to = -1, 0, 0 }
+
+// IsClean tells of a value of the event, as Apply left it, that no personal data is
+// in it: a user agent that was looked through before, and what was read in it.
+func (w *Worker) IsClean(i int) bool {
+	return i == w.clean.agent || i >= w.clean.from && i < w.clean.to
 }
 
 // Apply adds what the settings say.
@@ -144,7 +158,11 @@ func (w *Worker) country(d *event.Draft) {
 }
 
 // agent is what a user agent says.
-type agent struct{ browser, browserVersion, os, osVersion, device string }
+type agent struct {
+	browser, browserVersion, os, osVersion, device string
+
+	clean bool // neither it nor what it says holds personal data
+}
 
 const (
 	maxAgents     = 1024 // kept by a worker; then it begins anew
@@ -152,8 +170,10 @@ const (
 )
 
 func (w *Worker) userAgent(d *event.Draft) {
-	text := textAt(d, &w.places.userAgent)
-	if text == nil {
+	at, text := -1, []byte(nil)
+	if i := d.FindAt(&w.places.userAgent); i >= 0 && d.Kind(i) == batch.KindString {
+		at, text = i, d.Text(i)
+	} else {
 		// That of a program which sends events of others says nothing of them.
 		ua := d.Origin().UserAgent
 		if !strings.HasPrefix(ua, "Mozilla/") && !strings.HasPrefix(ua, "Opera/") {
@@ -171,11 +191,15 @@ func (w *Worker) userAgent(d *event.Draft) {
 		}
 		w.agents[string(text)] = a
 	}
+	from := d.Len()
 	add(d, &w.places.browser, a.browser)
 	add(d, &w.places.browserVersion, a.browserVersion)
 	add(d, &w.places.os, a.os)
 	add(d, &w.places.osVersion, a.osVersion)
 	add(d, &w.places.device, a.device)
+	if a.clean {
+		w.clean.agent, w.clean.from, w.clean.to = at, from, d.Len()
+	}
 	if a.device == "bot" && !d.Has("context.bot") {
 		d.AddBool("context.bot", true)
 	}
@@ -200,12 +224,30 @@ func parseAgent(text string) *agent {
 	for _, s := range []*string{&a.browser, &a.browserVersion, &a.os, &a.osVersion} {
 		*s = strings.ToValidUTF8((*s)[:min(len(*s), maxFieldBytes)], "")
 	}
+	a.clean = true
+	for _, s := range []string{text, a.browser, a.browserVersion, a.os, a.osVersion} {
+		a.clean = a.clean && len(redact.Scan(nil, []byte(s))) == 0
+	}
 	return a
 }
 
 const maxFieldBytes = 256 // of a field that is added
 
+// arrival is how a visitor came to a page.
+type arrival struct {
+	arguments
+	domain  string // where from, another site; empty for none
+	channel string
+}
+
+const (
+	maxArrivals     = 1024 // kept by a worker; then it begins anew
+	maxArrivalBytes = 512  // of what one follows from, for it to be kept
+)
+
 // campaign reads the arguments of the page's address and where the visitor came from.
+// Pages of a site differ by their paths, which say nothing of that: what follows from
+// the rest of both addresses is kept for the next event.
 func (w *Worker) campaign(d *event.Draft) {
 	page := textAt(d, &w.places.pageURL)
 	if page == nil {
@@ -213,18 +255,53 @@ func (w *Worker) campaign(d *event.Draft) {
 			return
 		}
 	}
-	c := readArguments(page)
-	// Copied before anything is added: that may move what they share.
-	host, from := hostOf(page), hostOf(textAt(d, &w.places.referrer))
-	add(d, &w.places.utmSource, c.source)
-	add(d, &w.places.utmMedium, c.medium)
-	add(d, &w.places.campaign, c.name)
-	add(d, &w.places.utmTerm, c.term)
-	add(d, &w.places.utmContent, c.content)
-	if from != "" && from != host {
-		add(d, &w.places.referrerDomain, from)
+	origin, query := cutPath(page)
+	referrer, _ := cutPath(textAt(d, &w.places.referrer))
+	w.key = append(append(append(append(append(w.key[:0], origin...), 0), query...), 0), referrer...)
+	a := w.arrived[string(w.key)]
+	if a == nil {
+		a = newArrival(origin, query, referrer)
+		if len(w.key) <= maxArrivalBytes && !a.paid { // the sign of a click that was bought never comes again
+			if w.arrived == nil || len(w.arrived) >= maxArrivals {
+				w.arrived = make(map[string]*arrival, 64)
+			}
+			w.arrived[string(w.key)] = a
+		}
 	}
-	add(d, &w.places.channel, c.channel(host, from))
+	add(d, &w.places.utmSource, a.source)
+	add(d, &w.places.utmMedium, a.medium)
+	add(d, &w.places.campaign, a.name)
+	add(d, &w.places.utmTerm, a.term)
+	add(d, &w.places.utmContent, a.content)
+	add(d, &w.places.referrerDomain, a.domain)
+	add(d, &w.places.channel, a.channel)
+}
+
+func newArrival(origin, query, referrer []byte) *arrival {
+	host, from := hostOf(origin), hostOf(referrer)
+	a := &arrival{arguments: readArguments(query)}
+	if from != host {
+		a.domain = from
+	}
+	a.channel = a.arguments.channel(host, from)
+	return a
+}
+
+// cutPath takes an address apart: what stands before its path, and its arguments.
+func cutPath(address []byte) (origin, query []byte) {
+	if i := bytes.IndexByte(address, '#'); i >= 0 {
+		address = address[:i]
+	}
+	origin = address
+	if i := bytes.IndexByte(address, '?'); i >= 0 {
+		origin, query = address[:i], address[i+1:]
+	}
+	if i := bytes.Index(origin, []byte("://")); i >= 0 {
+		if j := bytes.IndexByte(origin[i+3:], '/'); j >= 0 {
+			origin = origin[:i+3+j]
+		}
+	}
+	return origin, query
 }
 
 type arguments struct {
@@ -232,9 +309,7 @@ type arguments struct {
 	paid                                bool // the click was bought, by the sign of an advertising network
 }
 
-func readArguments(page []byte) (c arguments) {
-	page, _, _ = bytes.Cut(page, []byte{'#'})
-	_, query, _ := bytes.Cut(page, []byte{'?'})
+func readArguments(query []byte) (c arguments) {
 	for len(query) > 0 {
 		var arg []byte
 		arg, query, _ = bytes.Cut(query, []byte{'&'})

@@ -119,6 +119,20 @@ func database(t testing.TB) string {
 	return file
 }
 
+func TestWhatFollowsFromAnAddressIsTheSameForAWorkerThatKnowsIt(t *testing.T) {
+	on := Settings{Campaign: true}
+	random := rand.New(rand.NewSource(5))
+	of := func(list ...string) string { return list[random.Intn(len(list))] }
+	used := &Worker{}
+	for i := range 4 * maxArrivals {
+		page := of("https://shop.example", "https://www.Shop.example:443", "shop.example", "") + of("", "/", "/p/1", "/p/2/?x=//a/b", "?utm_source=s&utm_campaign=%61", "/p?utm_medium=cpc#?utm_medium=mail", "?gclid=1", "#?utm_source=s") + of("", fmt.Sprint("&utm_term=t", i))
+		from := of("", "https://www.google.com/", "https://shop.example/p/1", "https://news.example/?x=https://y.example/", "android-app://com.google")
+		about := fmt.Sprintf(`{"page":{"url":%q,"referrer":%q}}`, page, from)
+		require.Equal(t, contextOf(t, &Worker{}, on, event.Origin{}, about), contextOf(t, used, on, event.Origin{}, about), about)
+		require.LessOrEqual(t, len(used.arrived), maxArrivals)
+	}
+}
+
 func TestTheCountryIsThatOfTheClientsAddress(t *testing.T) {
 	c, err := OpenCountries(database(t))
 	require.NoError(t, err)

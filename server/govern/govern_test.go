@@ -134,6 +134,32 @@ func TestNoPersonalDataThatWasPlantedIsInABatchOrALetter(t *testing.T) {
 	}
 }
 
+// A user agent that is known to be clean is not looked through again: that must hold
+// for it alone, and for no other value of its event or of the next.
+func TestPersonalDataIsFoundBesideUserAgentsThatAreKnown(t *testing.T) {
+	store := newMemory()
+	p := New(store, nil, Lateness{}, slog.New(slog.DiscardHandler))
+	governed(t, p, store)
+	d := decoder(p)
+	const clean = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+	random := rand.New(rand.NewSource(7))
+	agents := []string{clean, "Mozilla/5.0 (mail ada@example.com) Chrome/126", "Mozilla/5.0 +49 151 23456789", ""}
+	for range 500 {
+		var members []string
+		for _, m := range []string{`"userAgent":"` + agents[random.Intn(len(agents))] + `"`, `"a":"ada@example.com"`, `"b":"x"`, `"c":"ada@example.com"`, `"browser":"ada@example.com"`} {
+			if random.Intn(2) == 0 {
+				members = append(members, m)
+			}
+		}
+		random.Shuffle(len(members), func(i, k int) { members[i], members[k] = members[k], members[i] })
+		_, rej := d.Add([]byte(`{"eventName":"x","userId":"u","context":{`+strings.Join(members, ",")+`}}`), "", noID)
+		require.Nil(t, rej)
+		bytes := string(d.Seal(1e15).AppendEncoded(nil))
+		require.NotContains(t, bytes, "ada@")
+		require.NotContains(t, bytes, "23456789")
+	}
+}
+
 func TestEverythingThatIsDecidedFollowsFromTheEventAndTheDocuments(t *testing.T) {
 	store := newMemory()
 	p := New(store, nil, Lateness{}, slog.New(slog.DiscardHandler))

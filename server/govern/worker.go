@@ -86,6 +86,7 @@ func (w *worker) Govern(d *event.Draft) event.Verdict {
 	w.refuse = ""
 	w.noted = quality.Event{Received: d.Origin().ReceivedAt}
 	w.counts = !d.Origin().Counted
+	w.enrich.Begin()
 	v := w.decide(d, s, e)
 	w.note(d, n, &v)
 	return v
@@ -267,7 +268,7 @@ func (w *worker) judge(d *event.Draft, e *eventRules) event.Verdict {
 		}
 		if r.pii > schema.Permit {
 			w.personal(d, i, r.pii)
-		} else if r.scan {
+		} else if r.scan && (r.named || !w.enrich.IsClean(i)) {
 			w.search(d, i, r)
 		}
 	}

@@ -49,7 +49,7 @@ type Status struct {
 	Kind  string `json:"kind"`           // replay, export, verify, backup, merge
 	Name  string `json:"name,omitempty"` // of what: a place, an export
 	State string `json:"state"`
-	Unit  string `json:"unit"` // of done and total: events or bytes
+	Unit  string `json:"unit"` // of done and total: events, bytes or files
 	Done  int64  `json:"done"`
 	Total int64  `json:"total,omitzero"` // absent: not known
 	// Rate is units per second over the last half minute.
@@ -130,6 +130,18 @@ func (a *Jobs) Begin(id, kind, name, unit string, cancel context.CancelFunc) *Jo
 	return j
 }
 
+// Continue is Begin for work that is done piece by piece: a job that has the id and has not ended goes on.
+func (a *Jobs) Continue(id, kind, name, unit string, cancel context.CancelFunc) *Job {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if j := a.by[id]; j != nil && !ended(j.s.State) {
+		j.cancel = cancel
+		return j
+	}
+	j, _ := a.begin(Status{ID: id, Kind: kind, Name: name, Unit: unit}, cancel)
+	return j
+}
+
 func (a *Jobs) begin(s Status, cancel context.CancelFunc) (*Job, bool) {
 	delete(a.by, s.ID)
 	if len(a.by) >= MaxJobs && !a.forget() && cancel == nil {
@@ -190,6 +202,13 @@ func (j *Job) End(err error) {
 		j.s.Error = cut(err.Error())
 	}
 	j.s.State, j.changed = state, j.all.now()
+}
+
+// Cancel says that the job ended because somebody asked for it.
+func (j *Job) Cancel() {
+	j.all.mu.Lock()
+	defer j.all.mu.Unlock()
+	j.s.State, j.changed = Canceled, j.all.now()
 }
 
 func cut(text string) string {
@@ -287,8 +306,8 @@ func (a *Jobs) Put(c *call.Call) (any, error) {
 	switch {
 	case !plain(r.Kind, 1) || !plain(r.Name, 0) || !utf8.ValidString(r.Error) || len(r.Error) > maxText:
 		return nil, call.Fail(http.StatusBadRequest, "bad_job", "kind has 1 to %d bytes of text, name and error at most as many", maxText)
-	case r.Unit != "events" && r.Unit != "bytes":
-		return nil, call.Fail(http.StatusBadRequest, "bad_job", "unit is events or bytes")
+	case r.Unit != "events" && r.Unit != "bytes" && r.Unit != "files":
+		return nil, call.Fail(http.StatusBadRequest, "bad_job", "unit is events, bytes or files")
 	case r.Done < 0 || r.Total < 0:
 		return nil, call.Fail(http.StatusBadRequest, "bad_job", "done and total are not negative")
 	case r.State != Running && !ended(r.State):

@@ -14,6 +14,8 @@
 //	manifest/date=2026-05-01.json                      the files of a day, see Day
 //	manifest/erased.json, manifest/persons.json        see Erased and Persons
 //	persons/persons-SHA.parquet                        who is who
+//	manifest/governance.json                           what governs a store that is rebuilt, see Governance
+//	governance/documents-SHA.ndjson, refused-, letters-
 //	events/date=2026-05-01/hour=13/event=E/source=S/base-SHA.parquet
 //	events/date=2026-05-01/hour=all/event=_rest/source=_rest/late-SHA.parquet
 //
@@ -33,15 +35,17 @@ import (
 
 // Names of the layout. Those that begin with "_" are no event's and no source's.
 const (
-	ownerKey    = "owner.json"
-	manifestDir = "manifest/"
-	erasedKey   = manifestDir + "erased.json"
-	personsKey  = manifestDir + "persons.json"
-	eventsDir   = "events/"
-	personsDir  = "persons/"
-	rest        = "_rest" // of events that are too few for a file of their own
-	noSource    = "_none"
-	allHours    = -1
+	ownerKey      = "owner.json"
+	manifestDir   = "manifest/"
+	erasedKey     = manifestDir + "erased.json"
+	personsKey    = manifestDir + "persons.json"
+	governanceKey = manifestDir + "governance.json"
+	governanceDir = "governance/"
+	eventsDir     = "events/"
+	personsDir    = "persons/"
+	rest          = "_rest" // of events that are too few for a file of their own
+	noSource      = "_none"
+	allHours      = -1
 )
 
 // A name in a path has at most maxEscaped bytes; a longer one is cut and told apart by its hash.

@@ -142,6 +142,11 @@ func Upload(ctx context.Context, store blob.Store, key string, content []byte) (
 	return sum, upload(ctx, store, key, bytes.NewReader(content), int64(len(content)), sum, nil)
 }
 
+// UploadFile puts a larger file beside the raw tier and reads it back.
+func UploadFile(ctx context.Context, store blob.Store, key string, content io.ReaderAt, size int64, sum string) error {
+	return upload(ctx, store, key, content, size, sum, nil)
+}
+
 // SumOf is the SHA-256 of bytes, hexadecimal.
 func SumOf(content []byte) string {
 	sum := sha256.Sum256(content)

@@ -61,6 +61,9 @@ func (t *Tier) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := t.governsAlready(ctx); err != nil {
+		return err
+	}
 	for key, d := range days {
 		d.Through, d.Erasures = 0, 0
 		if _, err := replaceJSON(ctx, t.store, key, &d.Day, d.version); err != nil {
@@ -74,6 +77,15 @@ func (t *Tier) adopt(ctx context.Context) error {
 	}
 	if e.Erasures = 0; found {
 		if _, err := replaceJSON(ctx, t.store, erasedKey, e, version); err != nil {
+			return err
+		}
+	}
+	var g Governance
+	if version, found, err = readJSON(ctx, t.store, governanceKey, &g); err != nil {
+		return err
+	}
+	if g.Through, g.Erasures = 0, 0; found {
+		if _, err := replaceJSON(ctx, t.store, governanceKey, g, version); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,14 @@ func (t *Tier) leading() bool {
 	return t.status.Leads
 }
 
+// IsWell tells whether this node writes the raw tier and its last round ended well: the raw tier
+// is that of this store, which has all of it.
+func (t *Tier) IsWell() bool {
+	t.status.mu.Lock()
+	defer t.status.mu.Unlock()
+	return t.status.Leads && t.status.Round != "" && t.status.Error == ""
+}
+
 func (s *status) follow() {
 	s.mu.Lock()
 	s.Leads = false

@@ -29,9 +29,9 @@ func (t *Tier) sweep(ctx context.Context) error {
 		}
 	}
 	var extra []string
-	for _, dir := range []string{eventsDir, personsDir} {
+	for _, dir := range []string{eventsDir, personsDir, governanceDir} {
 		err := t.store.List(ctx, dir, func(o blob.Object) error {
-			if !named[o.Key] && (gone[o.Key] || t.opts.Now().Sub(o.Changed) >= orphanAge) {
+			if !named[o.Key] && !t.governed.names(o.Key) && (gone[o.Key] || t.opts.Now().Sub(o.Changed) >= orphanAge) {
 				extra = append(extra, o.Key)
 			}
 			return nil

@@ -22,6 +22,8 @@ import (
 type Options struct {
 	// Store is the id of the store whose events these are, the same on each of its nodes.
 	Store func(ctx context.Context) (string, error)
+	// Governs is what governs the store; nil: the raw tier has no part of it.
+	Governs Governs
 	// Leads tells whether this node may write; only a leader may.
 	Leads func() bool
 	FS    vfs.FS // for files on their way; default the operating system's
@@ -95,6 +97,7 @@ type Tier struct {
 	erasedV    string
 	persons    Persons
 	personsV   string
+	governed   governed
 	erasedSeen uint64    // the last erasure that was seen,
 	erasedAt   time.Time // and when it was seen first
 	swept      time.Time
@@ -172,7 +175,10 @@ func (t *Tier) round(ctx context.Context) error {
 	}
 	erasing := t.erasingNow(index)
 	var failures []error
-	var older error
+	older := t.writeGovernance(ctx, erasing) // first: whom an erasure took is refused by what is rebuilt from here on
+	if older != nil && !errors.Is(older, ErrOlder) {
+		return older
+	}
 	for _, day := range due {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -243,6 +249,10 @@ func (t *Tier) load(ctx context.Context) error {
 		return err
 	}
 	if t.personsV, _, err = readJSON(ctx, t.store, personsKey, &t.persons); err != nil {
+		return err
+	}
+	t.governed = governed{}
+	if t.governed.version, _, err = readJSON(ctx, t.store, governanceKey, &t.governed.Governance); err != nil {
 		return err
 	}
 	// For how long erasures wait already is not known here: they are carried out at once.

@@ -297,6 +297,9 @@ func TestAStoreThatWasFilledAnewAdoptsTheRawTierAndErasesInIt(t *testing.T) {
 	w.opts.Adopt = true
 	w.restart()
 	w.at(4, 5)
+	require.ErrorContains(t, w.tier.Round(context.Background()), "ids that were erased would be taken again")
+	w.refuse(w.governance())
+	w.restart()
 	w.round()
 	w.opts.Adopt = false
 	w.restart()

@@ -12,11 +12,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"spoor/engine"
+	"spoor/engine/document"
 	"spoor/engine/erasure"
 	"spoor/engine/event"
+	"spoor/engine/identity"
+	"spoor/engine/letters"
 	"spoor/engine/query"
 	"spoor/engine/query/lang"
 	"spoor/engine/traits"
@@ -45,6 +49,19 @@ func (w *world) Rows(ctx context.Context, view *engine.View, q *lang.Query, yiel
 	return w.query.Rows(ctx, view, q, yield)
 }
 
+// What governs the store is its own.
+func (w *world) DocumentsIndex() uint64 { return w.db.DocumentsIndex() }
+
+func (w *world) GoverningDocuments(kind string) []document.Document { return w.db.Documents(kind) }
+
+func (w *world) Refusals() []identity.Refusals { return w.db.Refusals() }
+
+func (w *world) RefusedCount() int { return w.db.RefusedCount() }
+
+func (w *world) Retention() (erasure.Retention, erasure.Cutoffs, error) { return w.db.Retention() }
+
+func (w *world) Letters() *letters.Store { return w.db.Letters() }
+
 var day0 = time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, store blob.Store) *world {
@@ -52,8 +69,8 @@ func newWorld(t testing.TB, store blob.Store) *world {
 	w := &world{t: t, store: store, now: day0, sent: map[string]string{}, from: map[string]string{}}
 	w.openStore()
 	w.opts = rawtier.Options{
-		Store: func(context.Context) (string, error) { return "store-1", nil },
-		Dir:   filepath.Join(t.TempDir(), "shop"), Delay: time.Hour, EraseWithin: 2 * time.Hour, MinRows: 20,
+		Store: func(context.Context) (string, error) { return "store-1", nil }, Governs: w,
+		Dir: filepath.Join(t.TempDir(), "shop"), Delay: time.Hour, EraseWithin: 2 * time.Hour, MinRows: 20,
 		Now: func() time.Time { return w.now }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	w.tier = rawtier.New(store, w, w.opts)
@@ -96,6 +113,15 @@ func (w *world) sendAll(source string, lines ...string) {
 		w.sent[id], w.from[id] = line, source
 	}
 	w.apply(engine.EventsEntry(nil, d.Seal(w.now.UnixMicro())))
+}
+
+// applyLine stores one event and answers what became of it.
+func (w *world) applyLine(line string) *engine.EventsResult {
+	w.t.Helper()
+	d := event.NewDecoder(event.DefaultLimits())
+	_, rej := d.Add([]byte(line), "", nil)
+	require.Nil(w.t, rej)
+	return w.apply(engine.EventsEntry(nil, d.Seal(w.now.UnixMicro()))).(*engine.EventsResult)
 }
 
 func (w *world) identify(user, anon, trait string) {
@@ -204,6 +230,13 @@ func (w *world) everything() string {
 				all.Write(e.JSON)
 				return nil
 			})
+		}
+		if strings.HasSuffix(o.Key, ".zst") {
+			z, err := zstd.NewReader(bytes.NewReader(b))
+			require.NoError(w.t, err)
+			defer z.Close()
+			_, err = io.Copy(&all, z)
+			return err
 		}
 		if strings.HasPrefix(o.Key, "persons/") {
 			return parquetfile.EachPerson(bytes.NewReader(b), int64(len(b)), func(p *parquetfile.Person) error {

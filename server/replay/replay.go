@@ -16,18 +16,34 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"spoor/engine/erasure"
 	"spoor/engine/event"
+	"spoor/engine/identity"
+	"spoor/engine/letters"
 	"spoor/engine/traits"
 	"spoor/segment/batch"
 	"spoor/server/call"
 	"spoor/server/collect"
+	"spoor/server/govern"
 )
 
 // Log is where events and calls become log entries.
 type Log interface {
 	EventsEntry(dst []byte, b *batch.Batch) []byte
 	CommitEvents(ctx context.Context, entry []byte) (v collect.Verdicts, index uint64, err error)
-	IdentifyAll(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error)
+	Rules
+}
+
+// Rules is what governs a store, see governance.go.
+type Rules interface {
+	// RestorePersons links ids and sets traits, with what persons agreed to.
+	RestorePersons(ctx context.Context, calls []traits.Call) (erased []int, index uint64, err error)
+	Document(kind, name string) (govern.Document, bool)
+	PutDocument(ctx context.Context, kind, name string, value []byte) (index uint64, err error)
+	Refuse(ctx context.Context, r *identity.Refusals) (index uint64, err error)
+	Letters() *letters.Store
+	CommitLetters(ctx context.Context, bounds letters.Bounds, encoded []byte) (index uint64, err error)
+	RestoreRetention(ctx context.Context, r *erasure.Retention, gone erasure.Cutoffs, now time.Time) (index uint64, err error)
 }
 
 const (
@@ -204,7 +220,7 @@ func (a *API) Persons(c *call.Call) (any, error) {
 		if len(calls) == 0 {
 			return nil
 		}
-		_, index, err := a.log.IdentifyAll(c.Context, calls) // what is said of erased persons is left out by the log
+		_, index, err := a.log.RestorePersons(c.Context, calls) // what is said of erased persons is left out by the log
 		c.Index = index
 		answer.Accepted += len(calls)
 		calls, bytes = calls[:0], 0

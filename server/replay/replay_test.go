@@ -21,10 +21,11 @@ import (
 
 // log keeps what is committed.
 type log struct {
-	mu    sync.Mutex
-	rows  map[string]string // by eventId: time of receipt and source
-	calls []string
-	fail  error
+	replay.Rules // but for what is below: none
+	mu           sync.Mutex
+	rows         map[string]string // by eventId: time of receipt and source
+	calls        []string
+	fail         error
 }
 
 func (l *log) EventsEntry(dst []byte, b *batch.Batch) []byte { return b.AppendEncoded(dst) }
@@ -57,7 +58,7 @@ func (l *log) CommitEvents(_ context.Context, entry []byte) (v collect.Verdicts,
 	return v, 7, nil
 }
 
-func (l *log) IdentifyAll(_ context.Context, calls []traits.Call) ([]int, uint64, error) {
+func (l *log) RestorePersons(_ context.Context, calls []traits.Call) ([]int, uint64, error) {
 	for _, c := range calls {
 		l.calls = append(l.calls, fmt.Sprintf("%s %s %d traits at %d", c.UserID, c.AnonymousID, len(c.Traits), c.Time))
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -341,16 +342,22 @@ type benchRunCmd struct {
 	Seed   uint64   `help:"Another seed, another stream; what was tuned with one is measured with another." default:"2" placeholder:"S"`
 	Runs   int      `help:"How often each question is asked of each system after once for warmth; medians count." default:"7" placeholder:"N"`
 	Peers  string   `help:"Where make bench-peers has put the peers; what is not there is left out." default:"bench/.peers" type:"path" placeholder:"DIR"`
+	Peer   []string `help:"Only this peer: clickhouse, duckdb or victorialogs; may be given several times. none measures Spoor alone." placeholder:"NAME"`
+	Only   string   `help:"Only questions whose name has this text." placeholder:"TEXT"`
 	Dir    string   `help:"Where events and data are kept meanwhile; default: the system's place for temporary files." type:"path" placeholder:"DIR"`
 	Memory byteSize `help:"Memory setting of the server." default:"1024MiB" placeholder:"SIZE"`
-	Out    string   `help:"Write the report as JSON to this file too." type:"path" placeholder:"FILE"`
-	JSON   bool     `help:"Print the report as JSON." name:"json"`
+
+	Patience time.Duration `help:"A peer that takes longer for its first answer to a question is not asked again: that one counts." default:"60s"`
+
+	Out  string `help:"Write the report as JSON to this file too." type:"path" placeholder:"FILE"`
+	JSON bool   `help:"Print the report as JSON." name:"json"`
 }
 
 // Help implements kong.HelpProvider.
 func (benchRunCmd) Help() string {
 	return examples("Loads one file into a server of this binary and into each peer, asks all the same eleven questions in turn, and wants equal answers. Needs about a kilobyte of disk and, with peers, 300 bytes of memory for an event; exit code 1 when answers differ.",
 		"spoor bench run --events 1000000",
+		"spoor bench run --events 50000000 --peer none --out 50m.json",
 		"spoor bench run --out after.json && spoor bench compare before.json after.json")
 }
 
@@ -360,8 +367,15 @@ func (c *benchRunCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	wanted := c.Peer
+	if slices.Equal(wanted, []string{"none"}) {
+		wanted = []string{}
+	} else if len(wanted) == 0 {
+		wanted = nil
+	}
 	r, err := peers.Run(ctx, peers.Config{
 		Events: c.Events, Seed: c.Seed, Runs: c.Runs, Dir: c.Dir, Binary: binary, Args: []string{"--memory", c.Memory.String()}, PeersDir: c.Peers,
+		Peers: wanted, Only: c.Only, Patience: c.Patience,
 		Progress: func(step string) { _, _ = fmt.Fprintln(env.Stderr, step+" ...") },
 	})
 	if err != nil {

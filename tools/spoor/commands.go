@@ -31,6 +31,7 @@ type commands struct {
 	Import  importCmd          `cmd:"" group:"events" help:"Send events from files to a server."`
 	Export  raw.Export         `cmd:"" group:"events" help:"Take events out of a server, as JSON lines, CSV or Parquet."`
 	Tables  raw.Tables         `cmd:"" group:"events" help:"Keep answers as tables beside the raw tier, day by day."`
+	Exports raw.Exports        `cmd:"" group:"events" help:"Show and end exports into the raw tier."`
 	Replay  raw.Replay         `cmd:"" group:"events" help:"Fill a server from a raw tier."`
 	Query   queryCmd           `cmd:"" group:"events" help:"Ask a question, or many at a prompt."`
 	Segment segmentCmd         `cmd:"" group:"server" help:"Look into segment files."`

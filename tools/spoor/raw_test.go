@@ -56,8 +56,20 @@ type rawState struct {
 
 func (s *serving) awaitRaw(is func(rawState) bool) (state rawState) {
 	s.t.Helper()
+	return s.awaitRawAs("", is)
+}
+
+func (s *serving) awaitRawAs(key string, is func(rawState) bool) (state rawState) {
+	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		resp, err := http.Get(s.url + "/api/raw")
+		req, err := http.NewRequest(http.MethodGet, s.url+"/api/raw", nil)
+		if err != nil {
+			return false
+		}
+		if key != "" {
+			req.Header.Set("Authorization", "Bearer "+key)
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return false
 		}

@@ -36,7 +36,6 @@ import (
 	"spoor/server/dialect/snowplow"
 	"spoor/server/enrich"
 	"spoor/server/govern"
-	"spoor/server/rawtier"
 	"spoor/server/sdkfile"
 	"spoor/tools/internal/logquota"
 	"spoor/tools/internal/member"
@@ -185,10 +184,10 @@ func (c *serveCmd) Run(ctx context.Context, env *environment) (err error) {
 		return errors.Join(usageError{err}, raft.Close(context.WithoutCancel(ctx)), db.Close())
 	}
 	stopChores := chores(log, node, back, others, erased, tier)
-	err = c.serve(ctx, env, log, server.New(back, server.Options{
+	err = c.serve(ctx, env, log, server.New(back, rawOptions(tier, server.Options{
 		Logger: log, Nodes: backend.Nodes{Roster: others, Audit: copies.Audit}, Keys: keys, TrustedProxies: c.TrustedProxy, Dialects: dialects, Script: script, BudgetBytes: int64(c.Memory) / 4, Countries: countries,
-		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"}, Raw: rawTier(tier),
-	}), node, others, keys)
+		Lateness: govern.Lateness{Allowed: time.Duration(c.AllowedLateness), Refuse: c.LateEvents == "dead-letter"},
+	})), node, others, keys)
 	stopChores()
 	copies.Close()
 
@@ -236,17 +235,17 @@ func (e erasedLog) tell(uint64) {
 // cutAgainAfter is how long a log that could not be cut is left alone.
 const cutAgainAfter = time.Minute
 
-// rawTier is a raw tier as the server takes it: nil for none.
-func rawTier(tier *rawtier.Tier) server.RawTier {
-	if tier == nil {
-		return nil
+// rawOptions are what the server shows of the raw tier, if there is one.
+func rawOptions(w *raw.Written, o server.Options) server.Options {
+	if w != nil {
+		o.Raw, o.Exports, o.Jobs = w.Tier, w.Exports, w.Jobs
 	}
-	return tier
+	return o
 }
 
 // chores watches over the other nodes, lets events expire, cuts the log behind what was erased, and writes the
 // raw tier, if there is one, until stop is called, which waits for them: a node goes on to be one while it shuts down.
-func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog, tier *rawtier.Tier) (stop func()) {
+func chores(log *slog.Logger, node *backend.Node, back *backend.Backend, others *roster.Roster, erased erasedLog, tier *raw.Written) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { others.Run(ctx) })

@@ -54,6 +54,8 @@ func openS3(bucket, prefix string, opts Options) (*s3, error) {
 		s.timeout = defaultTimeout
 	}
 	switch key, kms := strings.CutPrefix(opts.Encryption, "kms:"); {
+	case kms && key == "":
+		return nil, fmt.Errorf("encryption %q names no key; write kms:KEY-ID", opts.Encryption)
 	case kms:
 		if s.seal, err = encrypt.NewSSEKMS(key, nil); err != nil {
 			return nil, fmt.Errorf("encryption %q: %w", opts.Encryption, err)
@@ -76,7 +78,7 @@ func openS3(bucket, prefix string, opts Options) (*s3, error) {
 		DisableCompression:    true,
 	}
 	s.client, err = minio.New(u.Host, &minio.Options{
-		Creds: roles(transport), Secure: u.Scheme == "https", Transport: transport, Region: opts.Region, MaxRetries: maxTries,
+		Creds: roles(transport, opts.Metadata), Secure: u.Scheme == "https", Transport: transport, Region: opts.Region, MaxRetries: maxTries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open s3://%s at %s: %w", bucket, opts.Endpoint, err)
@@ -86,10 +88,10 @@ func openS3(bucket, prefix string, opts Options) (*s3, error) {
 
 // roles are the credentials of the environment, of the usual files, or of the role of
 // this machine, the first that there are.
-func roles(transport http.RoundTripper) *credentials.Credentials {
+func roles(transport http.RoundTripper, metadata string) *credentials.Credentials {
 	return credentials.NewChainCredentials([]credentials.Provider{
 		&credentials.EnvAWS{}, &credentials.FileAWSCredentials{},
-		&credentials.IAM{Client: &http.Client{Transport: transport, Timeout: 10 * time.Second}},
+		&credentials.IAM{Endpoint: metadata, Client: &http.Client{Transport: transport, Timeout: 10 * time.Second}},
 	})
 }
 

@@ -60,6 +60,8 @@ type Options struct {
 	Region   string
 	// Encryption asks the store to encrypt objects: "", "s3" (AES256) or "kms:KEY-ID".
 	Encryption string
+	// Metadata is the URL of what knows the role of this machine; "" is the usual address.
+	Metadata string
 	// PartBytes is the size of the parts that larger objects are sent in; 0: 16 MiB.
 	PartBytes int64
 	// Timeout bounds a request without progress; 0: a minute.

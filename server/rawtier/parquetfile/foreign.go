@@ -19,17 +19,32 @@ import (
 // EachRow calls f with the rows of any Parquet file of flat columns, as JSON objects by
 // the names of the columns; a null is no member. Of a file of the raw tier it is the event as it
 // was sent. object is good until f returns.
-func EachRow(in *os.File, f func(object []byte) error) (err error) {
+func EachRow(in *os.File, f func(object []byte) error) error {
 	info, err := in.Stat()
 	if err != nil {
 		return err
 	}
-	file, err := open(in, info.Size())
+	if err := eachRow(in, info.Size(), f); err != nil {
+		return fmt.Errorf("read %s: %w", in.Name(), err)
+	}
+	return nil
+}
+
+func eachRow(in io.ReaderAt, size int64, f func(object []byte) error) (err error) {
+	if err := guardFooter(in, size); err != nil {
+		return err
+	}
+	file, err := open(in, size)
 	if err != nil {
 		return err
 	}
+	for i := range file.Metadata().RowGroups {
+		if err := guardGroup(in, size, file.Schema(), &file.Metadata().RowGroups[i]); err != nil {
+			return fmt.Errorf("row group %d: %w", i+1, err)
+		}
+	}
 	if _, ours := file.Schema().Lookup(jsonColumn); ours {
-		if err := Each(in, info.Size(), func(e *Event) error { return f(e.JSON) }); !errors.Is(err, ErrForeign) {
+		if err := Each(in, size, func(e *Event) error { return f(e.JSON) }); !errors.Is(err, ErrForeign) {
 			return err
 		}
 	}
@@ -38,9 +53,6 @@ func EachRow(in *os.File, f func(object []byte) error) (err error) {
 	var names [][]byte
 	for _, path := range file.Schema().Columns() {
 		leaf, _ := file.Schema().Lookup(path...)
-		if leaf.MaxRepetitionLevel > 0 {
-			return fmt.Errorf("the column %s is a list: only flat columns can be read", strings.Join(path, "."))
-		}
 		name, err := jsontext.AppendQuote(nil, strings.Join(path, "."))
 		if err != nil {
 			return fmt.Errorf("the name of a column is no UTF-8: %q", path)
@@ -50,7 +62,7 @@ func EachRow(in *os.File, f func(object []byte) error) (err error) {
 	}
 	var rows [64]parquet.Row
 	var buf []byte
-	for _, group := range file.RowGroups() {
+	for number, group := range file.RowGroups() {
 		r := group.Rows()
 		for {
 			n, err := r.ReadRows(rows[:])
@@ -77,11 +89,11 @@ func EachRow(in *os.File, f func(object []byte) error) (err error) {
 			}
 			if err != nil {
 				_ = r.Close()
-				return fmt.Errorf("read rows of Parquet: %w", err)
+				return fmt.Errorf("read the rows of row group %d: %w", number+1, err)
 			}
 		}
 		if err := r.Close(); err != nil {
-			return fmt.Errorf("read rows of Parquet: %w", err)
+			return fmt.Errorf("read the rows of row group %d: %w", number+1, err)
 		}
 	}
 	return nil

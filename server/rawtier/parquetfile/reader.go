@@ -72,6 +72,15 @@ func Each(in io.ReaderAt, size int64, f func(*Event) error) error {
 	return nil
 }
 
+// Rows is how many rows a file has, by its footer.
+func Rows(in io.ReaderAt, size int64) (int64, error) {
+	file, err := open(in, size)
+	if err != nil {
+		return 0, err
+	}
+	return file.NumRows(), nil
+}
+
 // open reads the footer. What is damaged is an error, also where the library panics.
 func open(in io.ReaderAt, size int64) (file *parquet.File, err error) {
 	defer recovered(&err)

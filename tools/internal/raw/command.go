@@ -3,6 +3,7 @@ package raw
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -30,6 +31,7 @@ type Replay struct {
 	From        string `help:"First day, 2026-05-01." placeholder:"DATE"`
 	To          string `help:"Day after the last one." placeholder:"DATE"`
 	As          string `help:"What events pass: ${enum}. sent keeps source and time of receipt, and needs an admin key; governed is through schemas and redaction as they are now." enum:"sent,governed" default:"sent"`
+	Rebuild     bool   `help:"Bring back what governed the store, too: schemas, policy, saved queries, boards, dead letters, retention, and the keys last. For a store that was lost."`
 	Rate        int    `help:"Events per second at most." placeholder:"N"`
 	Connections int    `help:"Connections that send at the same time." default:"4" placeholder:"N"`
 	Resume      string `help:"Remember in this file what is done, and pass by what it names." type:"path" placeholder:"FILE"`
@@ -38,10 +40,11 @@ type Replay struct {
 
 // Help implements kong.HelpProvider.
 func (Replay) Help() string {
-	return `A replay may be cut off and repeated: an event that is stored already counts as a duplicate. Who is who comes first, then the events, day by day. What was erased is not in the raw tier any more; whom the server has erased, it refuses. A server that was filled like this goes on with the raw tier when it is started once with --raw-adopt.
+	return `A replay may be cut off and repeated: an event that is stored already counts as a duplicate. Who is who comes first, then the events, day by day. What was erased is not in the raw tier any more; who was erased is refused from then on, by this server too. A server that was filled like this goes on with the raw tier when it is started once with --raw-adopt.
 
 Examples:
 
+    spoor replay /var/backups/raw --rebuild --resume rebuild.done
     spoor replay /var/backups/raw
     spoor replay s3://events/prod --endpoint https://s3.example.com --resume replay.done
     spoor replay s3://events/prod --from 2026-05-01 --to 2026-06-01 --as governed --rate 5000`
@@ -60,6 +63,9 @@ func (c *Replay) Run(ctx context.Context, console *Console) error {
 	if c.Rate < 0 {
 		return fmt.Errorf("--rate must not be negative, got %d", c.Rate)
 	}
+	if c.Rebuild && (c.As != "sent" || c.From != "" || c.To != "") {
+		return errors.New("--rebuild brings back a whole store as it was: leave --as, --from and --to out")
+	}
 	store, err := c.existing(c.Raw)
 	if err != nil {
 		return err
@@ -69,7 +75,7 @@ func (c *Replay) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	defer to.Close()
-	run := replay.New(store, to, replay.Config{From: c.From, To: c.To, AsSent: c.As == "sent", Connections: c.Connections, PerSecond: c.Rate, Resume: c.Resume, Job: "replay-" + uuid.NewString()})
+	run := replay.New(store, to, replay.Config{From: c.From, To: c.To, AsSent: c.As == "sent", Rebuild: c.Rebuild, Connections: c.Connections, PerSecond: c.Rate, Resume: c.Resume, Job: "replay-" + uuid.NewString()})
 	stop := console.bar(func() (int64, int64) { p := run.Progress(); return p.Done, p.Total })
 	sum, err := run.Run(ctx)
 	stop()
@@ -81,6 +87,9 @@ func (c *Replay) Run(ctx context.Context, console *Console) error {
 	}
 	_, _ = fmt.Fprintf(console.Stdout, "%s events of %s days in %.1f s: %s accepted, %s duplicates, %s rejected; %s ids of persons\n",
 		render.Count(sum.Events), render.Count(int64(sum.Days)), sum.Seconds, render.Count(sum.Accepted), render.Count(sum.Duplicates), render.Count(sum.Rejected), render.Count(sum.Persons))
+	if c.Rebuild {
+		_, _ = fmt.Fprintf(console.Stdout, "%s rules that govern the store: documents, lists of refused ids, dead letters, retention\n", render.Count(sum.Rules))
+	}
 	for _, why := range sum.Rejects {
 		_, _ = fmt.Fprintln(console.Stdout, "  rejected:", why)
 	}

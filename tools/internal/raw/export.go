@@ -27,6 +27,9 @@ type Export struct {
 	Columns []string `help:"Columns of CSV, or the fields that have columns of their own in Parquet." placeholder:"FIELD"`
 	Limit   int      `help:"Events at most." placeholder:"N"`
 	Name    string   `help:"Have the server write it into its raw tier, under this name, instead of sending it. Needs an admin key." placeholder:"NAME"`
+	Every   string   `help:"With --name: a file for each day or hour that ends, from --from on." enum:",day,hour" default:"" placeholder:"PERIOD"`
+	Window  int      `help:"With --every: how many periods each file covers." placeholder:"N"`
+	Delay   string   `help:"With --every: how long after its end a period is written; 6h for days, 15m for hours." placeholder:"TIME"`
 	Resume  bool     `help:"Go on behind the last whole line of the file (ndjson)."`
 }
 
@@ -40,7 +43,9 @@ Examples:
     spoor export --from 2026-05-01 --to 2026-06-01 -o may.ndjson --resume
     spoor export --event purchase --where 'properties.price > 100' --format csv --columns eventId,timestamp,properties.price
     spoor export --format parquet -o all.parquet
-    spoor export --format parquet --from 2026-05-01 --to 2026-06-01 --name may.parquet   # into the raw tier`
+    spoor export --format parquet --from 2026-05-01 --to 2026-06-01 --name may   # into the raw tier; the server goes on without this command
+    spoor export --format csv --name daily --from 2026-05-01 --every day --window 7
+    spoor exports                                                              # all of them; spoor exports daily --remove`
 }
 
 // call is the request that the API takes.
@@ -53,7 +58,6 @@ type call struct {
 	Columns []string        `json:"columns,omitempty"`
 	Limit   int             `json:"limit,omitempty"`
 	Cursor  json.RawMessage `json:"cursor,omitempty"`
-	Name    string          `json:"name,omitempty"`
 }
 
 // maxTries is how often an export that is cut off goes on without a line more.
@@ -72,11 +76,13 @@ func (c *Export) Run(ctx context.Context, console *Console) (err error) {
 		return err
 	}
 	defer server.Close()
-	request := call{From: c.From, To: c.To, Where: c.Where, Events: c.Event, Format: c.Format, Columns: c.Columns, Limit: c.Limit}
 	if c.Name != "" {
-		request.Name = c.Name
-		return intoRaw(ctx, server, request, console)
+		return c.intoRaw(ctx, server, console)
 	}
+	if c.Every != "" || c.Window != 0 || c.Delay != "" {
+		return errors.New("--every, --window and --delay are of exports into the raw tier; name one with --name")
+	}
+	request := call{From: c.From, To: c.To, Where: c.Where, Events: c.Event, Format: c.Format, Columns: c.Columns, Limit: c.Limit}
 	out, before := console.Stdout, int64(0)
 	if c.Out != "-" {
 		flags := os.O_CREATE | os.O_RDWR | os.O_TRUNC
@@ -110,28 +116,6 @@ func (c *Export) Run(ctx context.Context, console *Console) (err error) {
 		_, _ = fmt.Fprintf(console.Stderr, "%s events in %s\n", render.Count(done.Load()), c.Out)
 	}
 	return err
-}
-
-// intoRaw has the server write the export.
-func intoRaw(ctx context.Context, server *client.Client, request call, console *Console) error {
-	var result struct {
-		Key    string
-		Bytes  int64
-		SHA256 string
-	}
-	err := server.Operate(ctx, "/api/exports", request, func(done, _ int64) {
-		if console.Terminal {
-			_, _ = fmt.Fprintf(console.Stderr, "\r%s events", render.Count(done))
-		}
-	}, &result)
-	if console.Terminal {
-		_, _ = fmt.Fprint(console.Stderr, "\r\x1b[K")
-	}
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintf(console.Stdout, "%s: %s bytes, sha256 %s\n", result.Key, render.Count(result.Bytes), result.SHA256)
-	return nil
 }
 
 // count asks how many events there are, for the bar; 0 where that cannot be said.

@@ -9,13 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"spoor/server/backend"
+	"spoor/server/jobs"
 	"spoor/server/rawtier"
 	"spoor/server/rawtier/blob"
+	"spoor/server/rawtier/exports"
 )
 
 // Place is the flags that say where a raw tier is.
@@ -47,11 +50,29 @@ type Serve struct {
 	RawAdopt bool          `help:"Go on with the raw tier of another store, after it was replayed into this one."`
 }
 
-// workDir is where files stand on their way, in the directory of the data.
-const workDir = "rawtier"
+// Where files stand on their way, in the directory of the data.
+const (
+	workDir    = "rawtier"
+	exportsDir = "exports"
+)
+
+// Written is what a server writes into its raw tier.
+type Written struct {
+	Tier    *rawtier.Tier
+	Exports *exports.Exports
+	Jobs    *jobs.Jobs
+}
+
+// Run writes it until ctx ends.
+func (w *Written) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { w.Exports.Run(ctx) })
+	w.Tier.Run(ctx)
+	running.Wait()
+}
 
 // Tier opens the raw tier that the flags name; nil if they name none.
-func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backend, log *slog.Logger) (*rawtier.Tier, error) {
+func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backend, log *slog.Logger) (*Written, error) {
 	if s.Raw == "" {
 		return nil, nil
 	}
@@ -62,10 +83,16 @@ func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backe
 	if err != nil {
 		return nil, fmt.Errorf("--raw: %w", err)
 	}
-	return rawtier.New(store, back, rawtier.Options{
-		Store: func(ctx context.Context) (string, error) { return storeID(ctx, back) },
-		Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
-	}), nil
+	w := &Written{Jobs: jobs.New(time.Now)}
+	w.Tier = rawtier.New(store, back, rawtier.Options{
+		Store:   func(ctx context.Context) (string, error) { return storeID(ctx, back) },
+		Governs: back, Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
+	})
+	w.Exports = exports.New(store, back, exports.Options{
+		Mine: func() bool { return back.Leads() && w.Tier.IsWell() },
+		Jobs: w.Jobs, Dir: filepath.Join(data, exportsDir), EraseWithin: eraseWithin, Logger: log,
+	})
+	return w, nil
 }
 
 // The document that holds the id of a store, the same on all of its nodes.

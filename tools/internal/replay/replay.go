@@ -45,7 +45,9 @@ const (
 type Config struct {
 	From, To string // dates of days, To exclusive; empty: no bound
 	// AsSent passes by schemas and redaction; else events go through what is in force now.
-	AsSent      bool
+	AsSent bool
+	// Rebuild brings back what governs the store too, with AsSent alone.
+	Rebuild     bool
 	Connections int
 	PerSecond   int    // events at most; 0: no bound
 	Resume      string // file that remembers what is done; empty: none
@@ -59,6 +61,7 @@ type Summary struct {
 	Files      int      `json:"files"`
 	Skipped    int      `json:"skipped"` // files that an earlier run had done
 	Persons    int64    `json:"persons"` // rows of who is who
+	Rules      int64    `json:"rules"`   // lines of what governs the store that were new to it
 	Events     int64    `json:"events"`
 	Accepted   int64    `json:"accepted"`
 	Duplicates int64    `json:"duplicates"`
@@ -129,6 +132,18 @@ func (r *Replay) run(ctx context.Context) error {
 	for i := range days {
 		r.total.Add(days[i].Rows)
 	}
+	rules, err := rawtier.ReadGovernance(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	if rules == nil && r.config.Rebuild {
+		return fmt.Errorf("%s has no part of what governs a store, for an older program wrote it; start the store once more with it, or leave --rebuild out", r.store)
+	}
+	if rules != nil && r.config.AsSent {
+		if err := r.before(ctx, rules, done); err != nil {
+			return err
+		}
+	}
 	if persons != nil && !done[persons.Key] {
 		if err := r.persons(ctx, persons); err != nil {
 			return fmt.Errorf("replay who is who: %w", err)
@@ -154,6 +169,9 @@ func (r *Replay) run(ctx context.Context) error {
 			}
 		}
 		r.sum.Days++
+	}
+	if rules != nil && r.config.AsSent {
+		return r.behind(ctx, rules, done)
 	}
 	return nil
 }
@@ -268,7 +286,7 @@ func (r *Replay) sending(ctx context.Context, connections int, path string, read
 		if len(lines) == 0 {
 			return nil
 		}
-		if r.limit != nil && path != personsPath {
+		if r.limit != nil && path != personsPath && path != governancePath {
 			if err := r.limit.WaitN(ctx, len(lines)); err != nil {
 				return context.Cause(ctx)
 			}
