@@ -262,7 +262,7 @@ func TestAFileOfAnotherVersionIsRefusedByName(t *testing.T) {
 				require.Error(t, err, name)
 				message = err.Error()
 			}
-			require.Regexp(t, `version 99[,;] this program reads version \d`, message, name)
+			require.Regexp(t, `version 99[,;] this program reads versions? \d`, message, name)
 		}
 		require.True(t, found, "there is no file of %s", suffix)
 	}

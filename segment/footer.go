@@ -29,6 +29,7 @@ type column struct {
 	off      uint64
 	pages    []uint32 // sizes of its pages, one after the other from off
 	min, max float64  // of formNumbers
+	values   values
 }
 
 // sectionDir is the directory entry of a section; its columns and block index
@@ -67,12 +68,15 @@ type dictDir struct {
 // with a column
 //
 //	| kind u8 | form u8 | uvarint path | uvarint present | uvarint offset | uvarint pages | lane of page sizes |
-//	| min f64 | max f64 (numbers alone) |
+//	| min f64 | max f64 (numbers alone) | values (of columns that are counted, see values.append) |
 func appendColumns(dst []byte, s *sectionDir) []byte {
 	dst = encoding.AppendLane(dst, s.firstKeys, false)
 	dst = binary.AppendUvarint(dst, uint64(len(s.columns)))
 	for i := range s.columns {
 		dst = s.columns[i].append(dst)
+		if c := &s.columns[i]; counted(c.kind, c.form) {
+			dst = c.values.append(dst)
+		}
 	}
 	return dst
 }

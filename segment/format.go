@@ -9,8 +9,12 @@ import (
 	"spoor/segment/batch"
 )
 
-// Version is the format that this program writes and reads.
-const Version = 1
+// Version is the format that this program writes; it reads those from OldestVersion on. Version 2 has
+// codes in planes, and in the directory how many rows have a value.
+const (
+	Version       = 2
+	OldestVersion = 1
+)
 
 // A segment file:
 //
@@ -92,30 +96,40 @@ func appendTrailer(dst []byte, footer ref) []byte {
 	return append(dst, tailMagic...)
 }
 
-// parseHeader checks the header of a file.
-func parseHeader(b []byte) error {
-	if string(b[:8]) != headMagic {
-		return corrupt("the file does not start with %s", headMagic)
-	}
-	if binary.LittleEndian.Uint32(b[12:]) != checksum(b[:12]) {
-		return corrupt("header checksum")
-	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != Version {
-		return fmt.Errorf("%w %d; this program reads version %d", ErrVersion, v, Version)
+// known checks that this program reads a version.
+func known(version uint32) error {
+	if version < OldestVersion || version > Version {
+		return fmt.Errorf("%w %d; this program reads versions %d to %d", ErrVersion, version, OldestVersion, Version)
 	}
 	return nil
 }
 
-// parseTrailer returns where the footer of a file of the given size is.
-func parseTrailer(b []byte, size int64) (ref, error) {
+// parseHeader checks the header of a file and returns its version.
+func parseHeader(b []byte) (version uint32, err error) {
+	if string(b[:8]) != headMagic {
+		return 0, corrupt("the file does not start with %s", headMagic)
+	}
+	if binary.LittleEndian.Uint32(b[12:]) != checksum(b[:12]) {
+		return 0, corrupt("header checksum")
+	}
+	version = binary.LittleEndian.Uint32(b[8:])
+	return version, known(version)
+}
+
+// parseTrailer returns where the footer of a file of the given size and version is.
+func parseTrailer(b []byte, size int64, version uint32) (ref, error) {
 	if string(b[28:]) != tailMagic {
 		return ref{}, corrupt("the file does not end with %s", tailMagic)
 	}
 	if binary.LittleEndian.Uint32(b[24:]) != checksum(b[:24]) {
 		return ref{}, corrupt("trailer checksum")
 	}
-	if v := binary.LittleEndian.Uint32(b[16:]); v != Version {
-		return ref{}, fmt.Errorf("%w %d; this program reads version %d", ErrVersion, v, Version)
+	v := binary.LittleEndian.Uint32(b[16:])
+	if err := known(v); err != nil {
+		return ref{}, err
+	}
+	if v != version {
+		return ref{}, corrupt("version %d at the beginning, %d at the end", version, v)
 	}
 	r := ref{off: binary.LittleEndian.Uint64(b), len: binary.LittleEndian.Uint32(b[8:]), crc: binary.LittleEndian.Uint32(b[12:])}
 	if r.off < headerSize || r.off+uint64(r.len)+trailerSize != uint64(size) {

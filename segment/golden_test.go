@@ -227,6 +227,60 @@ func TestASegmentOfAnotherVersionIsRefusedByName(t *testing.T) {
 		}
 		_, err := Open(bytes.NewReader(file), int64(len(file)), "new", nil)
 		require.ErrorIs(t, err, ErrVersion, name)
-		require.ErrorContains(t, err, fmt.Sprintf("open segment new: unknown segment format version 99; this program reads version %d", Version))
+		require.ErrorContains(t, err, fmt.Sprintf("open segment new: unknown segment format version 99; this program reads versions %d to %d", OldestVersion, Version))
 	}
+}
+
+// goldenValues writes 40 events of one name: enough for counts of values, with codes in planes.
+func goldenValues(t *testing.T) []byte {
+	rows := Rows{Names: []string{"view"}, Name: make([]uint32, 40), Person: make([]uint32, 40), Time: make([]int64, 40)}
+	ids := make([]batch.ID, 40)
+	labels, plans, flags := make([]uint32, 40), make([]uint32, 40), make([]uint32, 40)
+	for i := range 40 {
+		rows.Time[i] = 20_000*MicrosPerDay + int64(i)*1e6
+		ids[i] = batch.ID{Hi: 0x1111111111114000, Lo: 0x8000000000000000 + uint64(i)<<40}
+		labels[i], plans[i], flags[i] = uint32(1+i%2), uint32(i/20), uint32(1+i%3/2)
+	}
+	var dict batch.Texts
+	dict.Append([]byte("red"))
+	dict.Append([]byte("green"))
+	var b bytes.Buffer
+	w := NewWriter(&b, NewLayout(rows))
+	w.IDs(ids, nil, nil)
+	w.Text("context.label", batch.KindString, labels, &dict)
+	w.Text("context.plan", batch.KindString, plans, &dict)
+	w.Bools("properties.flag", flags)
+	_, err := w.Finish(Meta{FirstIndex: 3, LastIndex: 9, IdentityIndex: 1})
+	require.NoError(t, err)
+	return b.Bytes()
+}
+
+func TestGoldenCountsOfValuesAreWrittenAndReadAsEver(t *testing.T) {
+	path := filepath.Join("testdata", fmt.Sprintf("values-v%d.txt", Version))
+	file := goldenValues(t)
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(annotate(t, file)), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), annotate(t, file))
+	file = bytesOf(t, string(want))
+	r, err := Open(bytes.NewReader(file), int64(len(file)), path, nil)
+	require.NoError(t, err)
+	_, err = r.Verify(context.Background())
+	require.NoError(t, err)
+	columns, err := r.Sections()[0].AllColumns()
+	require.NoError(t, err)
+	counts := map[string]map[uint32]uint32{}
+	for _, c := range columns {
+		codes, rows, ok := c.Values()
+		require.True(t, ok, c.Path())
+		counts[c.Path()] = map[uint32]uint32{}
+		for i, code := range codes {
+			counts[c.Path()][code] = rows[i]
+		}
+	}
+	require.Equal(t, map[string]map[uint32]uint32{
+		"context.label": {1: 20, 2: 20}, "context.plan": {0: 20, 1: 20}, "properties.flag": {1: 27, 2: 13},
+	}, counts)
 }

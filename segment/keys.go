@@ -335,8 +335,7 @@ type Scratch struct {
 	codes  []uint32
 	floats []float64
 	block  []uint64
-	marker encoding.Marker
-	words  [blockRows/64 + 2]uint64
+	words  []uint64
 	held   heldKeys
 
 	KeyBlocks, Blocks int64 // that were decoded: of keys, and of anything else

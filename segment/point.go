@@ -100,7 +100,7 @@ func (c Column) TextAt(row int, x *Scratch) (text []byte, ok bool, err error) {
 func (c Column) CodeAt(row int) (uint32, error) { return c.s.codeAt(c.c, row) }
 
 // presence marks the rows that have a value.
-var presence = [2]bool{false, true}
+var presence = []bool{false, true}
 
 // NumberAt is the number of one row, NaN for none.
 func (c Column) NumberAt(row int, x *Scratch) (float64, error) {
@@ -109,9 +109,10 @@ func (c Column) NumberAt(row int, x *Scratch) (float64, error) {
 		return 0, err
 	}
 	l := encoding.NewLane(b)
-	has := x.words[:encoding.MarkWords(n)]
+	x.words = grow(x.words, blockRows/64)
+	has := x.words
 	clear(has)
-	if x.marker.Mark(l, n, presence[:], has) != nil {
+	if encoding.MatchLane(l, n, presence, has, 0) != nil {
 		return 0, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("presence"))
 	}
 	if has[at>>6]>>(at&63)&1 == 0 {
@@ -123,39 +124,4 @@ func (c Column) NumberAt(row int, x *Scratch) (float64, error) {
 		return 0, fmt.Errorf("read segment %s: %w", c.s.r.name, corrupt("number of row %d", row))
 	}
 	return v, nil
-}
-
-// Marked sets in dst, bit i for row from+i, which of the rows [from, to) of a column of codes have
-// one that is marked; see Codes. Other bits stay. A code behind marks is damage. ok is false,
-// and nothing was read, of a column whose texts stand in place. marks must not change.
-func (c Column) Marked(marks []bool, dst []uint64, from, to int, x *Scratch) (ok bool, err error) {
-	if c.c.form != formCodes && c.c.form != formDict {
-		return false, nil
-	}
-	return true, c.s.r.eachBlock(c.c, c.s.rows, from, to, func(b []byte, first, n int) error {
-		x.Blocks++
-		words := x.words[:encoding.MarkWords(n)]
-		clear(words)
-		if x.marker.Mark(encoding.NewLane(b), n, marks, words) != nil {
-			return corrupt("codes of column %d", c.c.path)
-		}
-		orBits(dst, max(first, from)-from, words, max(from-first, 0), min(to-first, n))
-		return nil
-	})
-}
-
-// orBits adds the bits [from, to) of src to dst, from bit at on. src goes on for a word behind them.
-func orBits(dst []uint64, at int, src []uint64, from, to int) {
-	for from < to {
-		n := min(64, to-from)
-		w := src[from>>6]>>(from&63) | src[from>>6+1]<<(64-from&63)
-		if n < 64 {
-			w &= 1<<n - 1
-		}
-		dst[at>>6] |= w << (at & 63)
-		if over := w >> (64 - at&63); over != 0 {
-			dst[at>>6+1] |= over
-		}
-		from, at = from+n, at+n
-	}
 }

@@ -26,6 +26,7 @@ type Reader struct {
 	file  uint64 // in the cache
 	comp  *encoding.Compressor
 
+	version  uint32
 	meta     Meta
 	textIDs  bool
 	paths    []string
@@ -70,14 +71,15 @@ func (r *Reader) open() error {
 	if _, err := r.src.ReadAt(head[:], 0); err != nil {
 		return err
 	}
-	if err := parseHeader(head[:]); err != nil {
+	var err error
+	if r.version, err = parseHeader(head[:]); err != nil {
 		return err
 	}
 	var tail [trailerSize]byte
 	if _, err := r.src.ReadAt(tail[:], r.size-trailerSize); err != nil {
 		return err
 	}
-	footer, err := parseTrailer(tail[:], r.size)
+	footer, err := parseTrailer(tail[:], r.size, r.version)
 	if err != nil {
 		return err
 	}

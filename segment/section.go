@@ -79,6 +79,9 @@ func (s *Section) directory() (*sectionDir, error) {
 	for i := range d.columns {
 		c := &d.columns[i]
 		readColumn(l, c, s.rows)
+		if s.r.version > 1 && counted(c.kind, c.form) {
+			readValues(l, c, s.rows)
+		}
 		if l.Err() == nil && (len(c.pages) != pagesOf(s.rows) || c.kind < kindReceived && int(c.path) >= len(s.r.paths)) {
 			return nil, fmt.Errorf("read segment %s: %w", s.r.name, corrupt("column %d of %s", i, s.name))
 		}

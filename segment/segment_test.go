@@ -239,9 +239,7 @@ func checkPicks(t *testing.T, r *rand.Rand, s *segment.Section, x *segment.Scrat
 		to := from + 1 + r.IntN(len(all)-from)
 		codes, got := make([]uint32, to-from), make([]uint64, (to-from+63)/64)
 		if c.Kind() == batch.KindNumber || c.Kind() == batch.KindInt {
-			ok, err := c.Marked([]bool{true}, got, from, to, x)
-			require.NoError(t, err)
-			require.False(t, ok, "numbers have no codes")
+			require.Error(t, c.Match([]bool{true}, got, from, to, x), "numbers have no codes")
 			continue
 		}
 		texts, err := c.Codes(codes, from, to, x)
@@ -254,10 +252,12 @@ func checkPicks(t *testing.T, r *rand.Rand, s *segment.Section, x *segment.Scrat
 		for i := range marks {
 			marks[i] = r.IntN(2) == 0
 		}
-		if ok, err := c.Marked(marks, got, from, to, x); !ok {
+		if dict, err := c.Dict(); texts != nil && dict == nil {
 			require.NoError(t, err)
+			require.Error(t, c.Match(marks, got, from, to, x), "texts stand in place")
 			continue
 		}
+		require.NoError(t, c.Match(marks, got, from, to, x))
 		for i, code := range codes {
 			require.Equal(t, marks[code], got[i/64]>>(i%64)&1 != 0)
 		}

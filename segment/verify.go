@@ -31,7 +31,7 @@ const maxFound = 100
 
 // Verify reads every byte of the file, past any cache: the regions lie one behind the
 // other without a gap, every checksum holds, every column decodes, keys are
-// sorted, the timelines and person sets agree with them, and no id stands twice in events of
+// sorted, the timelines and person sets agree with them, counts of values with the codes, and no id stands twice in events of
 // one day that were received on one day, or is missing in the filter. It also looks for texts in all that is stored: values of
 // every kind, ids, names of events and columns. A number is found by the way it is written.
 // The first damage is returned, with the section and column where it is.
@@ -218,10 +218,11 @@ func (v *verifier) column(s *Section, c Column) error {
 		if err != nil {
 			return err
 		}
-		for _, code := range codes {
-			if code != 0 {
-				present++
-			}
+		var t tally
+		var found values
+		present, found = t.count(codes)
+		if has := &c.c.values; len(has.codes) > 0 && (!slices.Equal(has.codes, found.codes) || !slices.Equal(has.rows, found.rows)) {
+			return corrupt("the directory counts other values than the codes have")
 		}
 		if c.c.form == formPlain {
 			for i := range texts.Len() {

@@ -42,6 +42,7 @@ type Writer struct {
 	scratchGaps   []uint64
 	scratchFloats []float64
 	scratchCodes  []uint32
+	tally         tally
 }
 
 // NewWriter starts a segment with the rows of layout on w.
@@ -222,19 +223,18 @@ func (w *Writer) Nulls(path string, codes []uint32) { w.codes(path, batch.KindNu
 
 func (w *Writer) codes(path string, kind batch.Kind, codes []uint32, form byte) {
 	for s, span := range w.layout.Sections {
-		present := 0
-		for _, c := range codes[span.From:span.To] {
-			if c != 0 {
-				present++
-			}
-		}
+		present, values := w.tally.count(codes[span.From:span.To])
 		if present == 0 {
 			continue
 		}
 		c := w.pages(span.From, span.To, func(from, to int) {
-			w.block = encoding.AppendLane(w.block, codes[from:to], false)
+			if counted(kind, form) {
+				w.block = encoding.AppendCodes(w.block, codes[from:to])
+			} else {
+				w.block = encoding.AppendLane(w.block, codes[from:to], false)
+			}
 		})
-		c.path, c.kind, c.form, c.present = w.path(path), kind, form, present
+		c.path, c.kind, c.form, c.present, c.values = w.path(path), kind, form, present, values
 		w.section(s, c)
 	}
 }

@@ -91,11 +91,40 @@ type bounded struct {
 func (b *bounded) Accept() (net.Conn, error) {
 	for {
 		conn, err := b.Listener.Accept()
-		if err != nil || int(b.s.http.GetOpenConnectionsCount()) < b.s.opts.MaxConns {
-			return conn, err
+		if err != nil {
+			return nil, err
+		}
+		if int(b.s.http.GetOpenConnectionsCount()) < b.s.opts.MaxConns {
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				conn = &plainConn{TCPConn: tcp}
+			}
+			return conn, nil
 		}
 		b.s.refuseConn(conn)
 	}
+}
+
+// plainConn tells a client that begins with TLS at once that it is at the wrong port:
+// no line of a request would ever end.
+type plainConn struct {
+	*net.TCPConn
+	begun bool
+}
+
+// tlsHandshake is the first byte of TLS, and of no HTTP request.
+const tlsHandshake = 0x16
+
+func (c *plainConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if c.begun || n == 0 {
+		return n, err
+	}
+	if c.begun = true; p[0] != tlsHandshake {
+		return n, err
+	}
+	body := appendError(nil, "bad_request", "this port speaks HTTP, not TLS; use http:// in the address")
+	_, _ = fmt.Fprintf(c.TCPConn, "HTTP/1.1 400 Bad Request\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", jsonType, len(body), body)
+	return 0, io.EOF
 }
 
 // refuseConn answers a connection that there is no place for. Clients take an answer

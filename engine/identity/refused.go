@@ -50,9 +50,7 @@ func ReadRefusals(b []byte) (r Refusals, rest []byte, err error) {
 	}
 	r.Secret = slices.Clone(b[used : used+int(n)])
 	hashes, rest, err := readHashes(b[used+int(n):])
-	for _, h := range hashes {
-		r.Hashes = append(r.Hashes, h)
-	}
+	r.Hashes = append(r.Hashes, hashes...)
 	return r, rest, err
 }
 

@@ -261,11 +261,18 @@ func (x *exec) parts(d *dayData, sel *selection, times scan.Times) ([]scan.Part,
 			if mask.All {
 				continue
 			}
+			where, some, err := scan.And(mask.Where, where).In(s)
+			if err != nil {
+				return nil, err
+			}
+			if !some {
+				continue
+			}
 			remap, err := x.view.Identity.Touched(s)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, scan.Part{S: s, Where: scan.And(mask.Where, where), Remap: remap})
+			out = append(out, scan.Part{S: s, Where: where, Remap: remap})
 		}
 	}
 	return out, nil
@@ -424,6 +431,49 @@ func (x *exec) parallel(ranges []scan.Persons, f func(i int, w *scan.Worker) err
 	return nil
 }
 
+// count counts the rows of sections, by the fields of the breakdown, without their keys: what
+// directories say first, the rest by all workers, a share of the sections each.
+func (x *exec) count(m *lang.Measure, sections []counted, buckets int) ([]*measureData, error) {
+	fields := x.byFields()
+	known := &measureData{m: m, groups: scan.NewTuples(len(fields))}
+	var rest []*counted
+	for i := range sections {
+		c := &sections[i]
+		ok, err := known.groups.CountDirectory(c.s, c.where, fields, func(group uint32, rows int) { known.cell(group, c.bucket, buckets).addRows(rows) })
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			rest = append(rest, c)
+		}
+	}
+	x.rec.Stage("count in directories", 0, 0)
+	if len(rest) == 0 {
+		return []*measureData{known}, x.checkGroups(known.groups)
+	}
+	shares := make([]scan.Persons, min(len(rest), max(x.e.limits.Workers, 1))) // of sections, whoever the persons are
+	results := make([]*measureData, len(shares))
+	err := x.parallel(shares, func(i int, w *scan.Worker) error {
+		out := &measureData{m: m, groups: scan.NewTuples(len(fields))}
+		results[i] = out
+		for ; i < len(rest); i += len(shares) {
+			if err := x.ctx.Err(); err != nil {
+				return err
+			}
+			c := rest[i]
+			x.counters.rows.Add(int64(c.s.Rows()))
+			if err := out.groups.CountRows(w, c.s, c.where, fields, func(group uint32, rows int) { out.cell(group, c.bucket, buckets).addRows(rows) }); err != nil {
+				return err
+			}
+			if err := x.checkGroups(out.groups); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return append(results, known), err
+}
+
 // statistics sums up what the query did.
 func (x *exec) statistics(start time.Time) Stats {
 	s := Stats{RowsScanned: x.counters.rows.Load(), BlocksRead: x.counters.keyBlocks.Load() + x.counters.blocks.Load(), Segments: len(x.view.Segments)}
@@ -444,9 +494,4 @@ func (x *exec) divide(every lang.Interval, from, to int64) (*period.Buckets, err
 		return nil, failf(ErrTooMuch, "the range has more than %d periods of %s; take a longer period or a shorter range", x.e.limits.Buckets, every)
 	}
 	return b, nil
-}
-
-// formatLocal writes a time as RFC 3339 in the query's time zone.
-func (x *exec) formatLocal(micros int64) string {
-	return time.UnixMicro(micros).In(x.loc).Format(time.RFC3339Nano)
 }

@@ -327,7 +327,7 @@ func (e *Engine) Persons(ctx context.Context, q *lang.Query, at Place) (*UsersAn
 	return a, nil
 }
 
-// atPlace are the persons at a place: how many, and those that a page lists. Only their names are made.
+// atPlace are the persons at a place: how many, and those that a page lists: no more names are kept.
 type atPlace struct {
 	x     *exec
 	count int

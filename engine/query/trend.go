@@ -115,21 +115,24 @@ func (x *exec) measure(m *lang.Measure, b *period.Buckets) (*merged, error) {
 	if err != nil {
 		return nil, err
 	}
+	return x.together(m, results), nil
+}
+
+// together adds up what was found of parts of the events.
+func (x *exec) together(m *lang.Measure, results []*measureData) *merged {
 	out := &merged{m: m, keys: map[string]int{}}
 	for _, r := range results {
 		for g, cells := range r.cells {
-			if cells == nil {
-				continue
+			if cells != nil {
+				out.add(r.groups.Values(uint32(g)), cells)
 			}
-			out.add(r.groups.Values(uint32(g)), cells)
 		}
 	}
-	return out, nil
+	return out
 }
 
-// fromFooters answers counts and persons of whole sections without reading a row.
+// fromFooters answers counts, and persons of whole sections, without reading a key.
 func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, times scan.Times, b *period.Buckets) (*merged, bool, error) {
-	byName := len(x.q.By) == 1 && x.q.By[0].Scope == lang.ScopeEventName
 	switch {
 	case m.Agg == lang.AggUsers && len(x.q.By) == 0 && sel.plain():
 		sets, err := x.personSets(sel, times, b)
@@ -145,16 +148,17 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 		out := &merged{m: m, keys: map[string]int{}}
 		out.add([]any{}, cells)
 		return out, true, nil
-	case m.Agg != lang.AggCount || len(x.q.By) > 0 && !byName || !sel.plain():
+	case m.Agg != lang.AggCount:
 		return nil, false, nil
 	}
-	cells := map[string][]cell{}
+	var sections []counted
 	for d := range days {
 		for f := range days[d].files {
 			secs := days[d].files[f].sections
 			for i := range secs {
 				s := &secs[i]
-				if _, ok := sel.match(s.Event()); !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
+				where, ok := sel.match(s.Event())
+				if !ok || s.MaxTime() < times.From || s.MinTime() >= times.To {
 					continue
 				}
 				mask, err := x.mask(s)
@@ -164,34 +168,26 @@ func (x *exec) fromFooters(m *lang.Measure, sel *selection, days []dayData, time
 				if mask.All {
 					continue
 				}
-				if mask.Where != nil {
+				c := counted{s, scan.And(mask.Where, where), b.Of(max(s.MinTime(), times.From))}
+				if s.MinTime() < times.From || s.MaxTime() >= times.To || c.bucket != b.Of(s.MaxTime()) {
 					return nil, false, nil
 				}
-				to := b.Of(max(s.MinTime(), times.From))
-				if s.MinTime() < times.From || s.MaxTime() >= times.To || to != b.Of(s.MaxTime()) {
-					return nil, false, nil
-				}
-				name := ""
-				if byName {
-					name = s.Event()
-				}
-				if cells[name] == nil {
-					cells[name] = make([]cell, b.Len())
-				}
-				cells[name][to].count += int64(s.Rows())
-				cells[name][to].events += int64(s.Rows())
+				sections = append(sections, c)
 			}
 		}
 	}
-	out := &merged{m: m, keys: map[string]int{}}
-	for name, c := range cells {
-		key := []any{}
-		if byName {
-			key = []any{name}
-		}
-		out.add(key, c)
+	results, err := x.count(m, sections, b.Len())
+	if err != nil {
+		return nil, false, err
 	}
-	return out, true, nil
+	return x.together(m, results), true, nil
+}
+
+// counted is a section whose rows are all of one period, and which of them count; nil: all.
+type counted struct {
+	s      *segment.Section
+	where  *scan.Filter
+	bucket int
 }
 
 // plain tells whether the selection takes whole sections.
@@ -295,6 +291,12 @@ func (c *cell) add(agg lang.Agg, person uint32, vals *scan.Values, i int) {
 	if agg == lang.AggMedian || agg == lang.AggPercentile {
 		c.values = append(c.values, v)
 	}
+}
+
+// addRows adds events of which no more is asked for than how many there are.
+func (c *cell) addRows(n int) {
+	c.events += int64(n)
+	c.count += int64(n)
 }
 
 // merge adds another cell of the same group and period.

@@ -12,18 +12,25 @@ import (
 //	laneRuns    | kind | uvarint runs | svarint min | width u8 | run values | width u8 | run lengths-1 |
 //	lanePatched | kind | svarint min | width u8 | uvarint exceptions | n values of width bits |
 //	            |        then for each exception: uvarint gap of position, uvarint high bits |
+//	lanePlanes  | see planes.go |
 //
-// Packed, runs and patched are frame of reference: what is packed is value-min.
+// All but const are frame of reference: what is packed is value-min.
 const (
 	laneConst   = 0
 	lanePacked  = 1
 	laneRuns    = 2
 	lanePatched = 3
+	lanePlanes  = 4
 )
 
 // AppendLane appends vals in the smallest of the encodings const, packed and
 // runs; with patch also patched, which suits values that are small but for a few.
 func AppendLane[T Word](dst []byte, vals []T, patch bool) []byte {
+	return appendLane(dst, vals, patch, false)
+}
+
+// appendLane with planes appends them in place of packed values, and of runs unless these take less than half.
+func appendLane[T Word](dst []byte, vals []T, patch, planes bool) []byte {
 	if len(vals) == 0 {
 		return append(dst, laneConst, 0)
 	}
@@ -53,7 +60,12 @@ func AppendLane[T Word](dst []byte, vals []T, patch bool) []byte {
 	if patch && width <= maxPackWidth {
 		asPatched, patchWidth = patchedSize(vals, lo, width)
 	}
+	planes = planes && width <= maxPlanes && len(vals) <= matchRows
 	switch {
+	case planes && 2*asRuns >= packed:
+		dst = append(dst, lanePlanes)
+		dst = binary.AppendVarint(dst, int64(lo))
+		return appendPlanes(append(dst, byte(width)), vals, lo, width)
 	case asRuns < packed && asRuns <= asPatched:
 		return appendRuns(dst, vals, lo, width, runs, lenWidth)
 	case asPatched < packed:
@@ -153,6 +165,9 @@ func (l *Lane) fail() {
 	l.err, l.b = ErrCorrupt, nil
 }
 
+// Fail makes this and every later read fail: for a caller who knows that what was read cannot be.
+func (l *Lane) Fail() { l.fail() }
+
 // Uvarint reads an unsigned varint.
 func (l *Lane) Uvarint() uint64 {
 	v, n := binary.Uvarint(l.b)
@@ -225,6 +240,8 @@ func ReadInts[T Word](l *Lane, dst []T) error {
 		readRuns(l, dst)
 	case lanePatched:
 		readPatched(l, dst)
+	case lanePlanes:
+		readPlanes(l, dst)
 	default:
 		l.fail()
 	}

@@ -3,7 +3,6 @@ package encoding
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -78,46 +77,6 @@ func TestEveryLaneComesBackAsItWasWritten(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestMarkedCodesAreFoundInEveryLane(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 6))
-	var m Marker
-	for range 3000 {
-		codes := make([]uint32, 1+r.IntN(400))
-		distinct, base, again := 1+r.IntN(1<<r.IntN(9)), r.IntN(3), r.IntN(200)
-		for i := range codes {
-			codes[i] = uint32(base + r.IntN(distinct))
-			if i > 0 && r.IntN(200) < again {
-				codes[i] = codes[i-1]
-			}
-		}
-		marks := make([]bool, base+distinct)
-		want := make([]bool, len(codes))
-		for range 2 { // with the table of the time before, too
-			for i := range marks {
-				marks[i] = r.IntN(3) == 0
-			}
-			marks = slices.Clone(marks)
-			for i, c := range codes {
-				want[i] = marks[c]
-			}
-			for _, pad := range []int{0, Pad} {
-				lane := NewLane(append(AppendLane(nil, codes, false), make([]byte, pad)...))
-				dst := make([]uint64, MarkWords(len(codes)))
-				require.NoError(t, m.Mark(lane, len(codes), marks, dst))
-				require.Len(t, lane.Rest(), pad, "the lane knows where it ends")
-				got := make([]bool, len(codes))
-				for i := range got {
-					got[i] = dst[i>>6]>>(i&63)&1 != 0
-				}
-				require.Equal(t, want, got)
-			}
-		}
-		most := slices.Max(codes)
-		lane := NewLane(AppendLane(nil, codes, false))
-		require.ErrorIs(t, m.Mark(lane, len(codes), make([]bool, most), make([]uint64, MarkWords(len(codes)))), ErrCorrupt, "a code that has no mark")
 	}
 }
 
@@ -201,10 +160,6 @@ func FuzzLanesNeverPanic(f *testing.F) {
 			_, _ = FloatAt(NewLane(data), int(n), int(n)-1)
 		}
 		var scratch []int64
-		for _, marks := range [][]bool{{}, {true}, make([]bool, 40)} {
-			var m Marker
-			_ = m.Mark(NewLane(data), int(n), marks, make([]uint64, MarkWords(int(n))))
-		}
 		_ = Pick(NewLane(data), int(n), []uint32{0, uint32(n / 2), uint32(n)}, make([]int64, 3), &scratch)
 		_ = ReadFloats(NewLane(data), make([]float64, n), &scratch)
 		_, _, _ = c.ReadTexts(NewLane(data), int(n))
@@ -220,26 +175,6 @@ func BenchmarkUnpackCodes(b *testing.B) {
 	b.SetBytes(4 * 4096)
 	for b.Loop() {
 		_ = ReadInts(NewLane(enc), vals)
-	}
-}
-
-func BenchmarkMarkCodes(b *testing.B) {
-	for name, run := range map[string]int{"packed": 1, "runs": 3} {
-		b.Run(name, func(b *testing.B) {
-			codes, marks := make([]uint32, 4096), make([]bool, 13)
-			for i := range codes {
-				codes[i] = uint32(i/run*7919) % 13
-			}
-			marks[5] = true
-			enc := append(AppendLane(nil, codes, false), make([]byte, Pad)...)
-			b.SetBytes(4096) // so that MB/s are values in a microsecond
-			var m Marker
-			words := make([]uint64, MarkWords(4096))
-			for b.Loop() {
-				clear(words)
-				_ = m.Mark(NewLane(enc), 4096, marks, words)
-			}
-		})
 	}
 }
 

@@ -55,6 +55,8 @@ func At[T Word](l *Lane, n, i int) (v T, err error) {
 				break
 			}
 		}
+	case lanePlanes:
+		v = T(planesAt(l, n, i))
 	default:
 		l.fail()
 	}

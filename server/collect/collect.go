@@ -141,6 +141,7 @@ type Collector struct {
 	passed   int               // full entries that went before an open builder, in a row
 	waiting  int               // requests inside
 	crowds   map[string]*crowd // by tenant
+	smallest int               // usual of the smallest crowd, in sixteenths
 	asleep   []*crowd          // with requests that may be woken, the next one first
 	sleepers sync.Cond         // of mu: somebody is asleep, or the end has come
 	awake    int               // requests that wakeLoop woke and that are inside

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -36,10 +37,13 @@ func (c *Collector) crowdOf(tenant string) *crowd {
 
 // noteCrowds follows how many each tenant has inside: up at once, down slowly. The caller holds mu.
 func (c *Collector) noteCrowds() {
+	c.smallest = math.MaxInt
 	for name, t := range c.crowds {
 		if t.usual = max(t.inside*sixteenth, t.usual-(t.usual+7)/8); t.usual == 0 {
 			delete(c.crowds, name)
+			continue
 		}
+		c.smallest = min(c.smallest, t.usual)
 	}
 }
 
@@ -75,17 +79,21 @@ func (c *Collector) fewestFirst(parts []part) {
 	}
 }
 
-// fewRequests are woken at once, whoever else is there.
-const fewRequests = 8
+const (
+	// fewRequests are woken at once, whoever else is there.
+	fewRequests = 8
+	// alike are crowds of which the larger has less than so many times the requests of the smaller.
+	alike = 4
+)
 
-// answer lets a request go on that is decided. Where tenants contend, those of a
-// large crowd wake one behind the other: all at once they would fill the
+// answer lets a request go on that is decided. Beside a small crowd, those of a large
+// one wake one behind the other: all at once they would fill the
 // processors' queues, and hold up whatever another tenant sends meanwhile, and the
 // log itself. So what stands in those queues is little, while many requests may
 // wait for the log: it finds enough to take.
 func (c *Collector) answer(r *Request) {
 	c.mu.Lock()
-	if t := r.crowd; len(c.crowds) > 1 && t.usual > fewRequests*sixteenth {
+	if t := r.crowd; t.usual > fewRequests*sixteenth && t.usual/alike >= c.smallest {
 		if t.asleep = append(t.asleep, r); len(t.asleep) == 1 {
 			c.asleep = append(c.asleep, t)
 			c.sleepers.Signal()

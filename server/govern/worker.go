@@ -253,15 +253,7 @@ func (w *worker) judge(d *event.Draft, e *eventRules) event.Verdict {
 		if d.Kind(i) == 0 {
 			continue
 		}
-		m := d.Memo(i)
-		r, _ := m.Rule.(*rule)
-		if m.Key != any(e) && m.Key != any(w.snap) {
-			r = w.rule(e, d.Path(i))
-			m.Key, m.Rule = e, r
-			if !r.inside { // what holds outside of properties holds for all names
-				m.Key = w.snap
-			}
-		}
+		r := w.ruleAt(e, d, i)
 		if r.schema != nil && w.checker.Value(r.schema, d, i) && e.mode == schema.Enforce {
 			w.drop(d, i)
 			continue
@@ -349,6 +341,48 @@ func listed(text []byte, entry string) bool {
 		}
 	}
 	return false
+}
+
+// recent are the rules of a path for the events that had it last: what of the path
+// the decoder's memo keeps.
+type recent struct {
+	of [8]struct {
+		event *eventRules
+		rule  *rule
+	}
+	next int
+}
+
+// ruleAt is the rule of value i. What holds outside of properties holds for all names.
+func (w *worker) ruleAt(e *eventRules, d *event.Draft, i int) *rule {
+	m := d.Memo(i)
+	if m.Key != any(w.snap) {
+		m.Key, m.Rule = w.snap, nil
+	}
+	switch known := m.Rule.(type) {
+	case *rule:
+		return known
+	case *recent:
+		for k := range known.of {
+			if x := &known.of[k]; x.event == e {
+				return x.rule
+			}
+		}
+	}
+	r := w.rule(e, d.Path(i))
+	if !r.inside {
+		m.Rule = r
+		return r
+	}
+	known, ok := m.Rule.(*recent)
+	if !ok {
+		known = &recent{}
+		m.Rule = known
+	}
+	x := &known.of[known.next%len(known.of)]
+	known.next++
+	x.event, x.rule = e, r
+	return r
 }
 
 // rule finds or makes the rule of a path.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -33,6 +34,58 @@ func sumOf(json, source []byte, receivedAt int64, buf []byte) (sum uint64, next 
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(receivedAt))
 	h := sha256.Sum256(buf)
 	return binary.LittleEndian.Uint64(h[:]), buf
+}
+
+// whoOf is a hash of the ids of an event: its own, and those of who did it.
+func whoOf(id, user, anon, buf []byte) (sum uint64, next []byte) {
+	buf = buf[:0]
+	for _, t := range [][]byte{id, user, anon} {
+		buf = binary.AppendUvarint(buf, uint64(len(t)))
+		buf = append(buf, t...)
+	}
+	h := sha256.Sum256(buf)
+	return binary.LittleEndian.Uint64(h[:]), buf
+}
+
+// whoRows are read of a section at a time.
+const whoRows = 32 << 10
+
+// whoIn adds up whoOf of the events of a day, of which it reads no more than the ids: a fourth to a
+// seventh of the time that whole events take (BenchmarkErasureOfOnePerson).
+func whoIn(view *engine.View, day int32) (rows int64, sum uint64, err error) {
+	var x segment.Scratch
+	var id, buf []byte
+	keys, users, anons := make([]uint64, whoRows), make([]uint32, whoRows), make([]uint32, whoRows)
+	err = eachSection(view, day, func(s *segment.Section) error {
+		left, n, err := view.Left(s)
+		if err != nil || n == 0 {
+			return err
+		}
+		rows += int64(n)
+		for from := 0; from < s.Rows(); from += whoRows {
+			to := min(from+whoRows, s.Rows())
+			k, u, a := keys[:to-from], users[:to-from], anons[:to-from]
+			ids, err := s.Reader().IDs(s.FirstRow()+from, s.FirstRow()+to)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(s.Keys(k, from, to, &x), s.Users(u, from, to, &x), s.Anons(a, from, to, &x)); err != nil {
+				return err
+			}
+			for i := range k {
+				if left != nil && !left.Has(from+i) {
+					continue
+				}
+				person := segment.KeyPerson(k[i])
+				var h uint64
+				id = ids.AppendText(id[:0], i)
+				h, buf = whoOf(id, view.Identity.UserText(person, u[i]), view.Identity.AnonText(person, a[i]), buf)
+				sum += h
+			}
+		}
+		return nil
+	})
+	return rows, sum, err
 }
 
 func hexOf(sum uint64) string { return fmt.Sprintf("%016x", sum) }

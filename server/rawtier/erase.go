@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"spoor/engine"
+	"spoor/engine/erasure"
 	"spoor/engine/event"
 	"spoor/server/rawtier/parquetfile"
 )
@@ -37,8 +38,35 @@ func idOf(id []byte) (h [16]byte) {
 // MaxDayRows bounds the events of a day that are compared: 8 GiB of memory.
 const MaxDayRows = 1 << 28
 
+// idsTell tells whether it shows in the ids of a day, and of who did its events, what erasures took since the
+// day was looked through: those of persons and of whole events take rows away, and an id of a person from rows of
+// others. Only erasures of fields leave all ids as they were.
+func (t *Tier) idsTell(have *Day) (bool, error) {
+	if have.Who == "" || t.opts.Erasures == nil {
+		return false, nil
+	}
+	records, err := t.opts.Erasures()
+	if err != nil {
+		return false, err
+	}
+	since := max(have.Erasures, t.erased.Erasures)
+	for i := range records {
+		r := &records[i]
+		if r.Index > since && r.Kind != erasure.Person && r.Kind != erasure.History && r.Kind != erasure.Allow && (r.Kind != erasure.Events || len(r.Fields) > 0) {
+			return false, nil
+		}
+	}
+	return true, nil // older records are let go of the kinds that take rows, alone
+}
+
 // same tells whether the files of a day have what the view has.
 func (t *Tier) same(ctx context.Context, view *engine.View, day int32) (bool, error) {
+	if ids, err := t.idsTell(&t.days[day].Day); err != nil {
+		return false, err
+	} else if ids {
+		rows, who, err := whoIn(view, day)
+		return rows == t.days[day].Rows && hexOf(who) == t.days[day].Who, err
+	}
 	q, err := dayQuery(day, nil, 0)
 	if err != nil {
 		return false, err
@@ -154,7 +182,7 @@ func (t *Tier) rewrite(ctx context.Context, view *engine.View, day int32) error 
 			return err
 		}
 	}
-	d.Rows, d.Sum, d.Received = c.all.rows, hexOf(c.all.hash), c.all.received
+	d.Rows, d.Sum, d.Who, d.Received = c.all.rows, hexOf(c.all.hash), hexOf(c.all.who), c.all.received
 	d.Through, d.Erasures = view.AppliedIndex, view.Erasures()
 	return t.commit(ctx, day, d)
 }

@@ -24,6 +24,8 @@ type Day struct {
 	Rows    int64  `json:"rows"`
 	// Sum is the sum of the hashes of all events, modulo 2^64, hexadecimal.
 	Sum string `json:"sum"`
+	// Who is the sum of hashes of their ids and those of who did them, likewise; absent where an older program wrote the day.
+	Who string `json:"who,omitempty"`
 	// Received is the latest receivedAt of an event in the files, microseconds.
 	Received int64 `json:"received"`
 	// Through is the log index that the files include, Erasures that of the last erasure.

@@ -18,6 +18,7 @@ const lastTime = batch.MaxTime
 type sum struct {
 	rows     int64
 	hash     uint64
+	who      uint64
 	received int64 // the latest
 	json     []byte
 	buf      []byte
@@ -27,8 +28,11 @@ func (s *sum) add(row *event.Row) uint64 {
 	s.json = parquetfile.AppendEvent(s.json[:0], row)
 	var h uint64
 	h, s.buf = sumOf(s.json, row.Source, row.ReceivedAt, s.buf)
+	var who uint64
+	who, s.buf = whoOf(row.ID, row.UserID, row.AnonymousID, s.buf)
 	s.rows++
 	s.hash += h
+	s.who += who
 	s.received = max(s.received, row.ReceivedAt)
 	return h
 }
@@ -54,7 +58,7 @@ func (t *Tier) seal(ctx context.Context, view *engine.View, day int32) error {
 	if all.rows != int64(c.rows) {
 		return fmt.Errorf("%d events were written, there are %d", all.rows, c.rows)
 	}
-	d.Rows, d.Sum, d.Received = all.rows, hexOf(all.hash), all.received
+	d.Rows, d.Sum, d.Who, d.Received = all.rows, hexOf(all.hash), hexOf(all.who), all.received
 	return t.commit(ctx, day, d)
 }
 
@@ -141,11 +145,19 @@ func (t *Tier) late(ctx context.Context, view *engine.View, day int32, rows int6
 	if all.hash, err = parseHex(have.Sum); err != nil {
 		return false, fmt.Errorf("read the manifest of %s: %w", have.Date, err)
 	}
+	if have.Who != "" {
+		if all.who, err = parseHex(have.Who); err != nil {
+			return false, fmt.Errorf("read the manifest of %s: %w", have.Date, err)
+		}
+	}
 	ok, err = t.writeLate(ctx, view, day, q, c.schema(nil), d, &all, rows-have.Rows, func(*event.Row) bool { return true })
 	if err != nil || !ok {
 		return false, err
 	}
 	d.Rows, d.Sum, d.Received = rows, hexOf(all.hash), all.received
+	if have.Who != "" {
+		d.Who = hexOf(all.who)
+	}
 	d.Through = view.AppliedIndex
 	return true, t.commit(ctx, day, d)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"spoor/engine"
+	"spoor/engine/erasure"
 	"spoor/internal/vfs"
 	"spoor/segment"
 	"spoor/server/rawtier/blob"
@@ -24,6 +25,8 @@ type Options struct {
 	Store func(ctx context.Context) (string, error)
 	// Governs is what governs the store; nil: the raw tier has no part of it.
 	Governs Governs
+	// Erasures are the requests to erase that were carried out; nil: all of a day is read after each.
+	Erasures func() ([]erasure.Record, error)
 	// Leads tells whether this node may write; only a leader may.
 	Leads func() bool
 	FS    vfs.FS // for files on their way; default the operating system's

@@ -69,7 +69,7 @@ func newWorld(t testing.TB, store blob.Store) *world {
 	w := &world{t: t, store: store, now: day0, sent: map[string]string{}, from: map[string]string{}}
 	w.openStore()
 	w.opts = rawtier.Options{
-		Store: func(context.Context) (string, error) { return "store-1", nil }, Governs: w,
+		Store: func(context.Context) (string, error) { return "store-1", nil }, Governs: w, Erasures: func() ([]erasure.Record, error) { return w.db.Erasures() },
 		Dir: filepath.Join(t.TempDir(), "shop"), Delay: time.Hour, EraseWithin: 2 * time.Hour, MinRows: 20,
 		Now: func() time.Time { return w.now }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}

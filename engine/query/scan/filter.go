@@ -298,18 +298,10 @@ func (e *evaluator) column(f *Filter, c segment.Column, from, to int, out Bits, 
 				out.Set(i)
 			}
 		}
-	case batch.KindBool:
-		if t.Bool == nil {
-			return nil
+	default:
+		if pass := t.codes(c.Kind()); pass != nil {
+			return e.codesOf(c, pass, from, to, out, x)
 		}
-		_, err := c.Marked([]bool{false, t.Bool(false), t.Bool(true)}, out, from, to, x)
-		return err
-	case batch.KindNull:
-		if !t.Null {
-			return nil
-		}
-		_, err := c.Marked([]bool{false, true}, out, from, to, x)
-		return err
 	}
 	return nil
 }
@@ -323,32 +315,31 @@ func (e *evaluator) texts(f *Filter, c segment.Column, pass func([]byte) bool, f
 	if err != nil {
 		return err
 	}
-	var table []bool
 	if dict != nil {
-		if t, ok := f.tables.Load(dict); ok {
-			table = t.([]bool)
-		} else {
-			table = passing(dict, pass)
-			f.tables.Store(dict, table)
-		}
-		if !anyTrue(table) {
-			return nil // no row can pass: the codes are not read
-		}
-		_, err := c.Marked(table, out, from, to, x)
-		return err
+		return e.codesOf(c, f.table(dict, pass), from, to, out, x)
 	}
 	e.codes = grow(e.codes, to-from)
 	texts, err := c.Codes(e.codes, from, to, x)
 	if err != nil {
 		return err
 	}
-	table = passing(texts, pass)
+	table := passing(texts, pass)
 	for i, code := range e.codes {
 		if table[code] {
 			out.Set(i)
 		}
 	}
 	return nil
+}
+
+// table tells for each code of a dictionary whether its text passes; it is made once.
+func (f *Filter) table(dict *batch.Texts, pass func([]byte) bool) []bool {
+	if t, ok := f.tables.Load(dict); ok {
+		return t.([]bool)
+	}
+	table := passing(dict, pass)
+	f.tables.Store(dict, table)
+	return table
 }
 
 // passing tells for each code whether it passes; code 0 is missing.
@@ -358,15 +349,6 @@ func passing(dict *batch.Texts, pass func([]byte) bool) []bool {
 		table[i+1] = pass(dict.At(i))
 	}
 	return table
-}
-
-func anyTrue(table []bool) bool {
-	for _, p := range table {
-		if p {
-			return true
-		}
-	}
-	return false
 }
 
 func grow[T any](s []T, n int) []T {

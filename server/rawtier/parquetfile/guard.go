@@ -184,14 +184,14 @@ func (c *compact) skipValue(kind byte, depth int, inList bool) error {
 
 // pageHead is what counts of the head of a page.
 type pageHead struct {
-	kind                 int64 // 0 data, 2 dictionary, 3 data of version 2
-	unpacked, packed     int64
-	values               int64
-	encoding, levels     int64
-	repBytes, defBytes   int64
-	plain                bool // version 2: the values are not compressed
-	hasData, hasDict     bool
-	headBytes, fileBytes int64
+	kind               int64 // 0 data, 2 dictionary, 3 data of version 2
+	unpacked, packed   int64
+	values             int64
+	encoding, levels   int64
+	repBytes, defBytes int64
+	plain              bool // version 2: the values are not compressed
+	hasData            bool
+	headBytes          int64
 }
 
 func (c *compact) number(into *int64) func(kind byte) (bool, error) {
@@ -236,7 +236,6 @@ func readPageHead(b []byte) (h pageHead, err error) {
 			h.hasData = true
 			return inner(map[int16]*int64{1: &h.values, 2: &h.encoding, 3: &h.levels}, 0)(kind)
 		case 7:
-			h.hasDict = true
 			return inner(map[int16]*int64{1: &h.values, 2: &h.encoding}, 0)(kind)
 		case 8:
 			h.hasData = true
@@ -358,7 +357,7 @@ func (h *pageHead) guard(body []byte, codec format.CompressionCodec, maxDef int)
 	switch format.Encoding(h.encoding) {
 	case format.Plain, format.ByteStreamSplit:
 		return nil
-	case format.PlainDictionary, format.RLEDictionary:
+	case olderDictionary, format.RLEDictionary:
 		if len(body) == 0 {
 			return nil
 		}
@@ -416,6 +415,9 @@ func guardRuns(b []byte, width int, values int64) error {
 	}
 	return nil
 }
+
+// olderDictionary is how older writers say RLEDictionary.
+const olderDictionary = format.Encoding(2)
 
 // guardDelta reads the head of packed differences.
 func guardDelta(b []byte, values int64) error {

@@ -188,10 +188,11 @@ func sweepFunnel(tb testing.TB, events int) pair {
 			of = append(of, d)
 		})
 	}
+	var f kernel.Funnel
 	return pair{
 		n: rows,
 		path: func() {
-			f := kernel.NewFunnel(len(steps), (7 * 24 * time.Hour).Microseconds(), 0, persons, false)
+			f.Reset(len(steps), (7 * 24 * time.Hour).Microseconds(), 0, persons, false)
 			for _, d := range of {
 				f.Begin(d.day, d.keys[0], nil)
 				for k := 1; k < len(steps); k++ {

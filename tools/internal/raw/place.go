@@ -87,7 +87,7 @@ func (s *Serve) Tier(data string, eraseWithin time.Duration, back *backend.Backe
 	w := &Written{Jobs: jobs.New(time.Now)}
 	w.Tier = rawtier.New(store, back, rawtier.Options{
 		Store:   func(ctx context.Context) (string, error) { return storeID(ctx, back) },
-		Governs: back, Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
+		Governs: back, Erasures: back.Erasures, Leads: back.Leads, Dir: filepath.Join(data, workDir), Delay: s.RawDelay, EraseWithin: eraseWithin, Adopt: s.RawAdopt, Logger: log,
 	})
 	w.Exports = exports.New(store, back, exports.Options{
 		Mine: func() bool { return back.Leads() && w.Tier.IsWell() },
