@@ -65,8 +65,23 @@ export async function text(path: string, signal?: AbortSignal): Promise<string> 
   return (await call('GET', path, undefined, signal)).text()
 }
 
+// Each query takes all processors of the server: more at a time are no faster, and what is asked
+// next, by a click that leaves these behind, would have to share with all of them.
+const places = 2
+let taken = 0
+const waiting: (() => void)[] = []
+
 export async function query<T extends Answer>(q: string, signal?: AbortSignal, args = ''): Promise<T> {
-  return (await (await call('POST', 'api/query' + args, q, signal)).json()) as T
+  if (taken < places) taken++
+  else await new Promise<void>((go) => waiting.push(go))
+  try {
+    signal?.throwIfAborted()
+    return (await (await call('POST', 'api/query' + args, q, signal)).json()) as T
+  } finally {
+    const next = waiting.shift()
+    if (next) next() // the place is its
+    else taken--
+  }
 }
 
 // stream reads an answer of lines; each calls line.
