@@ -309,13 +309,15 @@ type loadCmd struct {
 	Rate        float64       `help:"Events per second, 0 as fast as they are answered." placeholder:"N"`
 	Duration    time.Duration `help:"How long to measure." default:"10s"`
 	Seed        uint64        `help:"Another seed, other events; 0 takes the time." placeholder:"S"`
+	Pages       bool          `help:"Events as web pages send them: some 700 bytes, with a user agent, an address with a campaign and a referrer that are enriched."`
 }
 
 // Help implements kong.HelpProvider.
 func (loadCmd) Help() string {
 	return examples("The events are stored. With --rate times count from when a request was due, so that a server that falls behind shows.",
 		"spoor bench load --connections 64",
-		"spoor bench load --connections 16 --batch 500 --rate 100000")
+		"spoor bench load --connections 16 --batch 500 --rate 100000",
+		"spoor bench load --connections 16 --batch 500 --pages")
 }
 
 // Run sends events.
@@ -324,7 +326,7 @@ func (c *loadCmd) Run(ctx context.Context, env *environment, g *globals) error {
 		c.Seed = uint64(time.Now().UnixNano()) >> 10
 	}
 	r, err := load.Run(ctx, load.Options{
-		Server: strings.TrimRight(g.Server, "/"), Key: g.Key, Connections: c.Connections, Batch: c.Batch, Rate: c.Rate, Duration: c.Duration, Seed: c.Seed,
+		Server: strings.TrimRight(g.Server, "/"), Key: g.Key, Connections: c.Connections, Batch: c.Batch, Rate: c.Rate, Duration: c.Duration, Seed: c.Seed, Pages: c.Pages,
 	})
 	if err != nil {
 		return err

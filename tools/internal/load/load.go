@@ -24,6 +24,7 @@ type Options struct {
 	Rate        float64       // events per second in all, sent whether answers come or not as far as connections are free; 0: as fast as they are answered
 	Duration    time.Duration // of the measurement, after a tenth of it that is not counted
 	Seed        uint64        // of the eventIds: another seed, other events
+	Pages       bool          // events as web pages send them, in place of smaller ones without anything to enrich
 }
 
 // Result is what became of it.
@@ -92,6 +93,7 @@ type sender struct {
 	client *fasthttp.HostClient
 	number uint64
 	sent   uint64 // events
+	rows   []int  // where each event of a body begins
 
 	start, from, until time.Time
 	times              []time.Duration
@@ -106,7 +108,7 @@ const (
 
 	idDigits   = 32
 	userDigits = 6
-	eventSize  = len(head) + idDigits + len(named) + userDigits + len(rest) + 1
+	eventSize  = len(head) + idDigits + len(named) + userDigits + len(rest) + 1 // of one that is not of a page
 )
 
 func (s *sender) run(ctx context.Context) {
@@ -123,9 +125,15 @@ func (s *sender) run(ctx context.Context) {
 		req.Header.Set(fasthttp.HeaderAuthorization, "Bearer "+s.opts.Key)
 	}
 	body := make([]byte, 0, s.opts.Batch*eventSize)
-	for range s.opts.Batch {
+	for i := range s.opts.Batch {
+		s.rows = append(s.rows, len(body))
 		body = append(append(body, head...), "00000000000000000000000000000000"...)
-		body = append(append(append(body, named...), "000000"...), rest...)
+		body = append(append(body, named...), "000000"...)
+		if s.opts.Pages {
+			body = append(body, pageView(s.number*uint64(s.opts.Batch)*7919+uint64(i)*104729)...)
+		} else {
+			body = append(body, rest...)
+		}
 		body = append(body, '\n')
 	}
 	every := time.Duration(0)
@@ -157,7 +165,7 @@ func (s *sender) run(ctx context.Context) {
 
 // fill gives the events of a body new ids.
 func (s *sender) fill(body []byte) {
-	for at := 0; at < len(body); at += eventSize {
+	for _, at := range s.rows {
 		x := bits.RotateLeft64((s.opts.Seed<<40|s.number<<32|s.sent)*0x9e3779b97f4a7c15, 23)
 		id := body[at+len(head):]
 		hex(id[:16], x*0xd6e8feb86659fd93)

@@ -51,8 +51,8 @@ func run(t *testing.T, answer func(int) int, o load.Options) (*collector, load.R
 }
 
 func TestEveryEventIsOneOfItsOwnAndIsCounted(t *testing.T) {
-	for _, batch := range []int{1, 7} {
-		c, r := run(t, func(int) int { return 200 }, load.Options{Connections: 3, Batch: batch, Duration: 200 * time.Millisecond, Seed: 5})
+	for i, batch := range []int{1, 7, 1, 7} {
+		c, r := run(t, func(int) int { return 200 }, load.Options{Connections: 3, Batch: batch, Duration: 200 * time.Millisecond, Seed: 5, Pages: i > 1})
 		require.Positive(t, c.events)
 		require.Len(t, c.ids, c.events)
 		require.Equal(t, c.calls*batch, c.events)
