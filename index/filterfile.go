@@ -20,7 +20,7 @@ import (
 // all numbers little endian. A set starts when there was no filter or a damaged one, and
 // again when old generations were let go: the newest says where, files with numbers before that
 // are of no use. The last day is that on which one of its ids may be asked for; version 1 has none and
-// is kept for ever. Packed, since version 3, the filter is a zstd frame: while less than half of its keys were added, most of its bits
+// is kept for ever. Packed, since version 3, the filter is a zstd frame and the CRC32C u32 of the frame: while less than half of its keys were added, most of its bits
 // are zero. Files that are not packed are of version 2 still.
 const (
 	filterMagic   = "SPDF"
@@ -37,14 +37,47 @@ const (
 	packWindow = 64 << 10
 )
 
-// newPacker packs what is written to it into w; Close ends the frame.
-func newPacker(w io.Writer) (io.WriteCloser, error) {
-	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+// packer packs what is written to it. Close ends the frame and writes the sum of its bytes, for some
+// of them say nothing about what is packed, and damage to them is damage.
+type packer struct {
+	*zstd.Encoder
+	w   io.Writer
+	sum uint32
+}
+
+func newPacker(w io.Writer) (*packer, error) {
+	p := &packer{w: w}
+	var err error
+	p.Encoder, err = zstd.NewWriter(summed{p}, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(packWindow), zstd.WithEncoderCRC(false))
+	return p, err
+}
+
+// summed is what a packer's encoder writes to.
+type summed struct{ p *packer }
+
+func (s summed) Write(b []byte) (int, error) {
+	s.p.sum = crc32.Update(s.p.sum, castagnoli, b)
+	return s.p.w.Write(b)
+}
+
+func (p *packer) Close() error {
+	if err := p.Encoder.Close(); err != nil {
+		return err
+	}
+	_, err := p.w.Write(appendSum(nil, p.sum))
+	return err
 }
 
 // unpack reads a packed filter, which cannot be longer than one of so many keys is.
 func unpack(b []byte, keys uint64) ([]byte, error) {
+	if len(b) < bloomTail {
+		return nil, corrupt("dedupe filter is cut off")
+	}
+	b, sum := b[:len(b)-bloomTail], binary.LittleEndian.Uint32(b[len(b)-bloomTail:])
+	if sum != crc32.Checksum(b, castagnoli) {
+		return nil, corrupt("checksum of a packed dedupe filter differs")
+	}
 	size := bloomHead + bloomBlocks(int(keys), filterKeyBits)*blockBytes + bloomTail
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(size, packWindow))))
 	if err != nil {

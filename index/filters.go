@@ -333,7 +333,7 @@ func (f *Filters) write(g *generation, covered uint64, sealed, pack bool) error 
 	f.mu.Lock()
 	keys, until := g.keys, g.until
 	f.mu.Unlock()
-	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) (err error) {
+	err := vfs.WriteAtomic(f.fsys, f.path(g.number), func(w io.Writer) (failed error) {
 		head := fileHead{
 			number: g.number, first: g.first, sealed: sealed, packed: pack && keys < g.capacity/packShare && g.capacity <= maxPackedKeys,
 			capacity: uint64(g.capacity), keys: uint64(keys), covered: covered, until: until,
@@ -342,12 +342,12 @@ func (f *Filters) write(g *generation, covered uint64, sealed, pack bool) error 
 			return err
 		}
 		if head.packed {
-			var packer io.WriteCloser
-			if packer, err = newPacker(w); err != nil {
+			p, err := newPacker(w)
+			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, packer.Close()) }()
-			w = packer
+			defer func() { failed = errors.Join(failed, p.Close()) }()
+			w = p
 		}
 		buf := g.bloom.appendHead(make([]byte, 0, saveChunk*blockBytes))
 		sum := uint32(0)
