@@ -229,11 +229,12 @@ func (s *Store) room(size int64, first uint64) (*segment, error) {
 func (s *Store) Roll() error {
 	p := &s.spare
 	p.mu.Lock()
-	if p.bytes = s.shortBytes(); !p.want { // else one is made or there already, of another length
-		p.want = true
-		p.cond.Broadcast()
-	}
+	p.bytes = s.shortBytes() // of the next that is made, unless one is there already
 	for p.g == nil && p.err == nil && !p.ended && s.failed() == nil {
+		if !p.want { // again, where an append has taken the one that was made
+			p.want = true
+			p.cond.Broadcast()
+		}
 		p.cond.Wait()
 	}
 	err, ended, made := p.err, p.ended, p.g != nil

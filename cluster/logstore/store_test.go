@@ -246,6 +246,21 @@ func TestAFailedWriteEndsTheLogForEver(t *testing.T) {
 	}
 }
 
+func TestRollingBesideAppendsEnds(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	for round := range uint64(300) {
+		rolled := make(chan error, 1)
+		go func() { rolled <- s.Roll() }()
+		fill(t, s, 20*round+1, 20*round+20, 500) // takes what is made ahead
+		select {
+		case err := <-rolled:
+			require.NoError(t, err)
+		case <-time.After(20 * time.Second):
+			t.Fatal("it waits for a file that nobody makes")
+		}
+	}
+}
+
 // hangingFS lets the next sync of a file hang.
 type hangingFS struct {
 	vfs.FS

@@ -90,11 +90,11 @@ func testDaysInTheObjectStore(t *testing.T, place string, goAway, comeBack func(
 	s.spoor(exitDone, "", "retention", "set", "forever", "--dedupe", "30d", "--local", "60d")
 	require.Contains(t, s.spoor(exitDone, "", "retention"), "on the disks of nodes with a raw tier for 60d")
 	s.end()
+	before := bytesIn(t, filepath.Join(data, "store"), ".seg")
 	s = startServe(t, serve...) // whose first round writes the raw tier,
 	s.awaitReady()
 	s.awaitRaw(func(r rawState) bool { return r.Events > 5000 })
 	s.end()
-	before := bytesIn(t, filepath.Join(data, "store"), ".seg")
 
 	s = startServe(t, serve...) // and the next one finds it there
 	s.awaitReady()

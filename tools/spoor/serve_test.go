@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,9 @@ func (s *serving) end() {
 	case code := <-s.code:
 		require.Zero(s.t, code, "%s", s.log)
 	case <-time.After(10 * time.Second):
-		s.t.Fatal("it runs on 10 s after the signal")
+		var at strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&at, 1)
+		s.t.Fatalf("it runs on 10 s after the signal:\n%s\n%s", at.String(), s.log)
 	}
 }
 
