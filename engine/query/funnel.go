@@ -48,38 +48,53 @@ type FunnelGroup struct {
 }
 
 func (x *exec) funnel() (Answer, error) {
-	f := x.q.Funnel
-	sels := make([]*selection, len(f.Steps))
-	for i := range f.Steps {
-		var err error
-		if sels[i], err = x.selects(&f.Steps[i].EventSel); err != nil {
-			return nil, err
-		}
-	}
-	// Steps may lie behind the range as long as they are within the window.
-	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
-	days := x.daysOf(all)
-	walk, err := x.newFunnelWalk(sels)
+	pl, err := x.planFunnel()
 	if err != nil {
 		return nil, err
 	}
-	ranges, err := x.funnelRanges(days, walk)
-	if err != nil {
-		return nil, err
-	}
-	results := make([]*funnelPart, len(ranges))
-	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+	results := make([]*funnelPart, len(pl.ranges))
+	err = x.parallel(pl.ranges, func(i int, w *scan.Worker) error {
 		p := &funnelPart{groups: scan.NewTuples(len(x.q.By)), byGroup: map[string]*funnelCounts{}}
 		results[i] = p
 		if x.canSweep() {
-			return x.sweepFunnel(w, days, sels, all, p)
+			return x.sweepFunnel(w, pl, p)
 		}
-		return walk.run(w, days, all, p)
+		return pl.walk.run(w, pl.days, pl.all, p)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return x.funnelAnswer(results, walk), nil
+	return x.funnelAnswer(results, pl.walk), nil
+}
+
+// funnelPlan is what a funnel goes through, for its numbers or for who is in them.
+type funnelPlan struct {
+	sels   []*selection // by step
+	all    scan.Times
+	days   []dayData
+	walk   *funnelWalk
+	ranges []scan.Persons
+}
+
+func (x *exec) planFunnel() (*funnelPlan, error) {
+	f := x.q.Funnel
+	pl := &funnelPlan{sels: make([]*selection, len(f.Steps))}
+	var err error
+	for i := range f.Steps {
+		if pl.sels[i], err = x.selects(&f.Steps[i].EventSel); err != nil {
+			return nil, err
+		}
+	}
+	// Steps may lie behind the range as long as they are within the window.
+	pl.all = scan.Times{From: x.from, To: x.to + f.Within + 1}
+	pl.days = x.daysOf(pl.all)
+	if pl.walk, err = x.newFunnelWalk(pl.sels); err != nil {
+		return nil, err
+	}
+	if pl.ranges, err = x.funnelRanges(pl.days, pl.walk); err != nil {
+		return nil, err
+	}
+	return pl, nil
 }
 
 // funnelCells bounds what a sweep carries per worker, a time per person and step: 8 MiB,
@@ -211,9 +226,12 @@ func (c *funnelCounts) merge(o *funnelCounts) {
 	}
 }
 
-// sweep takes k through the days of one range of persons, step by step.
-func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, groups *scan.Tuples, k *kernel.Funnel) error {
+// sweep goes through the days of one range of persons, step by step, and shows then what came of it; k is not kept.
+func (x *exec) sweep(w *scan.Worker, pl *funnelPlan, groups *scan.Tuples, then func(k *kernel.Funnel) error) error {
+	days, sels, all := pl.days, pl.sels, pl.all
 	withTags := len(x.q.By) > 0
+	k := x.e.funnels.Get().(*kernel.Funnel)
+	defer x.e.funnels.Put(k)
 	k.Reset(len(sels), x.q.Funnel.Within, w.Persons.Lo, w.Persons.Hi, withTags)
 	var keys scan.Keys
 	var tags []uint32
@@ -252,43 +270,39 @@ func (x *exec) sweep(w *scan.Worker, days []dayData, sels []*selection, all scan
 		}
 		k.End()
 	}
-	return nil
+	return then(k)
 }
 
-func (x *exec) sweepFunnel(w *scan.Worker, days []dayData, sels []*selection, all scan.Times, p *funnelPart) error {
-	withTags := len(x.q.By) > 0
-	k := x.e.funnels.Get().(*kernel.Funnel)
-	defer x.e.funnels.Put(k)
-	if err := x.sweep(w, days, sels, all, p.groups, k); err != nil {
-		return err
-	}
-	p.users = k.Users()
-	p.open = k.Open(x.view.DataThrough)
-	p.lags = make([][]int64, len(sels))
-	for s := 1; s < len(sels); s++ {
-		p.lags[s] = slices.Clone(k.Lags(s))
-	}
-	p.convert = p.lags[len(sels)-1]
-	if withTags {
-		counts := make([]*funnelCounts, p.groups.Len())
-		for g := range counts {
-			counts[g] = newFunnelCounts(p.groups.Values(uint32(g)), len(sels))
+func (x *exec) sweepFunnel(w *scan.Worker, pl *funnelPlan, p *funnelPart) error {
+	return x.sweep(w, pl, p.groups, func(k *kernel.Funnel) error {
+		p.users = k.Users()
+		p.open = k.Open(x.view.DataThrough)
+		p.lags = make([][]int64, len(pl.sels))
+		for s := 1; s < len(pl.sels); s++ {
+			p.lags[s] = slices.Clone(k.Lags(s))
 		}
-		k.Deepest(func(tag uint32, lags []int64) {
-			c := counts[tag]
-			c.users[0]++
-			for s := 1; s < len(lags); s++ {
-				c.users[s]++
-				c.lags[s] = append(c.lags[s], lags[s])
+		p.convert = p.lags[len(pl.sels)-1]
+		if len(x.q.By) > 0 {
+			counts := make([]*funnelCounts, p.groups.Len())
+			for g := range counts {
+				counts[g] = newFunnelCounts(p.groups.Values(uint32(g)), len(pl.sels))
 			}
-		})
-		for _, c := range counts {
-			if c.users[0] > 0 {
-				p.byGroup[keyText(c.key)] = c
+			k.Deepest(func(tag uint32, lags []int64) {
+				c := counts[tag]
+				c.users[0]++
+				for s := 1; s < len(lags); s++ {
+					c.users[s]++
+					c.lags[s] = append(c.lags[s], lags[s])
+				}
+			})
+			for _, c := range counts {
+				if c.users[0] > 0 {
+					p.byGroup[keyText(c.key)] = c
+				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // groupRows numbers the values of the breakdown for each key.

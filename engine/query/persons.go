@@ -365,44 +365,30 @@ func (x *exec) funnelPersons(at Place) (*atPlace, error) {
 		text, err := json.Marshal(key)
 		return bytes.Equal(text, group), err
 	}
-	sels := make([]*selection, len(f.Steps))
-	for i := range f.Steps {
-		if sels[i], err = x.selects(&f.Steps[i].EventSel); err != nil {
-			return nil, err
-		}
-	}
-	all := scan.Times{From: x.from, To: x.to + f.Within + 1}
-	days := x.daysOf(all)
-	walk, err := x.newFunnelWalk(sels)
+	pl, err := x.planFunnel()
 	if err != nil {
 		return nil, err
 	}
-	ranges, err := x.funnelRanges(days, walk)
-	if err != nil {
-		return nil, err
-	}
-	found := make([]*atPlace, len(ranges))
-	err = x.parallel(ranges, func(i int, w *scan.Worker) error {
+	found := make([]*atPlace, len(pl.ranges))
+	err = x.parallel(pl.ranges, func(i int, w *scan.Worker) error {
 		found[i] = x.atPlace(at)
 		groups := scan.NewTuples(len(x.q.By))
 		if x.canSweep() {
-			k := x.e.funnels.Get().(*kernel.Funnel)
-			defer x.e.funnels.Put(k)
-			if err := x.sweep(w, days, sels, all, groups, k); err != nil {
-				return err
-			}
-			wanted, err := make([]bool, groups.Len()), error(nil)
-			for g := range wanted {
-				if wanted[g], err = in(groups.Values(uint32(g))); err != nil {
-					return err
+			return x.sweep(w, pl, groups, func(k *kernel.Funnel) error {
+				wanted := make([]bool, groups.Len())
+				for g := range wanted {
+					var err error
+					if wanted[g], err = in(groups.Values(uint32(g))); err != nil {
+						return err
+					}
 				}
-			}
-			k.Reached(at.Step-1, at.Lost, func(person, tag uint32) {
-				if at.Group == nil || wanted[tag] {
-					found[i].add(person)
-				}
+				k.Reached(at.Step-1, at.Lost, func(person, tag uint32) {
+					if at.Group == nil || wanted[tag] {
+						found[i].add(person)
+					}
+				})
+				return nil
 			})
-			return nil
 		}
 		var failed error
 		p := &funnelPart{groups: groups, byGroup: map[string]*funnelCounts{}}
@@ -419,7 +405,7 @@ func (x *exec) funnelPersons(at Place) (*atPlace, error) {
 			}
 			found[i].add(person)
 		}
-		return cmp.Or(walk.run(w, days, all, p), failed)
+		return cmp.Or(pl.walk.run(w, pl.days, pl.all, p), failed)
 	})
 	sum := x.atPlace(at)
 	for _, p := range found {
